@@ -1,0 +1,74 @@
+"""Neural-network pruning as graph optimization.
+
+>>> import numpy as np
+>>> from sirfp_opt import ChannelGraph, solve
+>>> rng = np.random.default_rng(0)
+>>> maps = rng.random((12, 100))
+>>> graph = ChannelGraph.from_redundancy(maps @ maps.T)
+>>> solve(graph, 4, method="brute_force").status.value
+'optimal'
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+
+from sirfp_opt.api import solve
+from sirfp_opt.bounds import combinatorial_bound
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.errors import (
+    InfeasibleError,
+    InvalidProblemError,
+    NoSolutionError,
+    SirfpError,
+    SolverError,
+    SolverNotInstalledError,
+    UnknownSolverError,
+    UnsupportedError,
+)
+from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.limits import Limits
+from sirfp_opt.problem import PruningProblem
+from sirfp_opt.protocols import Solver, SolverInfo
+from sirfp_opt.registry import available_solvers, register_solver, unregister_solver
+from sirfp_opt.search import Progress, Search
+from sirfp_opt.sense import Sense
+from sirfp_opt.solution import Solution, Status
+from sirfp_opt.trace import Trace, TraceEvent
+
+try:
+    __version__ = version("sirfp-opt")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+__all__ = [
+    "ChannelGraph",
+    "InfeasibleError",
+    "InvalidProblemError",
+    "LayerConstraints",
+    "Limits",
+    "NoSolutionError",
+    "Progress",
+    "PruningProblem",
+    "Search",
+    "Sense",
+    "SirfpError",
+    "Solution",
+    "Solver",
+    "SolverError",
+    "SolverInfo",
+    "SolverNotInstalledError",
+    "Status",
+    "Trace",
+    "TraceEvent",
+    "UnknownSolverError",
+    "UnsupportedError",
+    "available_solvers",
+    "combinatorial_bound",
+    "register_solver",
+    "solve",
+    "unregister_solver",
+]

@@ -1,0 +1,208 @@
+"""The front door: validate, look up, run, verify. Nothing else happens here."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from sirfp_opt._validate import as_int
+from sirfp_opt.bounds import combinatorial_bound
+from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
+from sirfp_opt.limits import Limits
+from sirfp_opt.problem import PruningProblem, as_problem
+from sirfp_opt.registry import create_solver
+from sirfp_opt.search import Callback, Search
+from sirfp_opt.solution import Solution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sirfp_opt.constraints import LayerConstraints
+    from sirfp_opt.protocols import Solver
+    from sirfp_opt.sense import Sense
+
+__all__ = ["solve"]
+
+
+def solve(
+    graph: Any,
+    k: int | tuple[int, int] | None = None,
+    method: str | Solver = "auto",
+    *,
+    sense: Sense | str | None = None,
+    constraints: LayerConstraints | None = None,
+    time_limit: float | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    warm_start: Iterable[int] | None = None,
+    callback: Callback | None = None,
+    certify: bool = False,
+    **options: Any,
+) -> Solution:
+    """Keep k channels of least redundancy, or of most diversity.
+
+    Parameters
+    ----------
+    graph : ChannelGraph, PruningProblem, ndarray, networkx.Graph or pandas.DataFrame
+        The layer. A bare matrix (its diagonal is no part of the objective), a
+        DataFrame and a networkx.Graph (missing edge = the two may not both be kept)
+        are maximised unless `sense` says otherwise.
+    k : int or (int, int), optional
+        How many channels to keep, exactly or as (k_min, k_max). May be left out if
+        `constraints` or the problem says it.
+    method : str or Solver
+        A name from `available_solvers()`, or a solver object.
+    sense : {"minimize", "maximize"}, optional
+        For bare inputs; a ChannelGraph has its own.
+    constraints : LayerConstraints, optional
+        must_keep, must_drop, tied groups, multiple_of, ranges.
+    time_limit : float, optional
+        Wall-clock seconds, model building included; short for Limits(time=...).
+    limits : Limits, optional
+        Any other limit; one that the method cannot honour raises.
+    seed : int
+        Same seed, same answer (with one worker and no time limit, bit for bit).
+    warm_start : iterable of int, optional
+        A feasible set of channels. The answer is never worse.
+    callback : callable, optional
+        Called with a `Progress` at each improvement; return True to stop.
+    certify : bool
+        Add a proven bound where the method gives none, so the answer has a gap.
+    **options
+        Parameters of the method.
+
+    Returns
+    -------
+    Solution
+        Always feasible, checked and priced by the core in float64.
+
+    Raises
+    ------
+    InvalidProblemError
+        If an argument breaks a rule; nothing has been run then.
+    UnknownSolverError, SolverNotInstalledError
+        If the method is not known or cannot run here.
+    UnsupportedError
+        If the method cannot honour a constraint, a limit or an option.
+    InfeasibleError
+        If it is proved that no set meets the constraints.
+    NoSolutionError
+        If a limit came before any feasible set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import solve
+    >>> diversity = np.array([[0, 3, 1], [3, 0, 2], [1, 2, 0]])
+    >>> solve(diversity, 2, method="brute_force").selected.tolist()
+    [0, 1]
+    """
+    started = time.perf_counter()
+    problem = as_problem(graph, k, sense=sense, constraints=constraints)
+    name, solver = create_solver(method, options)
+    limits = _merge_limits(limits, time_limit)
+    seed = as_int(seed, "seed", least=0)
+    _check_support(name, solver, problem, limits)
+    search = Search(
+        problem,
+        limits=limits,
+        seed=seed,
+        warm_start=warm_start,
+        callback=callback,
+        started=started,
+        solver=name,
+    )
+    try:
+        if not _settled(search):
+            solver.solve(search)
+    except KeyboardInterrupt:
+        if search.best is None:
+            raise
+        search.stopped_by("interrupt")
+    if certify and search.bound is None:
+        search.tighten(combinatorial_bound(problem))
+    return _solution(search, solver)
+
+
+def _settled(search: Search) -> bool:
+    """Answer at once where there is nothing to choose, so solvers need not care."""
+    canonical = search.canonical
+    if canonical.cardinalities == (0,):
+        search.offer_items([])
+    elif canonical.cardinalities == (canonical.m,) and canonical.conflicts is None:
+        search.offer_items(range(canonical.m))
+    else:
+        return search.stop()
+    if search.objective is not None:
+        search.tighten(search.objective)
+    return True
+
+
+def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
+    if limits is None:
+        return Limits(time=time_limit)
+    if not isinstance(limits, Limits):
+        raise InvalidProblemError(
+            f"`limits` must be a Limits, got {type(limits).__name__}. "
+            "Pass Limits(time=..., iterations=...)."
+        )
+    if time_limit is None:
+        return limits
+    if limits.time is not None:
+        raise InvalidProblemError(
+            f"`time_limit` must be left out beside limits.time={limits.time}, got "
+            f"{time_limit}. State it once."
+        )
+    return dataclasses.replace(limits, time=time_limit)
+
+
+def _check_support(
+    name: str, solver: Solver, problem: PruningProblem, limits: Limits
+) -> None:
+    """Refuse, before any work, what the solver says it cannot honour."""
+    info = solver.info
+    lacking = sorted(problem.features - info.supports)
+    if lacking:
+        raise UnsupportedError(
+            f"`method` must support {', '.join(lacking)}, got {name!r}, which supports "
+            f"{', '.join(sorted(info.supports)) or 'none of the features'}. "
+            "See available_solvers()."
+        )
+    barred = [limit for limit in limits.given if limit not in info.limits]
+    if barred:
+        raise UnsupportedError(
+            f"`limits` must be among {sorted(info.limits)} for {name!r}, got "
+            f"{', '.join(barred)}. Drop it or take another method."
+        )
+
+
+def _solution(search: Search, solver: Solver) -> Solution:
+    problem = search.problem
+    if search.best is None or search.objective is None:
+        why = f"its {search.limit} limit" if search.limit else "the end of its search"
+        raise NoSolutionError(
+            f"`method` {search.solver!r} must find a feasible set, got none before "
+            f"{why}. Raise the limit, pass a warm_start, or take method='cpsat', which "
+            "can prove that there is none."
+        )
+    return Solution(
+        selected=search.best,
+        objective=search.objective,
+        bound=search.bound,
+        sense=problem.sense,
+        limit=search.limit,
+        runtime=search.seconds,
+        solver=search.solver,
+        options=_options(solver),
+        seed=search.seed,
+        trace=search.trace(),
+        n=problem.graph.n,
+        problem=problem,
+    )
+
+
+def _options(solver: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(solver):
+        return {}
+    return {f.name: getattr(solver, f.name) for f in dataclasses.fields(solver)}

@@ -1,0 +1,305 @@
+"""CanonicalProblem: the one form that every solver sees.
+
+Users state a layer in many ways: two senses, channels that must stay or go, groups
+that move together. Solvers should not have to know. Here all of that is worked into a
+smaller maximisation problem over *items* (a free channel, or a free tied group).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import comb
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
+from sirfp_opt.errors import InfeasibleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sirfp_opt.constraints import LayerConstraints
+    from sirfp_opt.graph import ChannelGraph
+
+__all__ = ["CanonicalProblem", "canonicalize"]
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalProblem:
+    """Choose items X to maximise Σ_{i<j in X} W_ij + Σ_{i in X} c_i.
+
+    The chosen items' sizes must add up to one of `counts`, and no two of them may be
+    in conflict. An item stands for one free channel or one free tied group; channels
+    that are kept for certain have become part of `values` and `offset`.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (m, m)
+        W, symmetric with a zero diagonal, already signed so that more is better.
+    values : ndarray of shape (m,)
+        c, the items' own gains, those from channels kept for certain included.
+    sizes : ndarray of int, shape (m,)
+        Channels in each item.
+    conflicts : ndarray of bool, shape (m, m), or None
+        True where two items may not both be chosen.
+    counts : tuple of int
+        Ascending totals of sizes that are allowed and can be made up of the sizes.
+    offset : float
+        Objective, in this form, of choosing no item.
+    sign : int
+        Objective of the original problem = sign * (offset + value of X).
+    kept : ndarray of int
+        Channels that are in every solution.
+    members : tuple of ndarray of int
+        The channels of each item.
+    n : int
+        Channels of the original graph.
+    """
+
+    weights: FloatArray
+    values: FloatArray
+    sizes: IntArray
+    conflicts: BoolArray | None
+    counts: tuple[int, ...]
+    offset: float
+    sign: int
+    kept: IntArray
+    members: tuple[IntArray, ...]
+    n: int
+
+    @property
+    def m(self) -> int:
+        """Number of items."""
+        return int(self.values.shape[0])
+
+    @cached_property
+    def unit_size(self) -> int | None:
+        """The size all items share, or None where sizes differ (1 with no items)."""
+        if self.m == 0:
+            return 1
+        first = int(self.sizes[0])
+        return first if bool((self.sizes == first).all()) else None
+
+    @cached_property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Numbers of items that a solution can have, ascending.
+
+        Exact where all sizes are equal; where they differ, the range from the fewest
+        to the most items that can lie within the counts.
+        """
+        unit = self.unit_size
+        if unit is not None:
+            return tuple(c // unit for c in self.counts if c % unit == 0)
+        ascending = np.sort(self.sizes)
+        most = int(np.searchsorted(np.cumsum(ascending), self.counts[-1], "right"))
+        largest_first = np.concatenate(([0], np.cumsum(ascending[::-1])))
+        fewest = int(np.searchsorted(largest_first, self.counts[0], "left"))
+        return tuple(range(fewest, most + 1))
+
+    @cached_property
+    def subsets(self) -> int:
+        """Number of item sets of allowed cardinality: the size of the search space."""
+        return sum(comb(self.m, c) for c in self.cardinalities)
+
+    @cached_property
+    def rounding_error(self) -> float:
+        """How far a float64 value of this problem can be off.
+
+        A sum of N terms is off by at most (N - 1) · eps · Σ|terms| (Higham 2002,
+        §4.2); row by row, N is at most m + 2.
+        """
+        total = float(np.abs(self.weights).sum() + np.abs(self.values).sum())
+        eps = float(np.finfo(np.float64).eps)
+        return eps * (self.m + 2) * (total + abs(self.offset))
+
+    def evaluate(self, items: Sequence[int] | IntArray) -> float:
+        """Return the value of a set of items in this form, without the offset."""
+        chosen = np.asarray(items, dtype=np.int64)
+        pairs = self.weights[np.ix_(chosen, chosen)].sum() / 2
+        return float(pairs + self.values[chosen].sum())
+
+    def to_objective(self, value: float) -> float:
+        """Map a value, or a bound on it, to the original problem's sense and units."""
+        return self.sign * (self.offset + value)
+
+    def from_objective(self, objective: float) -> float:
+        """Map an objective of the original problem to this form."""
+        return self.sign * objective - self.offset
+
+    def lift(self, items: Iterable[int] | IntArray) -> IntArray:
+        """Return the channels, ascending, that a set of items stands for."""
+        parts = [self.kept, *(self.members[int(i)] for i in items)]
+        return np.sort(np.concatenate(parts)).astype(np.int64)
+
+    def project(self, selected: Sequence[int] | IntArray) -> IntArray:
+        """Return the items whose channels all lie in `selected`."""
+        inside = np.zeros(self.n, dtype=bool)
+        inside[np.asarray(selected, dtype=np.int64)] = True
+        hits = [i for i, member in enumerate(self.members) if inside[member].all()]
+        return np.asarray(hits, dtype=np.int64)
+
+
+def canonicalize(
+    graph: ChannelGraph, constraints: LayerConstraints
+) -> CanonicalProblem:
+    """Work sense, forced channels and tied groups into a `CanonicalProblem`.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+    constraints : LayerConstraints
+        Indices already known to lie within the graph.
+
+    Returns
+    -------
+    CanonicalProblem
+
+    Raises
+    ------
+    InfeasibleError
+        If it can be seen here that no set of channels meets the constraints.
+    """
+    n, sign = graph.n, graph.sense.sign
+    groups = _groups(n, constraints)
+    missing = None if graph.adjacency is None else ~graph.adjacency
+    kept, free = _fix(groups, constraints, missing)
+
+    counts = _reachable(
+        [len(g) for g in free], [c - kept.size for c in constraints.counts(n)]
+    )
+    if not counts:
+        raise InfeasibleError(
+            f"`constraints` must leave a number of channels that can be kept: "
+            f"{kept.size} are kept for certain, the free ones come in groups of sizes "
+            f"{sorted({len(g) for g in free})}, allowed totals are "
+            f"{_brief(constraints.counts(n))}. Loosen k, multiple_of, must_keep, "
+            "must_drop or tied."
+        )
+    values, offset = graph.vertex_weights, 0.0
+    if kept.size:
+        offset = float(
+            graph.weights[np.ix_(kept, kept)].sum() / 2
+            + graph.vertex_weights[kept].sum()
+        )
+        values = values + graph.weights[:, kept].sum(axis=1)
+
+    conflicts: BoolArray | None
+    if all(len(g) == 1 for g in free):
+        index = np.asarray([g[0] for g in free], dtype=np.int64)
+        whole = index.size == n
+        weights = graph.weights if whole else graph.weights[np.ix_(index, index)]
+        values = values[index]
+        conflicts = missing
+        if missing is not None and not whole:
+            conflicts = missing[np.ix_(index, index)]
+    else:
+        weights, values, conflicts = _contract(graph.weights, values, missing, free)
+    if conflicts is not None and not conflicts.any():
+        conflicts = None
+    weights = weights if sign > 0 else -weights
+    values = sign * values
+    sizes = np.asarray([len(g) for g in free], dtype=np.int64)
+    members = tuple(np.asarray(g, dtype=np.int64) for g in free)
+    for array in (weights, values, sizes, kept, *members):
+        frozen(array)
+    if conflicts is not None:
+        frozen(conflicts)
+    return CanonicalProblem(
+        weights=weights,
+        values=values,
+        sizes=sizes,
+        conflicts=conflicts,
+        counts=counts,
+        offset=sign * offset,
+        sign=sign,
+        kept=kept,
+        members=members,
+        n=n,
+    )
+
+
+def _groups(n: int, constraints: LayerConstraints) -> list[tuple[int, ...]]:
+    """Return all channels as groups, singles included, by their first channel."""
+    tied = {c for group in constraints.tied for c in group}
+    singles = [(c,) for c in range(n) if c not in tied]
+    return sorted([*singles, *constraints.tied])
+
+
+def _fix(
+    groups: list[tuple[int, ...]],
+    constraints: LayerConstraints,
+    missing: BoolArray | None,
+) -> tuple[IntArray, list[tuple[int, ...]]]:
+    """Return the channels kept for certain and the groups still free to choose."""
+    must_keep, must_drop = set(constraints.must_keep), set(constraints.must_drop)
+    kept: list[int] = []
+    free = []
+    for group in groups:
+        stays, goes = not must_keep.isdisjoint(group), not must_drop.isdisjoint(group)
+        broken = False
+        if missing is not None and len(group) > 1:
+            broken = bool(missing[np.ix_(group, group)].any())
+        if stays and (goes or broken):
+            why = "must_drop names another of them" if goes else "an edge is missing"
+            raise InfeasibleError(
+                f"`must_keep` must agree with the tied group {_brief(group)}: it keeps "
+                f"the group whole, but {why}. Take the group apart or free a channel."
+            )
+        if stays:
+            kept.extend(group)
+        elif not (goes or broken):
+            free.append(group)
+    fixed = np.asarray(sorted(kept), dtype=np.int64)
+    if missing is not None and fixed.size:
+        clash = missing[np.ix_(fixed, fixed)]
+        if clash.any():
+            i, j = fixed[np.argwhere(clash)[0]]
+            raise InfeasibleError(
+                f"`must_keep` must hold channels that are joined by edges, got {i} and "
+                f"{j}, whose edge is missing. Free one of them."
+            )
+        barred: BoolArray = np.any(missing[:, fixed], axis=1)
+        free = [g for g in free if not barred[list(g)].any()]
+    return fixed, free
+
+
+def _contract(
+    weights: FloatArray,
+    values: FloatArray,
+    missing: BoolArray | None,
+    free: list[tuple[int, ...]],
+) -> tuple[FloatArray, FloatArray, BoolArray | None]:
+    """Shrink each group to one item: weights between groups add up."""
+    member = np.zeros((len(free), weights.shape[0]))
+    for item, group in enumerate(free):
+        member[item, list(group)] = 1.0
+    between = member @ weights @ member.T
+    between = (between + between.T) / 2
+    inside = between.diagonal() / 2
+    own = member @ values + inside
+    np.fill_diagonal(between, 0.0)
+    conflicts = None
+    if missing is not None:
+        conflicts = (member @ missing.astype(np.float64) @ member.T) > 0.5
+        np.fill_diagonal(conflicts, False)
+    return between, own, conflicts
+
+
+def _reachable(sizes: list[int], counts: list[int]) -> tuple[int, ...]:
+    """Return the counts that some subset of `sizes` adds up to.
+
+    A Python integer serves as the set of reachable sums: bit s = sum s.
+    """
+    sums = 1
+    for size in sizes:
+        sums |= sums << size
+    return tuple(c for c in counts if c >= 0 and sums >> c & 1)
+
+
+def _brief(values: Sequence[int]) -> str:
+    """Show a long run of numbers by its ends."""
+    if len(values) <= 6:
+        return str(list(values))
+    return f"[{values[0]}, {values[1]}, ..., {values[-1]}]"

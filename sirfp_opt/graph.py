@@ -1,0 +1,357 @@
+"""ChannelGraph: the complete graph of a layer's channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sirfp_opt._validate import (
+    BoolArray,
+    FloatArray,
+    as_square,
+    as_vector,
+    frozen,
+)
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.sense import Sense
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import networkx as nx
+    import pandas as pd
+
+__all__ = ["ChannelGraph"]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ChannelGraph:
+    """A weighted graph whose vertices are the n channels of one layer.
+
+    Build one with `from_redundancy`, `from_diversity`, `from_networkx` or
+    `from_pandas`. Arrays are copied, checked once and read-only ever after.
+
+    Parameters
+    ----------
+    weights : array_like of shape (n, n)
+        Symmetric edge weights w_ij. The diagonal is moved to `self_redundancy`
+        and is no part of the objective.
+    sense : Sense or str
+        "minimize" for redundancies, "maximize" for diversities.
+    vertex_weights : array_like of shape (n,), optional
+        v_i, added to the objective for every channel kept. Zero by default.
+    adjacency : array_like of bool, shape (n, n), optional
+        False off the diagonal marks a missing edge: these two channels may not
+        both be kept. By default the graph is complete.
+    name : str
+        Shown in reports, for instance the layer's name.
+    labels : sequence of str, optional
+        A name for each channel.
+
+    Attributes
+    ----------
+    self_redundancy : ndarray of shape (n,)
+        The diagonal of the matrix given.
+
+    Raises
+    ------
+    InvalidProblemError
+        If an array is not real, finite, symmetric or of the right shape.
+
+    Notes
+    -----
+    The value of a set S of channels is Σ_{i<j in S} w_ij + Σ_{i in S} v_i, the
+    objective of the maximum edge weight clique problem of fixed size, also known
+    as the maximum diversity problem (SIRFP, arXiv 2412.12672, section 3).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph
+    >>> graph = ChannelGraph.from_redundancy(np.array([[0.0, 0.9], [0.9, 0.0]]))
+    >>> graph.n, graph.sense.value
+    (2, 'minimize')
+    """
+
+    weights: FloatArray
+    sense: Sense = Sense.MAXIMIZE
+    vertex_weights: FloatArray = None  # type: ignore[assignment]
+    adjacency: BoolArray | None = None
+    name: str = ""
+    labels: tuple[str, ...] | None = None
+    self_redundancy: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = as_square(self.weights, "weights")
+        n = weights.shape[0]
+        diagonal = weights.diagonal().copy()
+        np.fill_diagonal(weights, 0.0)
+        vertex = (
+            np.zeros(n)
+            if self.vertex_weights is None
+            else as_vector(self.vertex_weights, n, "vertex_weights")
+        )
+        adjacency = None
+        if self.adjacency is not None:
+            adjacency = _as_adjacency(self.adjacency, n)
+            if adjacency is not None:
+                # A missing edge carries no weight, whatever the matrix said.
+                weights[~adjacency] = 0.0
+                frozen(adjacency)
+        labels = self.labels
+        if labels is not None:
+            labels = tuple(str(label) for label in labels)
+            if len(labels) != n:
+                raise InvalidProblemError(
+                    f"`labels` must have one entry for each of {n} channels, got "
+                    f"{len(labels)}. Drop the argument to number the channels."
+                )
+        for array in (weights, diagonal, vertex):
+            frozen(array)
+        store = object.__setattr__
+        store(self, "weights", weights)
+        store(self, "sense", Sense.of(self.sense))
+        store(self, "vertex_weights", vertex)
+        store(self, "adjacency", adjacency)
+        store(self, "labels", labels)
+        store(self, "self_redundancy", diagonal)
+
+    @property
+    def n(self) -> int:
+        """Number of channels."""
+        return int(self.weights.shape[0])
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.n}", f"sense={self.sense.value!r}"]
+        if self.adjacency is not None:
+            parts.append(f"missing_edges={int((~self.adjacency).sum()) // 2}")
+        if self.name:
+            parts.append(f"name={self.name!r}")
+        return f"ChannelGraph({', '.join(parts)})"
+
+    @classmethod
+    def from_redundancy(
+        cls,
+        redundancy: Any,
+        *,
+        absolute: bool = False,
+        vertex_weights: Any = None,
+        adjacency: Any = None,
+        name: str = "",
+        labels: Sequence[str] | None = None,
+    ) -> ChannelGraph:
+        """Make a graph to be minimised from how alike each pair of channels is.
+
+        Parameters
+        ----------
+        redundancy : array_like of shape (n, n)
+            Symmetric, taken as given (signs kept); its diagonal is kept aside.
+        absolute : bool
+            Take abs(R) instead, as the paper does when it prunes.
+        vertex_weights, adjacency, name, labels
+            As for `ChannelGraph`.
+
+        Returns
+        -------
+        ChannelGraph
+        """
+        matrix = as_square(redundancy, "redundancy")
+        return cls(
+            weights=np.abs(matrix) if absolute else matrix,
+            sense=Sense.MINIMIZE,
+            vertex_weights=vertex_weights,
+            adjacency=adjacency,
+            name=name,
+            labels=None if labels is None else tuple(labels),
+        )
+
+    @classmethod
+    def from_diversity(
+        cls,
+        diversity: Any,
+        *,
+        vertex_weights: Any = None,
+        adjacency: Any = None,
+        name: str = "",
+        labels: Sequence[str] | None = None,
+    ) -> ChannelGraph:
+        """Make a graph to be maximised from how unlike each pair of channels is.
+
+        Parameters
+        ----------
+        diversity : array_like of shape (n, n)
+            Symmetric; its diagonal is kept aside.
+        vertex_weights, adjacency, name, labels
+            As for `ChannelGraph`.
+
+        Returns
+        -------
+        ChannelGraph
+        """
+        return cls(
+            weights=as_square(diversity, "diversity"),
+            sense=Sense.MAXIMIZE,
+            vertex_weights=vertex_weights,
+            adjacency=adjacency,
+            name=name,
+            labels=None if labels is None else tuple(labels),
+        )
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: nx.Graph[Any],
+        *,
+        weight: str = "weight",
+        vertex_weight: str | None = None,
+        sense: Sense | str = Sense.MAXIMIZE,
+        name: str = "",
+    ) -> ChannelGraph:
+        """Make a graph from a `networkx.Graph`; a missing edge = incompatible.
+
+        Parameters
+        ----------
+        graph : networkx.Graph
+            Undirected, without parallel edges. Channels are numbered in the order
+            of ``graph.nodes``; the nodes' names become the labels.
+        weight : str
+            Edge attribute that holds w_ij; every edge must have it.
+        vertex_weight : str, optional
+            Node attribute that holds v_i; every node must have it.
+        sense : Sense or str
+            Which way to optimise, "maximize" by default as in the MEWCP literature.
+        name : str
+            Defaults to the graph's own name.
+
+        Returns
+        -------
+        ChannelGraph
+
+        Raises
+        ------
+        InvalidProblemError
+            If the graph is directed, has parallel edges, or an attribute is missing.
+        """
+        if graph.is_directed() or graph.is_multigraph():
+            raise InvalidProblemError(
+                "`graph` must be an undirected networkx.Graph without parallel edges, "
+                f"got {type(graph).__name__}. Convert it with networkx.Graph(graph)."
+            )
+        nodes = list(graph.nodes)
+        position = {node: i for i, node in enumerate(nodes)}
+        weights = np.zeros((len(nodes), len(nodes)))
+        adjacency = np.eye(len(nodes), dtype=bool)
+        edges: Iterable[tuple[Any, Any, Any]] = graph.edges(data=weight)
+        for u, v, value in edges:
+            if value is None:
+                raise InvalidProblemError(
+                    f"`weight` must name an attribute of every edge, got {weight!r}, "
+                    f"which edge ({u!r}, {v!r}) lacks. Set it, or pass its name."
+                )
+            i, j = position[u], position[v]
+            weights[i, j] = weights[j, i] = value
+            adjacency[i, j] = adjacency[j, i] = True
+        vertex = None
+        if vertex_weight is not None:
+            lacking = [u for u in nodes if vertex_weight not in graph.nodes[u]]
+            if lacking:
+                raise InvalidProblemError(
+                    f"`vertex_weight` must name an attribute of every node, got "
+                    f"{vertex_weight!r}, which node {lacking[0]!r} lacks. Set it "
+                    "there, or leave the argument out."
+                )
+            vertex = [graph.nodes[u][vertex_weight] for u in nodes]
+        return cls(
+            weights=weights,
+            sense=Sense.of(sense),
+            vertex_weights=vertex,  # type: ignore[arg-type]
+            adjacency=adjacency,
+            name=name or str(graph.name or ""),
+            labels=tuple(str(node) for node in nodes),
+        )
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        sense: Sense | str = Sense.MAXIMIZE,
+        name: str = "",
+    ) -> ChannelGraph:
+        """Make a graph from a square DataFrame whose index equals its columns.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame of shape (n, n)
+            Edge weights; index and columns hold the channels' labels.
+        sense : Sense or str
+            Which way to optimise, "maximize" by default as in the MEWCP literature.
+        name : str
+            Shown in reports.
+
+        Returns
+        -------
+        ChannelGraph
+
+        Raises
+        ------
+        InvalidProblemError
+            If index and columns differ, or the values are no valid weights.
+        """
+        rows, columns = list(frame.index), list(frame.columns)
+        if rows != columns:
+            raise InvalidProblemError(
+                "`frame` must have the same labels, in the same order, as index and "
+                f"columns, got {rows[:3]}... and {columns[:3]}.... "
+                "Pass frame.loc[labels, labels]."
+            )
+        return cls(
+            weights=as_square(frame.to_numpy(), "frame"),
+            sense=Sense.of(sense),
+            name=name,
+            labels=tuple(str(label) for label in rows),
+        )
+
+    def to_networkx(self) -> nx.Graph[int]:
+        """Return the graph as a `networkx.Graph` over 0..n-1, missing edges left out.
+
+        Edges carry "weight", nodes "weight" (v_i) and, where known, "label".
+        """
+        import networkx
+
+        out: nx.Graph[int] = networkx.Graph(name=self.name)
+        for i in range(self.n):
+            out.add_node(i, weight=float(self.vertex_weights[i]))
+            if self.labels is not None:
+                out.nodes[i]["label"] = self.labels[i]
+        rows, columns = np.triu_indices(self.n, 1)
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+            if self.adjacency is None or self.adjacency[i, j]:
+                out.add_edge(i, j, weight=float(self.weights[i, j]))
+        return out
+
+
+def _as_adjacency(adjacency: Any, n: int) -> BoolArray | None:
+    """Return a symmetric bool copy with a true diagonal, None if nothing is missing."""
+    array = np.array(adjacency)
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise InvalidProblemError(
+            "`adjacency` must hold booleans, got other values. "
+            "Pass for instance weights > 0."
+        )
+    array = array.astype(np.bool_)
+    if array.shape != (n, n):
+        raise InvalidProblemError(
+            f"`adjacency` must have shape ({n}, {n}), got {array.shape}. "
+            "Pass one row and one column for each channel."
+        )
+    if not np.array_equal(array, array.T):
+        i, j = np.argwhere(array != array.T)[0]
+        raise InvalidProblemError(
+            f"`adjacency` must be symmetric, got {array[i, j]} at ({i}, {j}) and "
+            f"{array[j, i]} at ({j}, {i}). Pass adjacency & adjacency.T."
+        )
+    np.fill_diagonal(array, True)
+    return None if array.all() else array

@@ -1,0 +1,80 @@
+"""Limits: when a solver must stop, as plain values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sirfp_opt._validate import as_int
+from sirfp_opt.errors import InvalidProblemError
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may stop a run before it ends by itself.
+
+    Parameters
+    ----------
+    time : float, optional
+        Wall-clock seconds, model building included.
+    iterations : int, optional
+        Iterations, in the solver's own unit (its docstring says which).
+    no_improvement : int, optional
+        Iterations in a row without a better incumbent.
+    gap : float, optional
+        Stop once the relative gap is at most this.
+    target : float, optional
+        Stop once the objective is at least as good as this one.
+
+    Raises
+    ------
+    InvalidProblemError
+        If a value is negative, NaN or of the wrong kind.
+
+    Examples
+    --------
+    >>> from sirfp_opt import Limits
+    >>> Limits(time=2.0, gap=0.01).given
+    ('time', 'gap')
+    """
+
+    time: float | None = None
+    iterations: int | None = None
+    no_improvement: int | None = None
+    gap: float | None = None
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        store = object.__setattr__
+        for name in ("iterations", "no_improvement"):
+            value = getattr(self, name)
+            if value is not None:
+                store(self, name, as_int(value, name, least=1))
+        for name in ("time", "gap", "target"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            number = _as_float(value, name)
+            if math.isnan(number) or (name != "target" and number < 0):
+                raise InvalidProblemError(
+                    f"`{name}` must be a number of at least 0, got {value!r}. "
+                    "Leave it out for no limit."
+                )
+            store(self, name, number)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the limits that are set."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+
+def _as_float(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidProblemError(
+            f"`{name}` must be a number, got {value!r}. Pass for instance 10.0."
+        ) from None

@@ -1,0 +1,70 @@
+"""What a solver is. An outsider's class needs nothing else from the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from sirfp_opt.search import Search
+
+__all__ = ["EVERY_FEATURE", "EVERY_LIMIT", "Solver", "SolverInfo"]
+
+EVERY_FEATURE = frozenset(
+    {
+        "vertex_weights",
+        "missing_edges",
+        "must_keep",
+        "must_drop",
+        "tied",
+        "k_range",
+        "multiple_of",
+    }
+)
+EVERY_LIMIT = frozenset({"time", "iterations", "no_improvement", "gap", "target"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverInfo:
+    """What a solver says of itself before it is run.
+
+    Parameters
+    ----------
+    summary : str
+        One line for tables.
+    exact : bool
+        Whether, given time, it proves optimality.
+    supports : frozenset of str
+        Those of `EVERY_FEATURE` that it honours. Solvers that work on
+        ``search.canonical`` get "must_keep" and "must_drop" for nothing.
+    limits : frozenset of str
+        Those of `EVERY_LIMIT` that it honours.
+    requires : tuple of str
+        Import names of packages without which it cannot run.
+    extra : str
+        The distribution's extra that brings them, for the pip line.
+    """
+
+    summary: str
+    exact: bool
+    supports: frozenset[str] = EVERY_FEATURE
+    limits: frozenset[str] = frozenset({"time", "target"})
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """A method with its parameters, by custom a frozen dataclass of them.
+
+    `solve` works on ``search.canonical``, offers what it finds with
+    ``search.offer_items``, offers what it proves with ``search.tighten_canonical``,
+    asks ``search.stop()`` often, and returns nothing. An exact solver that has proved
+    that nothing is feasible raises `InfeasibleError`.
+    """
+
+    info: ClassVar[SolverInfo]
+
+    def solve(self, search: Search) -> None:
+        """Search until done or until ``search.stop()`` is true."""
+        ...

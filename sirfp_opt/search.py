@@ -1,0 +1,322 @@
+"""Search: one run of a solver, and the only door through which answers come in.
+
+No solver is trusted. What it offers is checked and priced here, in float64, against
+the user's own problem; the best is kept here, so an interrupt loses nothing; bounds
+are kept here, and one that contradicts a set already in hand is an error.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt.errors import InvalidProblemError, SolverError
+from sirfp_opt.limits import Limits
+from sirfp_opt.sense import relative_gap
+from sirfp_opt.trace import Trace, TraceEvent
+
+if TYPE_CHECKING:
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.problem import PruningProblem
+
+__all__ = ["Callback", "Progress", "Search"]
+
+# How far, relatively, a bound may fall short of a known objective before it is called
+# wrong: the rounding of two float64 sums in different order, with room to spare.
+_BOUND_SLACK = 1e-7
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told each time the incumbent or the bound improves.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time since `solve` was called.
+    iteration : int
+        In the solver's own unit.
+    objective : float or None
+        Of the best set so far.
+    bound : float or None
+        Best proven so far.
+    selected : ndarray of int64 or None
+        The best set so far, read-only.
+    """
+
+    seconds: float
+    iteration: int
+    objective: float | None
+    bound: float | None
+    selected: IntArray | None
+
+    @property
+    def gap(self) -> float | None:
+        """Relative gap, None while either side is unknown."""
+        if self.objective is None or self.bound is None:
+            return None
+        return relative_gap(self.objective, self.bound)
+
+
+Callback = Callable[[Progress], "bool | None"]
+
+
+class Search:
+    """What a solver is given, and where it puts what it finds.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+    limits : Limits
+    seed : int
+    warm_start : sequence of int, optional
+        A feasible set of channels; it becomes the first incumbent.
+    callback : callable, optional
+        Called with a `Progress` at each improvement; a true answer stops the run.
+    started : float, optional
+        ``time.perf_counter()`` when the user's clock began.
+    solver : str
+        The method's name, for messages.
+
+    Attributes
+    ----------
+    canonical : CanonicalProblem
+        The form to work on.
+    rng : numpy.random.Generator
+        Seeded by `seed`.
+    warm_items : ndarray of int64 or None
+        The warm start as items of `canonical`.
+    best : ndarray of int64 or None
+        The incumbent's channels.
+    objective, bound : float or None
+        Of the incumbent, and proven, in the problem's sense and units.
+    limit : str or None
+        What stopped the run, once something has.
+    """
+
+    def __init__(
+        self,
+        problem: PruningProblem,
+        *,
+        limits: Limits | None = None,
+        seed: int = 0,
+        warm_start: Iterable[int] | None = None,
+        callback: Callback | None = None,
+        started: float | None = None,
+        solver: str = "",
+    ) -> None:
+        self.problem = problem
+        self.limits = limits or Limits()
+        self.seed = seed
+        self.solver = solver
+        self.rng = np.random.default_rng(seed)
+        self.canonical: CanonicalProblem = problem.canonical
+        self.best: IntArray | None = None
+        self.objective: float | None = None
+        self.bound: float | None = None
+        self.limit: str | None = None
+        self.warm_items: IntArray | None = None
+        self._callback = callback
+        self._started = time.perf_counter() if started is None else started
+        self._events: list[TraceEvent] = []
+        self._iteration = 0
+        if warm_start is not None:
+            channels = problem.check(warm_start, name="warm_start")
+            self.warm_items = self.canonical.project(channels)
+            self._accept(channels, 0)
+
+    # -- time and limits ---------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the user's clock began."""
+        return time.perf_counter() - self._started
+
+    def remaining(self) -> float:
+        """Return the seconds left, infinity without a time limit, never negative."""
+        if self.limits.time is None:
+            return math.inf
+        return max(0.0, self.limits.time - self.seconds)
+
+    def remaining_iterations(self) -> int | None:
+        """Return the iterations left, None without that limit."""
+        if self.limits.iterations is None:
+            return None
+        return max(0, self.limits.iterations - self._iteration)
+
+    def stop(self, iteration: int | None = None) -> bool:
+        """Return whether the run must end now, and remember by which limit.
+
+        Parameters
+        ----------
+        iteration : int, optional
+            How many iterations have been done in all.
+        """
+        if iteration is not None:
+            self._iteration = max(self._iteration, iteration)
+        if self.limit is None:
+            self.limit = self._reached()
+        return self.limit is not None
+
+    def stopped_by(self, limit: str) -> None:
+        """Record a limit that the solver itself (or its back end) ran into."""
+        if self.limit is None:
+            self.limit = limit
+
+    def _reached(self) -> str | None:
+        limits = self.limits
+        if limits.time is not None and self.seconds >= limits.time:
+            return "time"
+        if limits.iterations is not None and self._iteration >= limits.iterations:
+            return "iterations"
+        if self.objective is not None:
+            sign = self.problem.sense.sign
+            target = limits.target
+            if target is not None and sign * self.objective >= sign * target:
+                return "target"
+            gap = self.gap
+            if limits.gap is not None and gap is not None and gap <= limits.gap:
+                return "gap"
+        return None
+
+    # -- answers -----------------------------------------------------------------
+
+    @property
+    def gap(self) -> float | None:
+        """Relative gap, None while incumbent or bound is unknown."""
+        if self.objective is None or self.bound is None:
+            return None
+        return relative_gap(self.objective, self.bound)
+
+    @property
+    def best_value(self) -> float:
+        """The incumbent's value in canonical form, -inf without one."""
+        if self.objective is None:
+            return -math.inf
+        return self.canonical.from_objective(self.objective)
+
+    @property
+    def best_items(self) -> IntArray | None:
+        """The incumbent as items of the canonical form."""
+        return None if self.best is None else self.canonical.project(self.best)
+
+    def offer_items(
+        self, items: Sequence[int] | IntArray, iteration: int | None = None
+    ) -> bool:
+        """Offer a set of canonical items; see `offer`."""
+        return self.offer(self.canonical.lift(items), iteration)
+
+    def offer(
+        self, selected: Sequence[int] | IntArray, iteration: int | None = None
+    ) -> bool:
+        """Offer a set of channels; return whether it is the new incumbent.
+
+        Parameters
+        ----------
+        selected : sequence of int
+            Channels of the user's graph.
+        iteration : int, optional
+            Where the solver is, for the trace.
+
+        Raises
+        ------
+        SolverError
+            If the set is not feasible: the solver is wrong, not the user.
+        """
+        try:
+            channels = self.problem.check(selected)
+        except InvalidProblemError as error:
+            raise SolverError(
+                f"solver {self.solver!r} must offer feasible sets, got one that is "
+                f"not: {error} Report this to the solver's author."
+            ) from error
+        return self._accept(channels, iteration)
+
+    def _accept(self, channels: IntArray, iteration: int | None) -> bool:
+        objective = self.problem.evaluate(channels)
+        sign = self.problem.sense.sign
+        if self.objective is not None and sign * objective <= sign * self.objective:
+            return False
+        self.objective = objective
+        channels.setflags(write=False)
+        self.best = channels
+        self._reconcile()
+        self._report(iteration)
+        return True
+
+    def tighten_canonical(self, bound: float, iteration: int | None = None) -> bool:
+        """Offer an upper bound on the canonical value; see `tighten`."""
+        return self.tighten(self.canonical.to_objective(bound), iteration)
+
+    def tighten(self, bound: float, iteration: int | None = None) -> bool:
+        """Offer a proven bound in the problem's sense; return whether it is tighter.
+
+        Parameters
+        ----------
+        bound : float
+            No feasible set may be better. It must hold for the weights as given, so
+            the solver's own rounding error is already in it.
+        iteration : int, optional
+            Where the solver is, for the trace.
+
+        Raises
+        ------
+        SolverError
+            If a set already in hand is better than the bound.
+        """
+        if math.isnan(bound):
+            raise SolverError(
+                f"solver {self.solver!r} must offer bounds that are numbers, got NaN. "
+                "Report this to the solver's author."
+            )
+        sign = self.problem.sense.sign
+        if math.isinf(bound) or (
+            self.bound is not None and sign * bound >= sign * self.bound
+        ):
+            return False
+        self.bound = bound
+        self._reconcile()
+        self._report(iteration)
+        return True
+
+    def _reconcile(self) -> None:
+        """Snap a bound that rounding alone tells apart; refuse one that is wrong."""
+        if self.bound is None or self.objective is None:
+            return
+        short = self.problem.sense.sign * (self.objective - self.bound)
+        rounding = self.canonical.rounding_error
+        if short > rounding and (
+            relative_gap(self.objective, self.bound) > _BOUND_SLACK
+        ):
+            raise SolverError(
+                f"solver {self.solver!r} must offer bounds that hold, got "
+                f"{self.bound!r} where a set of value {self.objective!r} is known. "
+                "Report this to the solver's author."
+            )
+        if short > -rounding:
+            self.bound = self.objective
+
+    # -- progress ----------------------------------------------------------------
+
+    def _report(self, iteration: int | None) -> None:
+        if iteration is not None:
+            self._iteration = max(self._iteration, iteration)
+        now = self.seconds
+        self._events.append(
+            TraceEvent(now, self._iteration, self.objective, self.bound)
+        )
+        if self._callback is not None and self._callback(
+            Progress(now, self._iteration, self.objective, self.bound, self.best)
+        ):
+            self.stopped_by("callback")
+
+    def trace(self) -> Trace:
+        """Return the events so far, and one for now."""
+        last = TraceEvent(self.seconds, self._iteration, self.objective, self.bound)
+        return Trace((*self._events, last))

@@ -1,0 +1,208 @@
+"""Solution: what `solve` returns, checked and priced by the core alone."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.sense import Sense, relative_gap
+from sirfp_opt.trace import Trace, TraceEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.problem import PruningProblem
+
+__all__ = ["OPTIMALITY_TOLERANCE", "Solution", "Status"]
+
+# A bound this close to the objective, relatively, counts as a proof of optimality.
+# It leaves room for the rounding that honest bounds carry, and nothing else.
+OPTIMALITY_TOLERANCE = 1e-6
+
+
+class Status(StrEnum):
+    """What is known about a solution."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Solution:
+    """A feasible set of channels, with what is proved about it and how it was found.
+
+    Attributes
+    ----------
+    selected : ndarray of int64, ascending
+        The channels kept.
+    objective : float
+        Its value, recomputed by the core in float64.
+    bound : float or None
+        No feasible set is better than this (smaller when minimising, larger when
+        maximising); None if nothing was proved. `certify` in `solve` asks for one.
+    status : Status
+        OPTIMAL if `gap` is at most `OPTIMALITY_TOLERANCE` (1e-6), else FEASIBLE.
+    sense : Sense
+        Which way the objective runs.
+    limit : str or None
+        Which limit stopped the solver ("time", "iterations", "no_improvement",
+        "gap", "target", "callback", "interrupt"), None if it ended by itself.
+    runtime : float
+        Wall-clock seconds, model building included.
+    solver : str
+        Name of the method.
+    options : dict
+        The method's parameters, defaults included.
+    seed : int
+        The seed given to `solve`.
+    trace : Trace
+        Incumbent and bound over time.
+    problem : PruningProblem or None
+        What was solved; None on a solution read back from JSON.
+    """
+
+    selected: IntArray
+    objective: float
+    bound: float | None
+    sense: Sense
+    limit: str | None
+    runtime: float
+    solver: str
+    options: dict[str, Any]
+    seed: int
+    trace: Trace
+    n: int
+    problem: PruningProblem | None = field(default=None)
+
+    @property
+    def gap(self) -> float | None:
+        """|objective - bound| / max(|objective|, |bound|); None without a bound."""
+        return None if self.bound is None else relative_gap(self.objective, self.bound)
+
+    @property
+    def status(self) -> Status:
+        """OPTIMAL only with a proof."""
+        gap = self.gap
+        proved = gap is not None and gap <= OPTIMALITY_TOLERANCE
+        return Status.OPTIMAL if proved else Status.FEASIBLE
+
+    @property
+    def k(self) -> int:
+        """Number of channels kept."""
+        return int(self.selected.size)
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Labels of the channels kept, where the graph has labels."""
+        if self.problem is None or self.problem.graph.labels is None:
+            return None
+        labels = self.problem.graph.labels
+        return tuple(labels[i] for i in self.selected)
+
+    def __repr__(self) -> str:
+        proof = "no bound" if self.bound is None else f"bound={self.bound:.9g}"
+        gap = "" if self.gap is None else f", gap={self.gap:.2%}"
+        return (
+            f"Solution({self.status.value}, k={self.k} of {self.n}, "
+            f"objective={self.objective:.9g}, {proof}{gap}, solver={self.solver!r}, "
+            f"{self.runtime:.3g} s)"
+        )
+
+    def _rows(self) -> list[tuple[str, str]]:
+        stopped = "ended by itself" if self.limit is None else f"{self.limit} limit"
+        if self.limit in ("callback", "interrupt"):
+            stopped = str(self.limit)
+        options = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
+        gap = self.gap
+        return [
+            ("status", self.status.value),
+            ("objective", f"{self.objective:.12g} ({self.sense.value})"),
+            ("bound", "none" if self.bound is None else f"{self.bound:.12g}"),
+            ("gap", "unknown" if gap is None else f"{gap:.4%}"),
+            ("channels", f"{self.k} of {self.n}"),
+            ("solver", f"{self.solver}({options})"),
+            ("seed", str(self.seed)),
+            ("runtime", f"{self.runtime:.4g} s, {stopped}"),
+        ]
+
+    def summary(self) -> str:
+        """Return the facts, one a line, ready to print."""
+        return "\n".join(f"{name:<10}{value}" for name, value in self._rows())
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self._rows()
+        )
+        return f"<table>{cells}</table>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` reads them back."""
+        return {
+            "selected": self.selected.tolist(),
+            "objective": self.objective,
+            "bound": self.bound,
+            "gap": self.gap,
+            "status": self.status.value,
+            "sense": self.sense.value,
+            "limit": self.limit,
+            "runtime": self.runtime,
+            "solver": self.solver,
+            "options": dict(self.options),
+            "seed": self.seed,
+            "n": self.n,
+            "trace": [
+                [e.seconds, e.iteration, e.incumbent, e.bound] for e in self.trace
+            ],
+        }
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], problem: PruningProblem | None = None
+    ) -> Solution:
+        """Read what `to_dict` wrote; with `problem`, check it anew.
+
+        Parameters
+        ----------
+        data : mapping
+        problem : PruningProblem, optional
+            Then the set is checked and the objective recomputed on it.
+
+        Raises
+        ------
+        InvalidProblemError
+            If a field is missing, or the set does not fit the problem.
+        """
+        try:
+            selected = np.asarray(data["selected"], dtype=np.int64)
+            objective = float(data["objective"])
+            if problem is not None:
+                selected = problem.check(selected)
+                objective = problem.evaluate(selected)
+            selected.setflags(write=False)
+            return cls(
+                selected=selected,
+                objective=objective,
+                bound=data["bound"],
+                sense=Sense.of(data["sense"]),
+                limit=data["limit"],
+                runtime=float(data["runtime"]),
+                solver=str(data["solver"]),
+                options=dict(data["options"]),
+                seed=int(data["seed"]),
+                n=int(data["n"]),
+                trace=Trace(tuple(TraceEvent(*row) for row in data["trace"])),
+                problem=problem,
+            )
+        except KeyError as error:
+            raise InvalidProblemError(
+                f"`data` must hold the field {error.args[0]!r}, got none. "
+                "Pass what Solution.to_dict returned."
+            ) from None

@@ -1,0 +1,1 @@
+"""The built-in solvers, one module each, found through entry points like anyone's."""
