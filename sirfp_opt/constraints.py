@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sirfp_opt._validate import as_indices, as_int
@@ -12,7 +12,7 @@ from sirfp_opt.errors import InvalidProblemError
 __all__ = ["LayerConstraints"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class LayerConstraints:
     """How many channels are kept, and which must go together or not at all.
 
@@ -43,22 +43,30 @@ class LayerConstraints:
     (4, 8)
     """
 
-    k: int | None = None
-    _: KW_ONLY
-    k_min: int | None = None
-    k_max: int | None = None
-    multiple_of: int = 1
-    must_keep: tuple[int, ...] = ()
-    must_drop: tuple[int, ...] = ()
-    tied: tuple[tuple[int, ...], ...] = ()
+    k: int | None
+    k_min: int | None
+    k_max: int | None
+    multiple_of: int
+    must_keep: tuple[int, ...]
+    must_drop: tuple[int, ...]
+    tied: tuple[tuple[int, ...], ...]
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        k: int | None = None,
+        *,
+        k_min: int | None = None,
+        k_max: int | None = None,
+        multiple_of: int = 1,
+        must_keep: Iterable[int] = (),
+        must_drop: Iterable[int] = (),
+        tied: Iterable[Iterable[int]] = (),
+    ) -> None:
         store = object.__setattr__
-        for name in ("k", "k_min", "k_max"):
-            value = getattr(self, name)
-            if value is not None:
-                store(self, name, as_int(value, name, least=1))
-        step = as_int(self.multiple_of, "multiple_of", least=1)
+        for name, value in (("k", k), ("k_min", k_min), ("k_max", k_max)):
+            number = None if value is None else as_int(value, name, least=1)
+            store(self, name, number)
+        step = as_int(multiple_of, "multiple_of", least=1)
         store(self, "multiple_of", step)
         if self.k is not None:
             if self.k_min is not None or self.k_max is not None:
@@ -80,8 +88,8 @@ class LayerConstraints:
                 f"`k_min` must be at most k_max={self.k_max}, got {self.k_min}. "
                 "Swap them or widen the range."
             )
-        keep = as_indices(self.must_keep, "must_keep")
-        drop = as_indices(self.must_drop, "must_drop")
+        keep = as_indices(must_keep, "must_keep")
+        drop = as_indices(must_drop, "must_drop")
         both = sorted(set(keep) & set(drop))
         if both:
             raise InvalidProblemError(
@@ -90,7 +98,7 @@ class LayerConstraints:
             )
         store(self, "must_keep", keep)
         store(self, "must_drop", drop)
-        store(self, "tied", _merge(self.tied))
+        store(self, "tied", _merge(tied))
 
     @property
     def has_count(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     import networkx as nx
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 __all__ = ["ChannelGraph"]
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class ChannelGraph:
     """A weighted graph whose vertices are the n channels of one layer.
 
@@ -49,11 +50,9 @@ class ChannelGraph:
         Shown in reports, for instance the layer's name.
     labels : sequence of str, optional
         A name for each channel.
-
-    Attributes
-    ----------
-    self_redundancy : ndarray of shape (n,)
-        The diagonal of the matrix given.
+    self_redundancy : array_like of shape (n,), optional
+        What a channel's redundancy with itself is; the diagonal of `weights` if not
+        given. No part of the objective.
 
     Raises
     ------
@@ -76,46 +75,57 @@ class ChannelGraph:
     """
 
     weights: FloatArray
-    sense: Sense = Sense.MAXIMIZE
-    vertex_weights: FloatArray = None  # type: ignore[assignment]
-    adjacency: BoolArray | None = None
-    name: str = ""
-    labels: tuple[str, ...] | None = None
-    self_redundancy: FloatArray = field(init=False)
+    sense: Sense
+    vertex_weights: FloatArray
+    adjacency: BoolArray | None
+    name: str
+    labels: tuple[str, ...] | None
+    self_redundancy: FloatArray
 
-    def __post_init__(self) -> None:
-        weights = as_square(self.weights, "weights")
-        n = weights.shape[0]
-        diagonal = weights.diagonal().copy()
-        np.fill_diagonal(weights, 0.0)
+    def __init__(
+        self,
+        weights: ArrayLike,
+        *,
+        sense: Sense | str = Sense.MAXIMIZE,
+        vertex_weights: ArrayLike | None = None,
+        adjacency: ArrayLike | None = None,
+        name: str = "",
+        labels: Sequence[str] | None = None,
+        self_redundancy: ArrayLike | None = None,
+    ) -> None:
+        matrix = as_square(weights, "weights")
+        n = matrix.shape[0]
+        diagonal = (
+            matrix.diagonal().copy()
+            if self_redundancy is None
+            else as_vector(self_redundancy, n, "self_redundancy")
+        )
+        np.fill_diagonal(matrix, 0.0)
         vertex = (
             np.zeros(n)
-            if self.vertex_weights is None
-            else as_vector(self.vertex_weights, n, "vertex_weights")
+            if vertex_weights is None
+            else as_vector(vertex_weights, n, "vertex_weights")
         )
-        adjacency = None
-        if self.adjacency is not None:
-            adjacency = _as_adjacency(self.adjacency, n)
-            if adjacency is not None:
-                # A missing edge carries no weight, whatever the matrix said.
-                weights[~adjacency] = 0.0
-                frozen(adjacency)
-        labels = self.labels
-        if labels is not None:
-            labels = tuple(str(label) for label in labels)
-            if len(labels) != n:
-                raise InvalidProblemError(
-                    f"`labels` must have one entry for each of {n} channels, got "
-                    f"{len(labels)}. Drop the argument to number the channels."
-                )
-        for array in (weights, diagonal, vertex):
+        edges = None if adjacency is None else _as_adjacency(adjacency, n)
+        if edges is not None:
+            # A missing edge carries no weight, whatever the matrix said.
+            matrix[~edges] = 0.0
+            frozen(edges)
+        named = None if labels is None else tuple(str(label) for label in labels)
+        if named is not None and len(named) != n:
+            raise InvalidProblemError(
+                f"`labels` must have one entry for each of {n} channels, got "
+                f"{len(named)}. Drop the argument to number the channels."
+            )
+        for array in (matrix, diagonal, vertex):
             frozen(array)
         store = object.__setattr__
-        store(self, "weights", weights)
-        store(self, "sense", Sense.of(self.sense))
+        store(self, "weights", matrix)
+        store(self, "sense", Sense.of(sense))
         store(self, "vertex_weights", vertex)
-        store(self, "adjacency", adjacency)
-        store(self, "labels", labels)
+        store(self, "adjacency", edges)
+        store(self, "name", str(name))
+        store(self, "labels", named)
         store(self, "self_redundancy", diagonal)
 
     @property
@@ -134,11 +144,11 @@ class ChannelGraph:
     @classmethod
     def from_redundancy(
         cls,
-        redundancy: Any,
+        redundancy: ArrayLike,
         *,
         absolute: bool = False,
-        vertex_weights: Any = None,
-        adjacency: Any = None,
+        vertex_weights: ArrayLike | None = None,
+        adjacency: ArrayLike | None = None,
         name: str = "",
         labels: Sequence[str] | None = None,
     ) -> ChannelGraph:
@@ -164,16 +174,16 @@ class ChannelGraph:
             vertex_weights=vertex_weights,
             adjacency=adjacency,
             name=name,
-            labels=None if labels is None else tuple(labels),
+            labels=labels,
         )
 
     @classmethod
     def from_diversity(
         cls,
-        diversity: Any,
+        diversity: ArrayLike,
         *,
-        vertex_weights: Any = None,
-        adjacency: Any = None,
+        vertex_weights: ArrayLike | None = None,
+        adjacency: ArrayLike | None = None,
         name: str = "",
         labels: Sequence[str] | None = None,
     ) -> ChannelGraph:
@@ -196,7 +206,7 @@ class ChannelGraph:
             vertex_weights=vertex_weights,
             adjacency=adjacency,
             name=name,
-            labels=None if labels is None else tuple(labels),
+            labels=labels,
         )
 
     @classmethod
@@ -266,7 +276,7 @@ class ChannelGraph:
         return cls(
             weights=weights,
             sense=Sense.of(sense),
-            vertex_weights=vertex,  # type: ignore[arg-type]
+            vertex_weights=vertex,
             adjacency=adjacency,
             name=name or str(graph.name or ""),
             labels=tuple(str(node) for node in nodes),
