@@ -7,14 +7,17 @@ step, into the average itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sirfp_opt.errors import InvalidProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["METRICS", "Averaging", "LayerStatistics", "edge_strength"]
 
@@ -25,7 +28,8 @@ PANEL = 128
 
 def _spatial(maps: Tensor) -> Tensor:
     """Channel norms of the paper: Σ_p |x_p| + 1e-5 for each image, shape (C, N, 1)."""
-    return torch.linalg.vector_norm(maps, 1, dim=-1, keepdim=True) + L1_EPSILON
+    norms: Tensor = torch.linalg.vector_norm(maps, 1, dim=-1, keepdim=True)
+    return norms + L1_EPSILON
 
 
 def _cosine(maps: Tensor) -> Tensor:
@@ -144,13 +148,18 @@ class LayerStatistics:
         self.averaging = averaging or Averaging()
         self.wants_edge = edge
         self.pool_constant = pool_constant
-        self.images = 0
-        self.steps = 0
         self.map_size: tuple[int, ...] = ()
+        self._reset()
+
+    def _reset(self, maps: Tensor | None = None) -> None:
+        self.images = self.steps = 0
+        empty = torch.empty(0) if maps is None else maps
+        channels = 0 if maps is None else maps.shape[1]
+        self._gram = empty.new_zeros(channels, channels)
+        self._mass = empty.new_zeros(channels)
+        self._edge = empty.new_zeros(channels)
+        self.has_edge = self.wants_edge and maps is not None and maps.dim() == 4
         self.constant = False
-        self._gram: Tensor | None = None
-        self._edge: Tensor | None = None
-        self._mass: Tensor | None = None
 
     @torch.no_grad()
     def update(self, maps: Tensor) -> None:
@@ -159,36 +168,31 @@ class LayerStatistics:
             maps = maps.float()
         images, channels = int(maps.shape[0]), int(maps.shape[1])
         flat = maps.reshape(images, channels, -1)
-        if self._gram is None:
-            self._gram = maps.new_zeros(channels, channels)
-            self._mass = maps.new_zeros(channels)
-            self.map_size = tuple(int(n) for n in maps.shape[2:]) or (1,)
-            self.constant = self.pool_constant and bool((flat == flat[..., :1]).all())
-        assert self._mass is not None  # made beside the matrix
+        if self.steps == 0 or self.constant:
+            # Constant maps may be those of a blank image: begin again once they vary.
+            constant = self.pool_constant and bool((flat == flat[..., :1]).all())
+            if self.steps == 0 or not constant:
+                self._reset(maps)
+                self.map_size = tuple(int(n) for n in maps.shape[2:]) or (1,)
+                self.constant = constant
         old, new = self.averaging.factors(self.images, images)
         if self.constant:
-            positions = flat[..., :1].transpose(0, 1)
-            self._mass.mul_(old).add_(positions.abs().sum(dim=(1, 2)), alpha=new)
-            rows = positions.reshape(channels, -1)
+            rows = flat[..., 0].T
+            self._mass.mul_(old).add_(rows.abs().sum(dim=1), alpha=new)
         else:
             positions = flat.transpose(0, 1)
             rows = torch.empty(positions.shape, dtype=maps.dtype, device=maps.device)
             torch.div(positions, METRICS[self.metric](positions), out=rows)
-            rows = rows.reshape(channels, -1)
+            rows = rows.view(channels, -1)
+            if self.has_edge:
+                # The strength is a mean over the images already.
+                self._edge.mul_(old).add_(edge_strength(maps), alpha=new * images)
         _add_gram(self._gram, rows, old, new)
-        del rows
-        if self.wants_edge and maps.dim() == 4:
-            if self._edge is None:
-                self._edge = maps.new_zeros(channels)
-            # The strength is a mean over the images already.
-            self._edge.mul_(old).add_(edge_strength(maps), alpha=new * images)
         self.images += images
         self.steps += 1
 
     def redundancy(self) -> Tensor:
         """Return the averaged matrix S, symmetric, shape (C, C)."""
-        assert self._gram is not None
-        assert self._mass is not None
         upper = self._gram * self.averaging.correction(self.steps)
         upper = upper.triu() + upper.triu(1).T
         if self.constant:
@@ -198,7 +202,7 @@ class LayerStatistics:
 
     def edge(self) -> Tensor | None:
         """Return the averaged edge term, shape (C,), None where it was not kept."""
-        if self._edge is None:
+        if not self.has_edge:
             return None
         return self._edge * self.averaging.correction(self.steps)
 

@@ -1,0 +1,188 @@
+"""Trial cuts on a copy of the network: what the rules on the trace cannot know."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from sirfp_opt.plan import PruningPlan, PruningUnit
+from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
+from sirfp_opt.pytorch.surgery import channel_dim, cut, largest_difference, masked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt._validate import IntArray
+
+__all__ = ["Prober", "probe", "random_plan"]
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+Failures = dict[str, tuple[str, str]]
+"""unit -> (layer, reason)"""
+
+
+def random_plan(
+    units: Sequence[PruningUnit], rng: np.random.Generator
+) -> dict[str, IntArray]:
+    """Keep a random, arbitrary half or so of each unit, tied groups whole."""
+    kept = {}
+    for unit in units:
+        groups = unit.tied or tuple((c,) for c in range(unit.size))
+        count = int(rng.integers(1, len(groups)))
+        chosen = rng.choice(len(groups), size=count, replace=False)
+        kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
+    return kept
+
+
+def probe(
+    model: nn.Module,
+    units: Sequence[PruningUnit],
+    example: Any,
+    *,
+    forward: Forward | None = None,
+    seed: int = 0,
+) -> Failures:
+    """Return the units that must not be cut, each with the layer and the reason.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; copies of it are run, in float64 where it can.
+    units : sequence of PruningUnit
+        Candidates.
+    example : Any
+        One batch of one sample, on the model's device.
+    forward : callable, optional
+        How the network is called.
+    seed : int
+        Of the random channels.
+    """
+    if not units:
+        return {}
+    prober = Prober(model, example, forward)
+    rng = np.random.default_rng(seed)
+    kept = random_plan(units, rng)
+    failed = prober.nonzero_readers(PruningPlan(units, kept))
+    return failed | prober.admit(
+        [unit for unit in units if unit.name not in failed], kept
+    )
+
+
+class Prober:
+    """Runs masked and cut copies of a network side by side."""
+
+    def __init__(
+        self, model: nn.Module, example: Any, forward: Forward | None = None
+    ) -> None:
+        self.model = copy.deepcopy(model)
+        self.example = example
+        self.forward = forward
+        self.tolerance = TOLERANCE[torch.float32]
+        try:
+            exact = copy.deepcopy(self.model).double()
+            batch = pytree.tree_map_only(
+                Tensor, lambda t: t.double() if t.is_floating_point() else t, example
+            )
+            self._outputs(exact, batch)
+        except Exception:  # whatever: the network is tied to its own dtype
+            return
+        self.model, self.example = exact, batch
+        self.tolerance = TOLERANCE[torch.float64]
+
+    def _outputs(self, model: nn.Module, batch: Any = None) -> list[Tensor]:
+        batch = self.example if batch is None else batch
+        # A network may write into its input: hand each run a copy of it.
+        batch = pytree.tree_map_only(Tensor, torch.clone, batch)
+        with evaluating(model), torch.no_grad():
+            return outputs_of(run(model, batch, self.forward))
+
+    def nonzero_readers(self, plan: PruningPlan) -> Failures:
+        """Find units that some layer reads as non-zero where they were masked.
+
+        Then some operation on the way does not map zero to zero (a sigmoid, a norm, a
+        bias), mixes channels, or moves them to other positions than the trace says.
+        """
+        modules = dict(self.model.named_modules())
+        failed: Failures = {}
+        hooks = []
+
+        def reader(unit: str, layer: str, positions: IntArray) -> Any:
+            index = torch.from_numpy(positions)
+
+            def check(module: nn.Module, args: Any) -> None:
+                read = args[0].index_select(
+                    channel_dim(module, args[0]), index.to(args[0].device)
+                )
+                if unit not in failed and bool((read != 0).any()):
+                    failed[unit] = (
+                        layer,
+                        "it does not read zeros where the unit's channels are masked: "
+                        "an operation on the way moves zero, or the channels",
+                    )
+
+            return check
+
+        for unit in plan.units:
+            for site in unit.sites:
+                if site.side == "in":
+                    positions = site.positions(plan.removed(unit.name))
+                    check = reader(unit.name, site.layer, positions)
+                    hooks.append(modules[site.layer].register_forward_pre_hook(check))
+        try:
+            with masked(self.model, plan.removed_positions()):
+                self._outputs(self.model)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return failed
+
+    def trial(self, plan: PruningPlan) -> str | None:
+        """Cut a copy as `plan` says; return what is wrong with it, None if nothing."""
+        removed = plan.removed_positions()
+        with masked(self.model, removed):
+            expected = self._outputs(self.model)
+        pruned = copy.deepcopy(self.model)
+        try:
+            cut(pruned, removed)
+            outputs = self._outputs(pruned)
+        except Exception as error:  # whatever the network raises is the finding
+            text = str(error).strip().splitlines() or [""]
+            return f"the cut network fails: {type(error).__name__}: {text[0]}"
+        difference, scale = largest_difference(outputs, expected)
+        if difference > self.tolerance * max(1.0, scale):
+            return (
+                "the cut network is not the masked one: outputs differ by "
+                f"{difference:.2g} of {scale:.2g}"
+            )
+        return None
+
+    def admit(
+        self, units: Sequence[PruningUnit], kept: dict[str, IntArray]
+    ) -> Failures:
+        """Find the units that spoil a joint trial cut, found by halving."""
+        failed: Failures = {}
+        good: list[PruningUnit] = []
+
+        def add(candidates: list[PruningUnit]) -> None:
+            nonlocal good
+            names = {unit.name for unit in [*good, *candidates]}
+            chosen = {name: kept[name] for name in kept if name in names}
+            wrong = self.trial(PruningPlan([*good, *candidates], chosen))
+            if wrong is None:
+                good = [*good, *candidates]
+            elif len(candidates) == 1:
+                failed[candidates[0].name] = (candidates[0].name, wrong)
+            else:
+                half = len(candidates) // 2
+                add(candidates[:half])
+                add(candidates[half:])
+
+        if units:
+            add(list(units))
+        return failed

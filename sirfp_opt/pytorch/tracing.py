@@ -1,0 +1,282 @@
+"""The dependency graph of a network, read through Torch-Pruning.
+
+Torch-Pruning follows autograd from the outputs back to the layers and says which
+channels of which layers go together (G. Fang et al., *DepGraph: Towards Any Structural
+Pruning*, CVPR 2023, doi:10.1109/CVPR52729.2023.01544).  This module runs it on a copy
+of the network and turns each of its groups into plain positions by layer name, with
+the operations on the way; `coupling` decides what may be pruned.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from sirfp_opt.errors import UnsupportedError
+from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.plan import Side
+
+__all__ = ["Group", "Operation", "Touch", "Tracer"]
+
+OPTYPE = tp.ops.OPTYPE
+
+
+@dataclass(frozen=True)
+class Touch:
+    """A layer's positions that a group's channels are: ``rows[c]`` for channel c."""
+
+    layer: str
+    module: nn.Module
+    side: Side
+    channels: IntArray
+    positions: IntArray
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation without parameters, or a raw parameter, that a group passes."""
+
+    kind: Literal["op", "parameter", "input", "output"]
+    name: str
+    after: str
+    grad_fn: Any = None
+
+
+@dataclass
+class Group:
+    """Everything that follows from removing output channels of one layer."""
+
+    root: str
+    size: int
+    touches: list[Touch] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+
+
+class _Traced(nn.Module):
+    """A network behind one identity layer for each input.
+
+    Torch-Pruning does not see the network's inputs.  With a layer in their place, a
+    residual add with an input is a coupling like any other, and a concatenation with
+    one has the right offsets.
+    """
+
+    def __init__(self, model: nn.Module, forward: Forward | None) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = nn.ModuleList()
+        self._forward = forward
+        self.output_grads: list[Any] = []
+
+    def add_input(self, tensor: Tensor) -> nn.Module:
+        """Return an identity layer for an input of such a shape."""
+        identity: nn.Module
+        if tensor.dim() == 4:
+            identity = nn.Conv2d(tensor.shape[1], tensor.shape[1], 1, bias=False)
+            nn.init.dirac_(identity.weight)
+        else:
+            identity = nn.Linear(tensor.shape[-1], tensor.shape[-1], bias=False)
+            nn.init.eye_(identity.weight)
+        self.inputs.append(identity.to(tensor.device, tensor.dtype))
+        return identity
+
+    def forward(self, *leaves: Any) -> list[Tensor]:
+        """Pass the inputs through their identities, and on to the network."""
+        layers = iter(self.inputs)
+        shaped = [next(layers)(leaf) if _is_map(leaf) else leaf for leaf in leaves]
+        batch = pytree.tree_unflatten(shaped, self.spec)
+        outputs = outputs_of(run(self.model, batch, self._forward))
+        outputs = [tensor for tensor in outputs if tensor.grad_fn is not None]
+        self.output_grads = [tensor.grad_fn for tensor in outputs]
+        return outputs
+
+    spec: Any = None
+
+
+def _is_map(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim() >= 2
+
+
+class Tracer:
+    """A traced copy of a network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; a copy is traced.
+    example : Any
+        One batch, on the model's device.
+    forward : callable, optional
+        How the network is called.
+
+    Raises
+    ------
+    UnsupportedError
+        If the network cannot be copied or run, or no output depends on a parameter.
+    """
+
+    def __init__(
+        self, model: nn.Module, example: Any, forward: Forward | None = None
+    ) -> None:
+        try:
+            model = copy.deepcopy(model)
+        except Exception as error:
+            raise UnsupportedError(
+                f"`model` must be copyable by copy.deepcopy, got {error!r}. "
+                "Remove cached tensors and unpicklable members before pruning."
+            ) from error
+        leaves, spec = pytree.tree_flatten(example)
+        self.wrapper = _Traced(model, forward)
+        self.wrapper.spec = spec
+        for leaf in leaves:
+            if _is_map(leaf):
+                self.wrapper.add_input(leaf)
+        for parameter in self.wrapper.parameters():
+            # Frozen layers would vanish from a graph that is read off autograd.
+            if parameter.is_floating_point():
+                parameter.requires_grad_(True)
+        self.names: dict[Any, str] = {m: name for name, m in model.named_modules()}
+        self._parameter_names = {id(p): name for name, p in model.named_parameters()}
+        self._made_by: dict[Any, nn.Module] = {}
+        hooks = [m.register_forward_hook(self._record) for m in model.modules()]
+        try:
+            with evaluating(self.wrapper), torch.enable_grad():
+                self.graph = tp.DependencyGraph()
+                self.graph.build_dependency(
+                    self.wrapper,
+                    tuple(leaves),
+                    forward_fn=lambda wrapper, args: wrapper(*args),
+                    unwrapped_parameters=[],
+                    verbose=False,
+                )
+        except Exception as error:
+            raise UnsupportedError(
+                "`model` must run on the first batch and be traced by autograd, "
+                f"got {type(error).__name__}: {error}. Try it by hand first: "
+                "model(batch), or pass `forward`."
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not self.wrapper.output_grads:
+            raise UnsupportedError(
+                "`model` must return a floating-point tensor that depends on its "
+                "parameters, got none (an argmax, or outputs under no_grad?). "
+                "Pass `forward` that returns the scores."
+            )
+        grads = self.wrapper.output_grads
+        self.output_layers = {
+            self.names[self._made_by[g]] for g in grads if g in self._made_by
+        }
+
+    def _record(self, module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            # The innermost layer of a nest comes first: that is the maker.
+            self._made_by.setdefault(output.grad_fn, module)
+
+    def input_groups(self) -> Iterator[Group]:
+        """Yield the groups that hang on the network's inputs."""
+        for module in self.wrapper.inputs:
+            if module in self.graph.module2node:
+                yield self._group(module, "")
+
+    def layers(self) -> list[tuple[str, nn.Module, int]]:
+        """List the layers that make channels: (name, module, channels)."""
+        out: list[tuple[str, nn.Module, int]] = []
+        for module, name in self.names.items():
+            if module not in self.graph.module2node:
+                continue
+            if isinstance(module, nn.modules.conv._ConvNd):
+                if not is_depthwise(module):
+                    out.append((name, module, module.out_channels))
+            elif isinstance(module, nn.Linear):
+                out.append((name, module, module.out_features))
+        return out
+
+    def group(self, name: str, module: nn.Module) -> Group:
+        """Return what goes with the output channels of a layer."""
+        return self._group(module, name)
+
+    def _group(self, module: nn.Module, name: str) -> Group:
+        pruner = self.graph.get_pruner_of_module(module)
+        size = int(pruner.get_out_channels(module))
+        found = self.graph.get_pruning_group(
+            module, pruner.prune_out_channels, list(range(size))
+        )
+        group = Group(root=name, size=size)
+        seen: set[int] = set()
+        for item in found.items:
+            node = item.dep.target
+            if node.module in self.names and node.type in LAYER_TYPES:
+                side: Side = "in" if "_in_" in item.dep.handler.__name__ else "out"
+                group.touches.append(
+                    Touch(
+                        layer=self.names[node.module],
+                        module=node.module,
+                        side=side,
+                        channels=np.array(item.root_idxs, dtype=np.int64),
+                        positions=np.array(item.idxs, dtype=np.int64),
+                    )
+                )
+            elif id(node) not in seen:
+                seen.add(id(node))
+                group.operations.append(self._operation(node))
+        return group
+
+    def _operation(self, node: Any) -> Operation:
+        after = self._nearest(node)
+        if any(node.module is layer for layer in self.wrapper.inputs):
+            return Operation("input", "the network's input", after)
+        if node.type == OPTYPE.PARAMETER:
+            name = self._parameter_names.get(id(node.module), "a parameter")
+            return Operation("parameter", name, after)
+        if node.module in self.names:
+            name = type(node.module).__name__
+            return Operation("op", name, self.names[node.module])
+        if node.type == OPTYPE.OUTPUT or node.grad_fn in self.wrapper.output_grads:
+            return Operation("output", "the network's output", after, node.grad_fn)
+        name = node.grad_fn.name() if hasattr(node.grad_fn, "name") else "unknown"
+        return Operation("op", name, after, node.grad_fn)
+
+    def _nearest(self, node: Any) -> str:
+        """Name the layer upstream that is fewest operations away."""
+        queue, seen = [node], {id(node)}
+        for current in queue:
+            if current.module in self.names:
+                return self.names[current.module]
+            for source in current.inputs:
+                if id(source) not in seen:
+                    seen.add(id(source))
+                    queue.append(source)
+        return ""
+
+
+LAYER_TYPES = {
+    OPTYPE.CONV,
+    OPTYPE.DEPTHWISE_CONV,
+    OPTYPE.LINEAR,
+    OPTYPE.BN,
+    OPTYPE.PRELU,
+    OPTYPE.IN,
+}
+"""Layers that this package cuts; any other that holds channels is refused."""
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Tell whether a convolution maps each channel to itself alone."""
+    return (
+        isinstance(module, nn.modules.conv._ConvNd)
+        and module.groups == module.in_channels == module.out_channels
+        and module.groups > 1
+    )
