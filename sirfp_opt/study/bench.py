@@ -1,0 +1,207 @@
+"""compare: every method on every problem with every seed, stored as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sirfp_opt._validate import as_indices, as_int
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.limits import Limits
+from sirfp_opt.study.methods import as_methods
+from sirfp_opt.study.problems import Count, as_instances
+from sirfp_opt.study.record import RunRecord
+from sirfp_opt.study.result import Study
+from sirfp_opt.study.runner import Task, run_all
+from sirfp_opt.study.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["compare"]
+
+
+def compare(
+    problems: Any,
+    methods: Any,
+    *,
+    k: Count | Iterable[Count] | None = None,
+    seeds: int | Iterable[int] = 1,
+    time_limit: float | None = None,
+    limits: Limits | None = None,
+    certify: bool = False,
+    n_jobs: int | None = None,
+    results: str | Path | None = None,
+    retry_failed: bool = False,
+    warm_up: bool = True,
+    progress: bool | None = None,
+) -> Study:
+    """Run every method on every problem with every seed.
+
+    Parameters
+    ----------
+    problems
+        One or more of: ChannelGraph, PruningProblem, matrix, networkx.Graph,
+        pandas.DataFrame; a file that `sirfp_opt.io` reads, or a folder of them; a
+        mapping of names to any of these, such as a network's layers.
+    methods
+        One or more of: a name from `available_solvers()`, a solver object, a pair
+        (name, options); or a mapping of labels to these.
+    k : int, float, (int, int) or iterable of these, optional
+        How many channels to keep: a number, a share such as 0.5, or a range. Several
+        make a problem each. May be left out for PruningProblems.
+    seeds : int or iterable of int
+        A number s stands for the seeds 0, ..., s - 1.
+    time_limit : float, optional
+        Seconds for each run; short for Limits(time=...).
+    limits : Limits, optional
+        Any other limit, for every run.
+    certify : bool
+        Ask every run for a proven bound, see `sirfp_opt.solve`.
+    n_jobs : int, optional
+        Runs at a time; -1 for one on each core. By default what
+        ``joblib.parallel_config`` says (a Dask or Ray cluster, say), else one.
+    results : str or Path, optional
+        A folder. Each finished run is stored there at once, and a run that is there
+        already is not repeated: call again after a crash to go on.
+    retry_failed : bool
+        Repeat stored runs that failed.
+    warm_up : bool
+        Let each worker solve a tiny problem by each method first, so that imports and
+        compilation are not part of any run's time.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InvalidProblemError, UnknownSolverError, SolverNotInstalledError, UnsupportedError
+        If an argument is wrong; nothing has been run then. A *run* that fails raises
+        nothing: it becomes a row with its error.
+
+    Notes
+    -----
+    Runs take place in worker processes, so a solver that crashes takes only its worker
+    along. What was under way beside it is done again. Times of runs side by side on
+    one machine disturb each other: for figures to publish, use n_jobs=1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph
+    >>> from sirfp_opt.study import compare
+    >>> maps = np.random.default_rng(0).random((10, 50))
+    >>> layer = ChannelGraph.from_redundancy(maps @ maps.T, name="layer")
+    >>> study = compare(layer, ["greedy", "brute_force"], k=[3, 0.5])
+    >>> study.to_frame()[["instance", "k", "method", "status"]].values.tolist()[:2]
+    [['layer', 3, 'greedy', 'feasible'], ['layer', 3, 'brute_force', 'optimal']]
+    """
+    import joblib
+
+    if time_limit is not None:
+        if limits is not None:
+            raise InvalidProblemError(
+                f"`time_limit` must be left out beside `limits`, got {time_limit}. "
+                "State it in Limits(time=...)."
+            )
+        limits = Limits(time=time_limit)
+    tasks = _tasks(problems, methods, k, _as_seeds(seeds), limits or Limits(), certify)
+    store = None if results is None else ResultStore(results)
+    wanted = {task.key for task in tasks}
+    done: dict[str, RunRecord] = {}
+    for record in store or ():
+        if record.key in wanted and not (retry_failed and record.failed):
+            done[record.key] = record
+    pending = [task for task in tasks if task.key not in done]
+    if pending:
+        workers = joblib.effective_n_jobs(n_jobs)
+        records = run_all(pending, n_jobs=workers, warm_up=warm_up)
+        for record in _watched(records, len(pending), progress):
+            if store is not None:
+                store.add(record)
+            done[record.key] = record
+    return Study([_named(done[task.key], task) for task in tasks])
+
+
+def _tasks(
+    problems: Any,
+    methods: Any,
+    k: Count | Iterable[Count] | None,
+    seeds: Sequence[int],
+    limits: Limits,
+    certify: bool,
+) -> list[Task]:
+    entries = as_methods(methods)
+    tasks = []
+    for instance in as_instances(problems, k):
+        for seed in seeds:
+            for method in entries:
+                content = [
+                    instance.fingerprint,
+                    method.fingerprint,
+                    seed,
+                    {name: getattr(limits, name) for name in limits.given},
+                    certify,
+                ]
+                key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+                tasks.append(Task(key, instance, method, seed, limits, certify))
+    return tasks
+
+
+def _as_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    if isinstance(seeds, Iterable):
+        return as_indices(seeds, "seeds")
+    return tuple(range(as_int(seeds, "seeds", least=1)))
+
+
+def _named(record: RunRecord, task: Task) -> RunRecord:
+    """Give a stored run the names that it has in this study."""
+    if (record.instance, record.method) == (task.instance.name, task.method.label):
+        return record
+    names = {"instance": task.instance.name, "method": task.method.label}
+    return RunRecord.from_dict(record.to_dict() | names)
+
+
+def _watched(
+    records: Iterator[RunRecord], total: int, progress: bool | None
+) -> Iterator[RunRecord]:
+    """Pass the records on, showing how many are done and how long the rest takes."""
+    show = sys.stderr.isatty() if progress is None else progress
+    if not show:
+        yield from records
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=2,  # drawing must not disturb what is being timed
+        speed_estimate_period=600.0,
+    )
+    failed = 0
+    with bar:
+        row = bar.add_task("runs", total=total)
+        for record in records:
+            failed += record.failed
+            told = f"runs ({failed} failed)" if failed else "runs"
+            bar.update(row, advance=1, description=told)
+            yield record

@@ -1,0 +1,153 @@
+"""From what a user calls "problems" to named problems with a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.problem import PruningProblem, as_problem
+
+__all__ = ["Count", "Instance", "as_instances"]
+
+Count = int | float | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A problem with its name in the study and a fingerprint of its content."""
+
+    name: str
+    problem: PruningProblem
+    fingerprint: str
+
+    @property
+    def k(self) -> int | None:
+        """The number of channels to keep, None if several numbers are allowed."""
+        counts = self.problem.constraints.counts(self.problem.graph.n)
+        return counts[0] if len(counts) == 1 else None
+
+
+def as_instances(
+    problems: Any, k: Count | Iterable[Count] | None = None
+) -> list[Instance]:
+    """Return every problem at every k; see `compare` for what is understood.
+
+    Raises
+    ------
+    InvalidProblemError
+        If there is none, or one is not understood.
+    """
+    named = _unique(list(_spread("", problems)))
+    if not named:
+        raise InvalidProblemError(
+            f"`problems` must hold at least one problem, got {problems!r}. "
+            "Pass graphs, files, folders or a mapping of names to them."
+        )
+    counts = _as_counts(k)
+    instances = []
+    for name, graph in named:
+        problems_of_graph = list(_at_each_count(graph, counts))
+        content = _digest(problems_of_graph[0].graph)
+        for problem in problems_of_graph:
+            whole = content.copy()
+            whole.update(repr(problem.constraints).encode())
+            instances.append(Instance(name, problem, whole.hexdigest()[:32]))
+    return instances
+
+
+def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (name, single graph or problem) for everything `spec` stands for."""
+    if isinstance(spec, (ChannelGraph, PruningProblem)):
+        graph = spec if isinstance(spec, ChannelGraph) else spec.graph
+        yield name or graph.name or f"n{graph.n}", spec
+    elif isinstance(spec, (str, Path)):
+        yield from _from_path(name, Path(spec))
+    elif isinstance(spec, Mapping):
+        for key, value in spec.items():
+            yield from _spread(f"{name}/{key}" if name else str(key), value)
+    elif isinstance(layers := getattr(spec, "layers", None), Mapping):
+        yield from _spread(name, layers)
+    elif (
+        isinstance(spec, Iterable)
+        and not hasattr(spec, "shape")
+        and not hasattr(spec, "adj")
+    ):
+        for value in spec:
+            yield from _spread(name, value)
+    else:  # a bare matrix, a DataFrame, a networkx.Graph; anything else is refused
+        graph = as_problem(spec, 1).graph
+        yield name or graph.name or f"n{graph.n}", graph
+
+
+def _from_path(name: str, path: Path) -> Iterator[tuple[str, Any]]:
+    from sirfp_opt.io import read
+
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.is_file())
+        for file in files:
+            yield from _from_path(f"{name}/{file.stem}" if name else file.stem, file)
+    else:
+        yield from _spread(name or path.stem, read(path))
+
+
+def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Tell problems of one name apart by a number."""
+    seen: dict[str, int] = {}
+    result = []
+    for name, graph in named:
+        seen[name] = seen.get(name, 0) + 1
+        result.append((f"{name}#{seen[name]}" if seen[name] > 1 else name, graph))
+    return result
+
+
+def _as_counts(k: Count | Iterable[Count] | None) -> list[Count | None]:
+    if k is None:
+        return [None]
+    counts = [k] if isinstance(k, (int, float, tuple)) else list(k)
+    if not counts:
+        raise InvalidProblemError(
+            "`k` must hold at least one number of channels, got none. "
+            "Pass for instance [0.25, 0.5]."
+        )
+    return [*counts]
+
+
+def _at_each_count(
+    graph: ChannelGraph | PruningProblem, counts: list[Count | None]
+) -> Iterator[PruningProblem]:
+    if isinstance(graph, PruningProblem):
+        base, rules = graph.graph, graph.constraints
+    else:
+        base, rules = graph, LayerConstraints()
+    for count in counts:
+        if count is None:
+            yield PruningProblem(base, rules)
+            continue
+        if isinstance(count, float):
+            count = _share(count, base.n, rules.multiple_of)
+        yield PruningProblem(base, rules.with_count(count))
+
+
+def _share(ratio: float, n: int, step: int) -> int:
+    """Return how many channels a share of them is, as a multiple of `step`."""
+    if not 0 < ratio <= 1:
+        raise InvalidProblemError(
+            f"`k` must be a number of channels or a share in (0, 1], got {ratio}. "
+            "Pass for instance 0.5."
+        )
+    return max(step, int(ratio * n / step + 0.5) * step)
+
+
+def _digest(graph: ChannelGraph) -> Any:
+    digest = hashlib.sha256(f"{graph.n} {graph.sense.value}".encode())
+    for array in (graph.weights, graph.vertex_weights, graph.self_redundancy):
+        digest.update(array.data)
+    if graph.adjacency is not None:
+        digest.update(graph.adjacency.data)
+    return digest

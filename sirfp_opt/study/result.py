@@ -1,0 +1,274 @@
+"""Study: the runs of a comparison, as tables and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.study.metrics import (
+    BEST_TOLERANCE,
+    best_objective,
+    gap_to,
+    horizon_of,
+    primal_integral,
+)
+from sirfp_opt.study.record import RunRecord
+from sirfp_opt.study.store import ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from sirfp_opt.study.statistics import FriedmanResult
+
+__all__ = ["Study"]
+
+
+class Study(Sequence[RunRecord]):
+    """The runs of a comparison. `compare` makes one, `load` reads one.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt.study import compare
+    >>> matrix = np.random.default_rng(0).random((8, 8))
+    >>> study = compare(matrix + matrix.T, ["random", "brute_force"], k=4)
+    >>> study.summary().loc["brute_force", "best"].item()
+    1
+    """
+
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
+        self.runs = tuple(runs)
+
+    @classmethod
+    def load(cls, results: str | Path) -> Study:
+        """Read every run that is stored in a results folder.
+
+        Parameters
+        ----------
+        results : str or Path
+            What was given to `compare`. Of a run that was repeated the last counts.
+
+        Raises
+        ------
+        InvalidProblemError
+            If there are no runs.
+        """
+        latest = {record.key: record for record in ResultStore(results)}
+        if not latest:
+            raise InvalidProblemError(
+                f"`results` must be a folder that `compare` has filled, got {results}, "
+                "which holds no run. Pass the same folder as there."
+            )
+        return cls(list(latest.values()))
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[RunRecord]:
+        return iter(self.runs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Study(self.runs[index]) if isinstance(index, slice) else self.runs[index]
+
+    def __repr__(self) -> str:
+        failed = sum(run.failed for run in self.runs)
+        told = f", {failed} failed" if failed else ""
+        return (
+            f"Study({len(self)} runs: {len(self.by_problem)} problems x "
+            f"{len(self.methods)} methods x {len({r.seed for r in self})} seeds{told})"
+        )
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order given."""
+        return tuple(dict.fromkeys(run.method for run in self.runs))
+
+    @cached_property
+    def by_problem(self) -> Mapping[str, tuple[RunRecord, ...]]:
+        """The runs of each problem (graph and k), by its fingerprint."""
+        grouped: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            grouped.setdefault(run.problem, []).append(run)
+        return {problem: tuple(runs) for problem, runs in grouped.items()}
+
+    @cached_property
+    def best(self) -> Mapping[str, float | None]:
+        """The best objective of each problem over all runs, by its fingerprint."""
+        return {p: best_objective(runs) for p, runs in self.by_problem.items()}
+
+    @property
+    def failures(self) -> Study:
+        """The runs that gave no answer, with their `error`."""
+        return Study([run for run in self.runs if run.failed])
+
+    # -- tables ------------------------------------------------------------------
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a tidy DataFrame, one row a run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns instance, n, k, sense, method, options (JSON), seed, objective,
+            bound, gap (objective to bound), gap_to_best (objective to the best of all
+            runs of the problem; 1 for a run without a solution), status, limit,
+            seconds, time_to_best (until the run found its own best), primal_integral
+            (seconds, see `sirfp_opt.study.primal_integral`), error, versions (JSON),
+            machine, problem (fingerprint of graph and constraints).
+        """
+        import pandas as pd
+
+        horizons = {p: horizon_of(runs) for p, runs in self.by_problem.items()}
+        rows = []
+        for run in self.runs:
+            best = self.best[run.problem]
+            horizon = horizons[run.problem]
+            rows.append(
+                {
+                    "instance": run.instance,
+                    "n": run.n,
+                    "k": run.k,
+                    "sense": run.sense,
+                    "method": run.method,
+                    "options": json.dumps(dict(run.options)),
+                    "seed": run.seed,
+                    "objective": run.objective,
+                    "bound": run.bound,
+                    "gap": run.gap,
+                    "gap_to_best": None
+                    if best is None
+                    else gap_to(best, run.objective),
+                    "status": run.status,
+                    "limit": run.limit,
+                    "seconds": run.seconds,
+                    "time_to_best": run.time_to_best,
+                    "primal_integral": (
+                        None if best is None else primal_integral(run, best, horizon)
+                    ),
+                    "error": run.error,
+                    "versions": json.dumps(dict(run.versions)),
+                    "machine": run.machine,
+                    "problem": run.problem,
+                }
+            )
+        frame = pd.DataFrame(rows)
+        numbers = ["objective", "bound", "gap", "gap_to_best", "time_to_best"]
+        frame = frame.astype(dict.fromkeys([*numbers, "primal_integral"], "float64"))
+        return frame.astype({"k": "Int64"})
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row a method, best mean gap first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index method; columns runs, failed, optimal (proved), best (as good as the
+            best of all runs of the problem), gap_to_best (mean), worst_gap (largest
+            gap_to_best), rank (mean over the problems, 1 is best, ties share), seconds,
+            time_to_best, primal_integral (means).
+        """
+        from sirfp_opt.study.statistics import ranks
+
+        frame = self.to_frame()
+        failed = {run.status for run in self.runs if run.failed}
+        grouped = frame.groupby("method", sort=False)
+        table = grouped.agg(
+            runs=("seed", "size"),
+            failed=("status", lambda column: int(column.isin(failed).sum())),
+            optimal=("status", lambda column: int((column == "optimal").sum())),
+            best=("gap_to_best", lambda gap: int((gap <= BEST_TOLERANCE).sum())),
+            gap_to_best=("gap_to_best", "mean"),
+            worst_gap=("gap_to_best", "max"),
+            seconds=("seconds", "mean"),
+            time_to_best=("time_to_best", "mean"),
+            primal_integral=("primal_integral", "mean"),
+        )
+        table.insert(6, "rank", ranks(self).mean())
+        return table.sort_values(["gap_to_best", "primal_integral"], kind="stable")
+
+    def friedman(self, metric: str = "gap_to_best") -> FriedmanResult:
+        """Test whether the methods differ at all; see `sirfp_opt.study.friedman`."""
+        from sirfp_opt.study.statistics import friedman
+
+        return friedman(self, metric)
+
+    def wilcoxon(self, metric: str = "gap_to_best") -> pd.DataFrame:
+        """Test each pair of methods; see `sirfp_opt.study.wilcoxon`."""
+        from sirfp_opt.study.statistics import wilcoxon
+
+        return wilcoxon(self, metric)
+
+    # -- files -------------------------------------------------------------------
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write `to_frame` as CSV, numbers to the last bit."""
+        self.to_frame().to_csv(path, index=False)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write `to_frame` as Parquet (needs pyarrow)."""
+        self.to_frame().to_parquet(path, index=False)
+
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return `summary` as a Markdown table, and write it to `path` if given."""
+        text = str(self._readable().to_markdown(disable_numparse=True))
+        return _written(text + "\n", path)
+
+    def to_latex(self, path: str | Path | None = None) -> str:
+        """Return `summary` as a LaTeX table (booktabs), and write it to `path`."""
+        table = self._readable().rename(columns=_latex, index=_latex)
+        style = table.style.format(_latex)
+        columns = "l" + "r" * table.shape[1]
+        text = str(style.to_latex(hrules=True, column_format=columns))
+        return _written(text, path)
+
+    def to_html(self, path: str | Path, *, title: str = "Solver study") -> None:
+        """Write a self-contained page: tables, tests, pictures, failures.
+
+        Parameters
+        ----------
+        path : str or Path
+        title : str
+        """
+        from sirfp_opt.study.report import write_report
+
+        write_report(self, path, title=title)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p>{self._readable().to_html()}"
+
+    def _readable(self) -> pd.DataFrame:
+        """Return `summary` with numbers cut to what a reader can use, as text."""
+        table = self.summary()
+        shown = table.astype("object")
+        for column in ("gap_to_best", "worst_gap"):
+            shown[column] = [f"{100 * value:.3g} %" for value in table[column]]
+        for column in ("rank", "seconds", "time_to_best", "primal_integral"):
+            shown[column] = [f"{value:.3g}" for value in table[column]]
+        shown = shown.astype(str).replace({"nan": "-", "nan %": "-"})
+        return shown.rename(columns=lambda name: str(name).replace("_", " "))
+
+
+def _latex(value: object) -> str:
+    """Escape what LaTeX reads as a command."""
+    text = str(value)
+    for sign in "_%&#$":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write(text)
+    return text
