@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt._validate import FloatArray
     from sirfp_opt.problem import PruningProblem
 
-__all__ = ["combinatorial_bound"]
+__all__ = ["best_partners_value", "combinatorial_bound"]
 
 
 def combinatorial_bound(problem: PruningProblem) -> float:
@@ -43,14 +46,38 @@ def combinatorial_bound(problem: PruningProblem) -> float:
     3.0
     """
     canonical = problem.canonical
-    tallies = canonical.cardinalities
-    m = canonical.m
+    best = best_partners_value(
+        canonical.weights, canonical.values, canonical.cardinalities
+    )
+    return canonical.to_objective(best + canonical.rounding_error)
+
+
+def best_partners_value(
+    weights: FloatArray, values: FloatArray, cardinalities: Sequence[int]
+) -> float:
+    """Bound Σ_{i<j in X} W_ij + Σ_{i in X} c_i over all X of allowed cardinality.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (m, m)
+        W; the diagonal is not read.
+    values : ndarray of shape (m,)
+        c.
+    cardinalities : sequence of int
+        Numbers of items that X can have.
+
+    Returns
+    -------
+    float
+        Free of error but for the rounding of its own sums.
+    """
+    m = values.shape[0]
     # Row i of `partners` holds the other items' weights, best first.
-    others = canonical.weights[~np.eye(m, dtype=bool)].reshape(m, max(m - 1, 0))
+    others = weights[~np.eye(m, dtype=bool)].reshape(m, max(m - 1, 0))
     partners = -np.sort(-others, axis=1)
     sums = np.concatenate((np.zeros((m, 1)), np.cumsum(partners, axis=1)), axis=1)
     best = -np.inf
-    for t in tallies:
-        share = canonical.values + (sums[:, t - 1] / 2 if t > 0 else 0.0)
+    for t in cardinalities:
+        share = values + (sums[:, t - 1] / 2 if t > 0 else 0.0)
         best = max(best, float(np.sort(share)[m - t :].sum()) if t else 0.0)
-    return canonical.to_objective(best + canonical.rounding_error)
+    return best

@@ -1,0 +1,312 @@
+"""CP-SAT: the problem as linear constraints over integers, by OR-Tools."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from sirfp_opt._validate import as_int
+from sirfp_opt.errors import (
+    InfeasibleError,
+    InvalidProblemError,
+    SolverError,
+    UnsupportedError,
+)
+from sirfp_opt.protocols import SolverInfo
+from sirfp_opt_solvers._incumbent import offer_start
+from sirfp_opt_solvers._worker import run_beside
+from sirfp_opt_solvers.relaxations.linear import IntegerWeights, PartnerBounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.search import Search
+
+__all__ = ["FORMULATIONS", "CpSat"]
+
+Formulation = Literal["glover", "rlt", "standard"]
+FORMULATIONS: tuple[Formulation, ...] = ("glover", "rlt", "standard")
+
+
+@dataclass(frozen=True)
+class CpSat:
+    """Exact, with a proven bound, on any mix of constraints; for small layers.
+
+    Maximise Σ_i z_i + 2 Σ_i c_i x_i (twice the objective) over binaries x, where z_i
+    stands for x_i · Σ_j w_ij x_j. The formulations:
+
+    - ``glover``: m integers z_i with z_i <= U_i x_i and z_i <= Σ_j w_ij x_j −
+      L_i (1 − x_i), where U_i is the most that item i can meet inside a set of allowed
+      size, L_i the least outside (Glover 1975, doi:10.1287/mnsc.22.4.455).
+    - ``standard``: a binary y_ij per pair, y_ij <= x_i and y_ij <= x_j where
+      w_ij > 0, y_ij >= x_i + x_j − 1 where w_ij < 0.
+    - ``rlt``: those, and the product of the size constraint with each x_i and 1 − x_i
+      (Adams and Sherali 1986, doi:10.1287/mnsc.32.10.1274).
+
+    CP-SAT computes in integers: weights are scaled by a power of two and rounded, and
+    the bound is given back in the original weights with the rounding error added.
+
+    One iteration is one conflict of CP-SAT's search (of each worker).
+
+    Parameters
+    ----------
+    formulation : {"glover", "rlt", "standard"}
+    workers : int, optional
+        Threads; all CPU cores by default. With 1 the run is repeatable.
+    deterministic : bool
+        Make a run with several workers repeatable too; they then take turns, which
+        costs speed.
+    max_terms : int
+        Refuse models with more coefficients than this.
+
+    Raises
+    ------
+    UnsupportedError
+        If the model has more than `max_terms` coefficients.
+    InfeasibleError
+        If it is proved that there is no feasible set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import solve
+    >>> diversity = np.array([[0, 3, 1, 1], [3, 0, 2, 1], [1, 2, 0, 4], [1, 1, 4, 0]])
+    >>> answer = solve(diversity, 3, method="cpsat", workers=1)
+    >>> answer.selected.tolist(), answer.objective, answer.status.value
+    ([1, 2, 3], 7.0, 'optimal')
+    """
+
+    formulation: Formulation = "glover"
+    workers: int | None = None
+    deterministic: bool = False
+    max_terms: int = 2_000_000
+    info: ClassVar[SolverInfo] = SolverInfo(
+        summary="OR-Tools CP-SAT on scaled integers; any constraints, small layers",
+        exact=True,
+        limits=frozenset({"time", "iterations", "gap", "target"}),
+        requires=("ortools",),
+    )
+
+    def __post_init__(self) -> None:
+        if self.formulation not in FORMULATIONS:
+            raise InvalidProblemError(
+                f"`formulation` must be one of {list(FORMULATIONS)}, got "
+                f"{self.formulation!r}. 'glover' is the quickest."
+            )
+        if self.workers is not None:
+            as_int(self.workers, "workers", least=1)
+        as_int(self.max_terms, "max_terms", least=1)
+
+    def solve(self, search: Search) -> None:
+        """Offer a start, build the model, run CP-SAT on it, pass on what it proves."""
+        canonical = search.canonical
+        terms = _terms(canonical, self.formulation)
+        if terms > self.max_terms:
+            raise UnsupportedError(
+                f"`max_terms` must be at least the model's number of coefficients, "
+                f"{terms} for {canonical.m} items, got {self.max_terms}. Take "
+                "method='exact' (or 'tabu' with certify=True), or raise max_terms."
+            )
+        offer_start(search)
+        if search.stop():
+            return
+        model = _Model(canonical, self.formulation)
+        if not model.build(search.stop):
+            return
+        if search.best_items is not None:
+            model.hint(search.best_items)
+        self._run(search, model)
+
+    def _run(self, search: Search, model: _Model) -> None:
+        from ortools.sat.python import cp_model
+
+        solver = cp_model.CpSolver()
+        parameters = solver.parameters
+        parameters.num_workers = self.workers or os.cpu_count() or 1
+        parameters.interleave_search = self.deterministic
+        parameters.random_seed = search.seed % 2**31
+        parameters.catch_sigint_signal = False  # Ctrl-C is the caller's
+        if search.limits.time is not None:
+            parameters.max_time_in_seconds = search.remaining()
+        conflicts = search.remaining_iterations()
+        if conflicts is not None:
+            parameters.max_number_of_conflicts = conflicts
+
+        class Listener(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
+            def on_solution_callback(self) -> None:
+                chosen = [i for i, x in enumerate(model.x) if self.boolean_value(x)]
+                post((chosen, self.best_objective_bound, self.num_conflicts))
+
+        post: Callable[[Any], None]
+
+        def work(put: Callable[[Any], None]) -> None:
+            nonlocal post
+            post = put
+            solver.best_bound_callback = lambda bound: put((None, bound, None))
+            solver.solve(model.proto, Listener())
+
+        def handle(event: tuple[list[int] | None, float, int | None]) -> bool:
+            chosen, bound, done = event
+            if chosen is not None:
+                search.offer_items(chosen, done)
+            search.tighten_canonical(model.to_canonical(bound), done)
+            return search.stop()
+
+        run_beside(work, handle=handle, idle=search.stop, cancel=solver.stop_search)
+        if search.limit is None:
+            _conclude(search, model, solver)
+
+
+def _conclude(search: Search, model: _Model, solver: Any) -> None:
+    """Read CP-SAT's last word, when nobody stopped it."""
+    from ortools.sat.python import cp_model
+
+    outcome = solver.response_proto.status
+    if outcome == cp_model.INFEASIBLE:
+        if search.best is not None:
+            raise SolverError(
+                "solver 'cpsat' must not contradict itself, got INFEASIBLE from CP-SAT "
+                "where a feasible set is known. Please report this problem."
+            )
+        raise InfeasibleError(
+            "`constraints` must leave a feasible set; CP-SAT proved that no set of "
+            f"allowed size ({search.problem.constraints!r}) is a clique. Loosen them."
+        )
+    if outcome == cp_model.MODEL_INVALID:
+        raise SolverError(
+            f"solver 'cpsat' must build valid models, got "
+            f"{model.proto.validate()!r}. Please report this problem."
+        )
+    if outcome in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        chosen = [i for i, x in enumerate(model.x) if solver.boolean_value(x)]
+        search.offer_items(chosen, solver.num_conflicts)
+        bound = model.to_canonical(solver.best_objective_bound)
+        search.tighten_canonical(bound, solver.num_conflicts)
+    if outcome != cp_model.OPTIMAL and not search.stop(solver.num_conflicts):
+        # It stopped by itself a moment before our own clock or count did.
+        limits = search.limits
+        search.stopped_by("iterations" if limits.time is None else "time")
+
+
+def _terms(canonical: CanonicalProblem, formulation: Formulation) -> int:
+    """Count the coefficients that a formulation has, to the leading orders."""
+    m = canonical.m
+    conflicts = 0 if canonical.conflicts is None else int(canonical.conflicts.sum())
+    if formulation == "glover":
+        return m * (m + 6) + conflicts
+    pairs = m * (m - 1) // 2
+    rows = pairs * 6 + conflicts + m
+    return rows + 8 * pairs if formulation == "rlt" else rows
+
+
+class _Model:
+    """A CP-SAT model of a canonical problem, on integers."""
+
+    def __init__(self, canonical: CanonicalProblem, formulation: Formulation) -> None:
+        from ortools.sat.python import cp_model
+
+        self.canonical = canonical
+        self.formulation = formulation
+        self.integers = IntegerWeights.of(canonical)
+        self.proto = cp_model.CpModel()
+        self.x = [self.proto.new_bool_var(f"x{i}") for i in range(canonical.m)]
+        self.z: list[Any] = []
+        self.y: dict[tuple[int, int], Any] = {}
+        self._sum = cp_model.LinearExpr.sum
+        self._dot = cp_model.LinearExpr.weighted_sum
+        self._domain = cp_model.Domain
+
+    def build(self, stop: Callable[[], bool]) -> bool:
+        """State constraints and objective; return False if told to stop."""
+        canonical, proto, x = self.canonical, self.proto, self.x
+        proto.add_linear_expression_in_domain(
+            self._dot(x, canonical.sizes.tolist()),
+            self._domain.from_values(list(canonical.counts)),
+        )
+        if canonical.conflicts is not None:
+            for i, j in np.argwhere(np.triu(canonical.conflicts)).tolist():
+                proto.add_at_most_one((x[i], x[j]))
+        done = self._glover(stop) if self.formulation == "glover" else self._pairs(stop)
+        if not done:
+            return False
+        own = self._dot(x, (2 * self.integers.values).tolist())
+        if self.formulation == "glover":
+            proto.maximize(self._sum(self.z) + own)
+        else:
+            twice = [2 * int(self.integers.weights[pair]) for pair in self.y]
+            proto.maximize(self._dot(list(self.y.values()), twice) + own)
+        return True
+
+    def to_canonical(self, bound: float) -> float:
+        """Map a bound on this model's objective to the canonical value."""
+        value = self.integers.to_canonical(bound / 2)
+        return value + self.canonical.rounding_error
+
+    def _glover(self, stop: Callable[[], bool]) -> bool:
+        weights, proto, x = self.integers.weights, self.proto, self.x
+        meets = PartnerBounds.of(weights, self.canonical.cardinalities)
+        for i in range(self.canonical.m):
+            if stop():
+                return False
+            most, least = int(meets.most_in[i]), int(meets.least_in[i])
+            outside = int(meets.least_out[i])
+            z = proto.new_int_var(min(least, 0), max(most, 0), f"z{i}")
+            partners = self._dot(x, weights[i].tolist())  # w_ii = 0
+            proto.add(z <= most * x[i])
+            proto.add(z <= partners - outside + outside * x[i])
+            self.z.append(z)
+        return True
+
+    def _pairs(self, stop: Callable[[], bool]) -> bool:
+        weights, proto, x = self.integers.weights, self.proto, self.x
+        every = self.formulation == "rlt"  # its rows need y_ij = x_i x_j exactly
+        for i in range(self.canonical.m):
+            if stop():
+                return False
+            for j in range(i + 1, self.canonical.m):
+                if weights[i, j] == 0 and not every:
+                    continue
+                y = self.y[i, j] = proto.new_bool_var(f"y{i},{j}")
+                if weights[i, j] > 0 or every:
+                    proto.add_implication(y, x[i])
+                    proto.add_implication(y, x[j])
+                if weights[i, j] < 0 or every:
+                    proto.add_bool_or(y, ~x[i], ~x[j])
+        if every:
+            for i in range(self.canonical.m):
+                if stop():
+                    return False
+                self._multiply_size_row(i)
+        return True
+
+    def _multiply_size_row(self, i: int) -> None:
+        """Add the products of low <= Σ_j s_j x_j <= high with x_i and with 1 − x_i."""
+        proto, x, sizes = self.proto, self.x, self.canonical.sizes.tolist()
+        low, high = self.canonical.counts[0], self.canonical.counts[-1]
+        others = [j for j in range(self.canonical.m) if j != i]
+        size = [sizes[j] for j in others]
+        both = self._dot([self.y[min(i, j), max(i, j)] for j in others], size)
+        total = self._dot([x[j] for j in others], size)
+        proto.add(both >= (low - sizes[i]) * x[i])
+        proto.add(both <= (high - sizes[i]) * x[i])
+        if low < high:  # where they are equal, the rows above imply those below
+            proto.add(total - both >= low - low * x[i])
+            proto.add(total - both <= high - high * x[i])
+
+    def hint(self, items: NDArray[np.int64]) -> None:
+        """Give CP-SAT a full solution to start from."""
+        inside = np.zeros(self.canonical.m, dtype=bool)
+        inside[items] = True
+        for x, chosen in zip(self.x, inside.tolist(), strict=True):
+            self.proto.add_hint(x, chosen)
+        met = np.where(inside, self.integers.weights[:, items].sum(axis=1), 0)
+        for i, z in enumerate(self.z):
+            self.proto.add_hint(z, int(met[i]))
+        for (i, j), y in self.y.items():
+            self.proto.add_hint(y, bool(inside[i] and inside[j]))

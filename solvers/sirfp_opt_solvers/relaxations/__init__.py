@@ -1,0 +1,1 @@
+"""Upper bounds on the canonical problem, and what linear models are made of."""
