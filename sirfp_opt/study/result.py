@@ -219,12 +219,12 @@ class Study(Sequence[RunRecord]):
 
     def to_markdown(self, path: str | Path | None = None) -> str:
         """Return `summary` as a Markdown table, and write it to `path` if given."""
-        text = str(self._readable().to_markdown(disable_numparse=True))
+        text = str(self.readable_summary().to_markdown(disable_numparse=True))
         return _written(text + "\n", path)
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return `summary` as a LaTeX table (booktabs), and write it to `path`."""
-        table = self._readable().rename(columns=_latex, index=_latex)
+        table = self.readable_summary().rename(columns=_latex, index=_latex)
         style = table.style.format(_latex)
         columns = "l" + "r" * table.shape[1]
         text = str(style.to_latex(hrules=True, column_format=columns))
@@ -245,10 +245,10 @@ class Study(Sequence[RunRecord]):
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f"<p>{escape(repr(self))}</p>{self._readable().to_html()}"
+        return f"<p>{escape(repr(self))}</p>{self.readable_summary().to_html()}"
 
-    def _readable(self) -> pd.DataFrame:
-        """Return `summary` with numbers cut to what a reader can use, as text."""
+    def readable_summary(self) -> pd.DataFrame:
+        """Return `summary` as text, numbers cut to what a reader can use."""
         table = self.summary()
         shown = table.astype("object")
         for column in ("gap_to_best", "worst_gap"):
