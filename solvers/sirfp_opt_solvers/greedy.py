@@ -85,7 +85,7 @@ class Greedy:
             )
         if self.direction == "backward":
             marginals = values + weights.sum(axis=1)
-            order, _ = _delete_smallest(weights, marginals, canonical.sizes)
+            order, _ = delete_smallest(weights, marginals, canonical.sizes)
             preference = order[::-1]
         else:
             preference = _add_largest(weights, values, canonical.sizes)
@@ -136,11 +136,11 @@ def backward_order(
         if extra is not None:
             row_sums += as_vector(extra, n, name)
     np.negative(redundancy, out=redundancy)
-    order, gains = _delete_smallest(redundancy, -row_sums, np.ones(n, dtype=np.int64))
+    order, gains = delete_smallest(redundancy, -row_sums, np.ones(n, dtype=np.int64))
     return order, 0.0 - gains  # not -gains: that would turn 0 into -0
 
 
-def _delete_smallest(
+def delete_smallest(
     weights: Floats, marginals: Floats, sizes: Items
 ) -> tuple[Items, Floats]:
     """Delete the item of least marginal gain per channel until none is left."""

@@ -1,0 +1,134 @@
+"""The canonical problem in 32-bit fixed point, as the compiled kernels read it.
+
+Integers make ties exact and sums free of drift, and integer maxima are what compilers
+vectorise. Nothing that is computed with them leaves the kernels: the core prices every
+set anew in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sirfp_opt.canonical import CanonicalProblem
+
+__all__ = ["BARRED", "LANES", "FixedPoint"]
+
+Int32s = NDArray[np.int32]
+
+# Rows are padded to a multiple of this, and start on a cache line.
+LANES = 64
+# No gain may exceed 2^29: a swap adds up three of them, which then fit in 32 bits.
+_LARGEST_GAIN = 1 << 29
+# More than any value in fixed point, with room to add two of them up in 64 bits.
+BARRED = 1 << 60
+# Rows converted at a time, so that no second matrix is ever made.
+_ROWS = 128
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPoint:
+    """Weights and values as round(scale · w), conflicts as a penalty.
+
+    The scale is 2^29 / g, with g an upper bound on any |c_i + Σ_{j in X} W_ij|: the
+    largest of |c_i| + min(K · max_j |W_ij|, Σ_j |W_ij|) over the items i, K being the
+    most items that a set can have. Every weight is off by at most 1 / (2 · scale), so
+    a set of k items is priced within `error`(k) = (k (k - 1) / 2 + k) / (2 · scale).
+
+    Attributes
+    ----------
+    weights : ndarray of int32, shape (m, stride)
+        Row-major, `stride` a multiple of 64, padding zero. A conflict is `-penalty`.
+    values : ndarray of int32, shape (stride,)
+    sizes : ndarray of int32, shape (stride,)
+        Padding has size 0.
+    scale : float
+    penalty : int
+        What a conflict costs; no weight is as low. 0 without conflicts.
+    """
+
+    weights: Int32s
+    values: Int32s
+    sizes: Int32s
+    scale: float
+    penalty: int
+
+    @property
+    def m(self) -> int:
+        """Number of items."""
+        return int(self.weights.shape[0])
+
+    def error(self, k: int) -> float:
+        """Return how far, at most, the price of a set of k items can be off."""
+        return (k * (k - 1) / 2 + k) / (2 * self.scale)
+
+    def goal(self, canonical: CanonicalProblem, target: float | None) -> int:
+        """Return a target in fixed point, low enough not to be missed by rounding."""
+        if target is None:
+            return BARRED
+        value = canonical.from_objective(target)
+        slack = self.error(canonical.cardinalities[-1])
+        scaled = (value - slack) * self.scale
+        return int(max(-BARRED, min(BARRED, np.floor(scaled))))
+
+    @classmethod
+    def of(cls, canonical: CanonicalProblem, penalty: float = 2.0) -> FixedPoint:
+        """Convert a canonical problem.
+
+        Parameters
+        ----------
+        canonical : CanonicalProblem
+        penalty : float
+            Cost of a conflict in units of max |W| + max |c|.
+        """
+        m = canonical.m
+        weights, values = canonical.weights, canonical.values
+        conflicts = canonical.conflicts
+        most = max(canonical.cardinalities[-1], 1)
+        largest = max(
+            (float(np.abs(block).max(initial=0.0)) for block in _blocks(weights)),
+            default=0.0,
+        )
+        cost = 0.0
+        if conflicts is not None:
+            cost = penalty * (largest + float(np.abs(values).max(initial=0.0)))
+            cost = cost or 1.0
+        bound = 0.0
+        for start in range(0, m, _ROWS):
+            rows = slice(start, start + _ROWS)
+            size = np.abs(weights[rows])
+            if conflicts is not None:
+                np.putmask(size, conflicts[rows], cost)
+            sums = np.minimum(most * size.max(axis=1), size.sum(axis=1))
+            bound = max(bound, float((np.abs(values[rows]) + sums).max()))
+        # The slack keeps the rounding of single weights from adding up past 2^29.
+        scale = (_LARGEST_GAIN - m) / bound if bound > 0 else 1.0
+        stride = -(-max(m, 1) // LANES) * LANES
+        matrix = _aligned_zeros(m, stride)
+        scaled_cost = int(np.rint(cost * scale))
+        for start in range(0, m, _ROWS):
+            rows = slice(start, start + _ROWS)
+            block = np.rint(weights[rows] * scale)
+            if conflicts is not None:
+                np.putmask(block, conflicts[rows], -scaled_cost)
+            matrix[rows, :m] = block
+        padded = np.zeros(stride, dtype=np.int32)
+        padded[:m] = np.rint(values * scale)
+        sizes = np.zeros(stride, dtype=np.int32)
+        sizes[:m] = canonical.sizes
+        return cls(matrix, padded, sizes, scale, scaled_cost)
+
+
+def _blocks(matrix: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    return [matrix[s : s + _ROWS] for s in range(0, matrix.shape[0], _ROWS)]
+
+
+def _aligned_zeros(rows: int, stride: int) -> Int32s:
+    """Return a zeroed matrix whose rows start on 64-byte lines."""
+    raw = np.zeros(rows * stride + 16, dtype=np.int32)
+    skip = (-raw.ctypes.data % 64) // 4
+    return raw[skip : skip + rows * stride].reshape(rows, stride)

@@ -1,0 +1,1 @@
+"""Compiled kernels (numba); imported by a solver when it runs, never before."""

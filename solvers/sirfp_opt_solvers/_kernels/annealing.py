@@ -1,0 +1,197 @@
+"""Metropolis moves on a fixed-point problem, priced in O(1) from kept-up gains."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from sirfp_opt_solvers._kernels.rng import below, uniform
+
+__all__ = [
+    "BEST",
+    "BEST_INSIDE",
+    "BEST_MOVE",
+    "CONFLICTS",
+    "LEVEL",
+    "NOTHING",
+    "N_STATE",
+    "TOTAL",
+    "anneal",
+    "set_up",
+]
+
+# Slots of the int64 `state` array.
+INSIDE, TOTAL, VALUE, CONFLICTS, BEST, BEST_INSIDE, BEST_MOVE = range(7)
+N_STATE = 7
+NOTHING = np.iinfo(np.int64).min
+# exp(-40) is below the resolution of `uniform`: such a move is never accepted.
+_HOPELESS = 40.0
+# Moves between two changes of temperature.
+LEVEL = 64
+
+
+@njit(cache=True, nogil=True)
+def set_up(weights, values, sizes, penalty, prices, gains, order, best, state):  # type: ignore[no-untyped-def]
+    """Compute gains and totals of the set ``order[:state[0]]``, best so far."""
+    inside = state[INSIDE]
+    gains[:] = values
+    total = np.int64(0)
+    conflicts = np.int64(0)
+    for p in range(inside):
+        row = weights[order[p]]
+        for j in range(gains.size):
+            gains[j] += row[j]
+        total += sizes[order[p]]
+        if penalty > 0:
+            for q in range(p):
+                conflicts += row[order[q]] == -penalty
+    value = np.int64(0)
+    for p in range(inside):
+        # Every pair is in two gains, every value in one: halve what is doubled.
+        value += np.int64(gains[order[p]]) + np.int64(values[order[p]])
+    state[TOTAL] = total
+    state[VALUE] = value // 2
+    state[CONFLICTS] = conflicts
+    state[BEST] = NOTHING
+    state[BEST_MOVE] = 0
+    if conflicts == 0 and prices[total] == 0:
+        state[BEST] = state[VALUE]
+        state[BEST_INSIDE] = inside
+        best[:inside] = order[:inside]
+
+
+@njit(nogil=True)
+def _clashes(row, order, inside, penalty):  # type: ignore[no-untyped-def]
+    """Count the members that are in conflict with the item of this row."""
+    count = np.int64(0)
+    for p in range(inside):
+        count += row[order[p]] == -penalty
+    return count
+
+
+@njit(cache=True, nogil=True)
+def anneal(  # type: ignore[no-untyped-def]
+    weights,
+    sizes,
+    penalty,
+    prices,
+    gains,
+    order,
+    best,
+    state,
+    rng,
+    moves,
+    temperature,
+    cooling,
+    flips,
+    goal,
+):
+    """Propose `moves` moves; return how many were made before `goal` was reached.
+
+    Parameters
+    ----------
+    weights : int32 (m, stride)
+    sizes : int32 (stride,)
+    penalty : int
+        Weight of a conflict, negated; 0 without conflicts.
+    prices : int64 (total of sizes + 1,)
+        Price of each total of sizes; 0 where it is allowed.
+    gains : int32 (stride,)
+        c_i + Σ_{j in X} W_ij, kept up to date.
+    order : int32 (m,)
+        The items, those of the set X first.
+    best : int32 (m,)
+        Receives the best feasible set's items.
+    state : int64 (N_STATE,)
+    rng : uint64 (1,)
+    moves : int
+    temperature, cooling : float
+        In fixed-point units; the temperature is multiplied by `cooling` after every
+        64 moves.
+    flips : float
+        Share of moves that add or drop one item; the others swap two.
+    goal : int
+        Stop at a feasible set of at least this value.
+    """
+    m = order.size
+    inside = state[INSIDE]
+    total = state[TOTAL]
+    value = state[VALUE]
+    conflicts = state[CONFLICTS]
+    stride = gains.size
+    for move in range(moves):
+        if move % LEVEL == LEVEL - 1:
+            temperature *= cooling
+        swap = flips <= 0.0 or uniform(rng) >= flips
+        if swap:
+            if inside == 0 or inside == m:
+                continue
+            p = below(rng, inside)
+            q = inside + below(rng, m - inside)
+            out, into = order[p], order[q]
+            delta = (
+                np.int64(gains[into])
+                - np.int64(gains[out])
+                - np.int64(weights[out, into])
+            )
+            after = total - sizes[out] + sizes[into]
+        else:
+            p = below(rng, m)
+            q = p
+            out = into = order[p]
+            if p < inside:
+                delta = -np.int64(gains[out])
+                after = total - sizes[out]
+            else:
+                delta = np.int64(gains[into])
+                after = total + sizes[into]
+        cost = delta + prices[total] - prices[after]
+        if cost < 0 and (
+            cost < -_HOPELESS * temperature
+            or uniform(rng) >= math.exp(cost / temperature)
+        ):
+            continue
+
+        if swap:
+            leaving, coming = weights[out], weights[into]
+            if penalty > 0:
+                conflicts -= _clashes(leaving, order, inside, penalty)
+            for j in range(stride):
+                gains[j] += coming[j] - leaving[j]
+            order[p], order[q] = into, out
+            if penalty > 0:
+                # After the exchange `into` is a member, but never its own conflict.
+                conflicts += _clashes(coming, order, inside, penalty)
+        elif p < inside:
+            row = weights[out]
+            for j in range(stride):
+                gains[j] -= row[j]
+            inside -= 1
+            order[p], order[inside] = order[inside], out
+            if penalty > 0:
+                conflicts -= _clashes(row, order, inside, penalty)
+        else:
+            row = weights[into]
+            for j in range(stride):
+                gains[j] += row[j]
+            if penalty > 0:
+                conflicts += _clashes(row, order, inside, penalty)
+            order[p], order[inside] = order[inside], into
+            inside += 1
+        total = after
+        value += delta
+        if value > state[BEST] and conflicts == 0 and prices[total] == 0:
+            state[BEST] = value
+            state[BEST_INSIDE] = inside
+            state[BEST_MOVE] = move + 1
+            best[:inside] = order[:inside]
+            if value >= goal:
+                moves = move + 1
+                break
+    state[INSIDE] = inside
+    state[TOTAL] = total
+    state[VALUE] = value
+    state[CONFLICTS] = conflicts
+    return moves

@@ -1,0 +1,35 @@
+"""Random numbers inside kernels: each run has its own state, nothing is global."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["below", "next_bits", "uniform"]
+
+
+@njit(nogil=True)
+def next_bits(state):  # type: ignore[no-untyped-def]
+    """Return 64 random bits: xorshift64* (Vigna 2016, doi 10.1145/2845077).
+
+    `state` is a uint64 array of length 1, not zero.
+    """
+    x = state[0]
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    state[0] = x
+    return x * np.uint64(2685821657736338717)
+
+
+@njit(nogil=True)
+def below(state, n):  # type: ignore[no-untyped-def]
+    """Return an int64 in 0..n-1, for n < 2^32, by multiplication, not division."""
+    high = next_bits(state) >> np.uint64(32)
+    return np.int64((high * np.uint64(n)) >> np.uint64(32))
+
+
+@njit(nogil=True)
+def uniform(state):  # type: ignore[no-untyped-def]
+    """Return a float64 in [0, 1)."""
+    return np.float64(next_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)

@@ -1,0 +1,111 @@
+"""Where the searches start, and what totals of sizes cost them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt_solvers._construct import Items, fill
+from sirfp_opt_solvers._fixed_point import BARRED
+from sirfp_opt_solvers.greedy import Greedy, delete_smallest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.search import Search
+
+__all__ = [
+    "backward_set",
+    "fill_loosely",
+    "offer_greedy",
+    "price_of_a_channel",
+    "prices_of_totals",
+    "swaps_suffice",
+]
+
+
+def fill_loosely(canonical: CanonicalProblem, order: Items, count: int) -> Items:
+    """Take items in `order` up to `count` channels, conflicts or not."""
+    loose = canonical
+    if canonical.conflicts is not None:
+        loose = dataclasses.replace(canonical, conflicts=None)
+    items = fill(loose, order, count)
+    if items is None:  # cannot be: counts are reachable by construction
+        raise RuntimeError(f"count {count} is out of reach")
+    return items
+
+
+def offer_greedy(search: Search) -> Items:
+    """Offer the backward greedy set, so that no answer is worse; return it.
+
+    Without conflicts it is feasible and saves a search from having nothing to show.
+    With them, what is offered is feasible, what is returned need not be.
+    """
+    canonical = search.canonical
+    items = backward_set(canonical)
+    if canonical.conflicts is None:
+        search.offer_items(items)
+    else:
+        Greedy().solve(search)
+    return items
+
+
+def backward_set(canonical: CanonicalProblem) -> Items:
+    """Return the best set on the backward greedy path, conflicts left out of account.
+
+    If the path passes no allowed count, its last items fill up the middle one.
+    """
+    weights, values = canonical.weights, canonical.values
+    order, gains = delete_smallest(
+        weights, values + weights.sum(axis=1), canonical.sizes
+    )
+    # What is left after p deletions is worth the sum of the later gains.
+    left = np.concatenate((np.cumsum(gains[::-1])[::-1], [0.0]))
+    gone = np.concatenate(([0], np.cumsum(canonical.sizes[order])))
+    totals = canonical.sizes.sum() - gone
+    allowed = np.flatnonzero(np.isin(totals, canonical.counts))
+    if allowed.size:
+        count = int(totals[allowed[left[allowed].argmax()]])
+    else:
+        count = canonical.counts[len(canonical.counts) // 2]
+    return fill_loosely(canonical, order[::-1], count)
+
+
+def swaps_suffice(canonical: CanonicalProblem) -> bool:
+    """Tell whether swaps alone reach every set of allowed size from any other."""
+    return canonical.unit_size is not None and len(canonical.counts) == 1
+
+
+def price_of_a_channel(
+    canonical: CanonicalProblem, gains: NDArray[np.float64]
+) -> float:
+    """Return what one channel too many or too few costs: twice the mean gain."""
+    return 2.0 * float(np.mean(np.abs(gains) / canonical.sizes))
+
+
+def prices_of_totals(
+    canonical: CanonicalProblem, items: Items, scale: float
+) -> NDArray[np.int64]:
+    """Return what each total of sizes costs, in fixed point: 0 where it is allowed.
+
+    A search that adds and drops items has to pass through totals that are not
+    allowed, where sizes differ or only multiples count. They cost
+    `price_of_a_channel` at `items` times the distance to the nearest allowed total.
+    Totals more than one item away are barred.
+    """
+    whole = int(canonical.sizes.sum())
+    prices = np.full(whole + 1, BARRED, dtype=np.int64)
+    allowed = np.asarray(canonical.counts)
+    slack = int(canonical.sizes.max(initial=1)) if canonical.unit_size is None else 0
+    low = max(0, int(allowed[0]) - slack)
+    high = min(whole, int(allowed[-1]) + slack)
+    totals = np.arange(low, high + 1)
+    distance = np.abs(totals[:, None] - allowed[None, :]).min(axis=1)
+    gains = canonical.values + canonical.weights[:, items].sum(axis=1)
+    unit = price_of_a_channel(canonical, gains)
+    prices[low : high + 1] = np.rint(distance * unit * scale).astype(np.int64)
+    prices[low : high + 1] += distance > 0  # never free where it is not allowed
+    return prices
