@@ -1,0 +1,176 @@
+"""Read a network's cost model off one run of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sirfp_opt.cost import Affine, CostForm, CostModel
+from sirfp_opt.pytorch.batches import Forward, evaluating, one_sample, run, to_model
+from sirfp_opt.pytorch.rules import is_depthwise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt.plan import PruningUnit
+
+__all__ = ["count_macs", "count_params", "read_cost"]
+
+
+def count_params(model: nn.Module) -> int:
+    """Count the parameters of a network, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, batch: Any, forward: Forward | None = None) -> int:
+    """Count the multiply-accumulates of one forward pass.
+
+    Half of what `torch.utils.flop_counter.FlopCounterMode` counts: convolutions and
+    matrix products, without biases, norms and activations.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Run in evaluation mode, without gradients.
+    batch : Any
+        One batch; the count is for all of its samples.
+    forward : callable, optional
+        ``forward(model, batch)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), torch.rand(1, 3, 10, 10))
+    21600
+    """
+    counter = FlopCounterMode(display=False)
+    with evaluating(model), torch.no_grad(), counter:
+        run(model, to_model(batch, model), forward)
+    return int(counter.get_total_flops()) // 2
+
+
+def read_cost(
+    model: nn.Module,
+    units: Sequence[PruningUnit],
+    batch: Any,
+    *,
+    forward: Forward | None = None,
+) -> CostModel:
+    """Return MACs (of one sample) and parameters by kept channels, exactly.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network before pruning.
+    units : sequence of PruningUnit
+        What may be pruned; everything else goes into the constant.
+    batch : Any
+        One batch; its first sample is run.
+    forward : callable, optional
+        ``forward(model, batch)``.
+
+    Returns
+    -------
+    CostModel
+        With the forms "macs" and "params".
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import couple, read_cost
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    >>> image = torch.rand(1, 3, 4, 4)
+    >>> read_cost(net, couple(net, image).units, image).predict({"0": 5})
+    {'macs': 400, 'params': 32}
+    """
+    names = [unit.name for unit in units]
+    sides: dict[tuple[str, str], dict[str, float]] = {}
+    whole: dict[tuple[str, str], float] = {}
+    for unit in units:
+        for site in unit.sites:
+            key = (site.layer, site.side)
+            terms = sides.setdefault(key, {})
+            terms[unit.name] = terms.get(unit.name, 0.0) + site.repeat
+            whole[key] = whole.get(key, site.channels) - site.repeat * unit.size
+
+    modules: dict[str, Any] = dict(model.named_modules())
+    layers = list(dict.fromkeys(layer for layer, _ in sides))
+    sample = one_sample(to_model(batch, model))
+    counted, positions = _run_counting(model, layers, sample, forward)
+    macs: list[tuple[float, Affine, Affine]] = []
+    params: list[tuple[float, Affine, Affine]] = []
+    one = Affine(1.0)
+    for layer in layers:
+        module = modules[layer]
+
+        def width(side: str, otherwise: float, layer: str = layer) -> Affine:
+            terms = sides.get((layer, side))
+            if terms is None:
+                return Affine(float(otherwise))
+            return Affine(float(whole[layer, side]), terms)
+
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            kernel, groups, inputs, outputs = _shape(module)
+            makes = width("out", outputs)
+            reads = one if is_depthwise(module) else width("in", inputs)
+            divisor = 1 if is_depthwise(module) else groups
+            macs.append((positions[layer] * kernel / divisor, reads, makes))
+            params.append((kernel / divisor, reads, makes))
+            if module.bias is not None:
+                params.append((1.0, one, makes))
+        else:
+            own = list(module.parameters(recurse=False))
+            params.append((float(len(own)), one, width("out", 0)))
+
+    sizes = np.array([unit.size for unit in units], dtype=np.int64)
+
+    def form(total: int, products: list[tuple[float, Affine, Affine]]) -> CostForm:
+        known = CostForm.from_products(names, products)(sizes)
+        return CostForm.from_products(names, products, total - round(known))
+
+    forms = {"macs": form(counted, macs), "params": form(count_params(model), params)}
+    return CostModel(tuple(names), sizes, forms)
+
+
+def _run_counting(
+    model: nn.Module, layers: list[str], batch: Any, forward: Forward | None
+) -> tuple[int, dict[str, float]]:
+    """Return the network's MACs, and how often each layer applies its kernel."""
+    positions = dict.fromkeys(layers, 0.0)
+    modules = dict(model.named_modules())
+    hooks = []
+    for layer in layers:
+
+        def count(
+            module: nn.Module, args: Any, output: Tensor, layer: str = layer
+        ) -> None:
+            if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+                _, _, inputs, outputs = _shape(module)
+                # A transposed convolution applies its kernel at each input position.
+                scattered = getattr(module, "transposed", False)
+                positions[layer] += (
+                    args[0].numel() / inputs if scattered else output.numel() / outputs
+                )
+
+        hooks.append(modules[layer].register_forward_hook(count))
+    try:
+        total = count_macs(model, batch, forward)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total, positions
+
+
+def _shape(module: Any) -> tuple[float, int, int, int]:
+    """Return a layer's kernel positions, groups, inputs and outputs."""
+    if isinstance(module, nn.Linear):
+        return 1.0, 1, module.in_features, module.out_features
+    kernel = float(math.prod(module.kernel_size))
+    return kernel, module.groups, module.in_channels, module.out_channels
