@@ -20,6 +20,7 @@ from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import (
     InfeasibleError,
     InvalidProblemError,
+    MissingExtraError,
     NoSolutionError,
     SirfpError,
     SolverError,
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidProblemError",
     "LayerConstraints",
     "Limits",
+    "MissingExtraError",
     "NoSolutionError",
     "Progress",
     "PruningProblem",

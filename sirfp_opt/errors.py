@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "InfeasibleError",
     "InvalidProblemError",
+    "MissingExtraError",
     "NoSolutionError",
     "SirfpError",
     "SolverError",
@@ -31,6 +32,10 @@ class UnknownSolverError(SirfpError, ValueError):
 
 class SolverNotInstalledError(SirfpError, ImportError):
     """The solver is known, but a package it needs cannot be imported."""
+
+
+class MissingExtraError(SirfpError, ImportError):
+    """A package that only a part of this one needs is not installed."""
 
 
 class UnsupportedError(SirfpError, ValueError):

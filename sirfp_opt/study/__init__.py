@@ -9,6 +9,7 @@ Study(6 runs: 2 problems x 3 methods x 1 seeds)
 
 from sirfp_opt.study.bench import compare
 from sirfp_opt.study.metrics import gap_to, primal_integral
+from sirfp_opt.study.profile import performance_profile
 from sirfp_opt.study.record import RunRecord
 from sirfp_opt.study.result import Study
 from sirfp_opt.study.statistics import FriedmanResult, friedman, ranks, wilcoxon
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "friedman",
     "gap_to",
+    "performance_profile",
     "primal_integral",
     "ranks",
     "wilcoxon",

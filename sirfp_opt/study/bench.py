@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sirfp_opt._extras import require_extra
 from sirfp_opt._validate import as_indices, as_int
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.limits import Limits
@@ -102,6 +103,7 @@ def compare(
     >>> study.to_frame()[["instance", "k", "method", "status"]].values.tolist()[:2]
     [['layer', 3, 'greedy', 'feasible'], ['layer', 3, 'brute_force', 'optimal']]
     """
+    require_extra("study", "joblib")
     import joblib
 
     if time_limit is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sirfp_opt._extras import require_extra
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.study.metrics import (
     BEST_TOLERANCE,
@@ -215,15 +216,18 @@ class Study(Sequence[RunRecord]):
 
     def to_parquet(self, path: str | Path) -> None:
         """Write `to_frame` as Parquet (needs pyarrow)."""
+        require_extra("parquet", "pyarrow")
         self.to_frame().to_parquet(path, index=False)
 
     def to_markdown(self, path: str | Path | None = None) -> str:
         """Return `summary` as a Markdown table, and write it to `path` if given."""
+        require_extra("study", "tabulate")
         text = str(self.readable_summary().to_markdown(disable_numparse=True))
         return _written(text + "\n", path)
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return `summary` as a LaTeX table (booktabs), and write it to `path`."""
+        require_extra("study", "jinja2")
         table = self.readable_summary().rename(columns=_latex, index=_latex)
         style = table.style.format(_latex)
         columns = "l" + "r" * table.shape[1]

@@ -1,0 +1,36 @@
+"""Pictures: each takes and returns a matplotlib Axes, and reads well in grey.
+
+>>> import matplotlib
+>>> matplotlib.use("agg")
+>>> import numpy as np
+>>> from sirfp_opt import ChannelGraph, solve
+>>> from sirfp_opt.plotting import plot_redundancy
+>>> maps = np.random.default_rng(0).random((8, 30))
+>>> layer = ChannelGraph.from_redundancy(maps @ maps.T, name="layer")
+>>> plot_redundancy(solve(layer, 3)).get_title()
+'layer: 3 of 8 channels kept'
+"""
+
+from sirfp_opt.plotting.layers import (
+    plot_embedding,
+    plot_feature_maps,
+    plot_redundancy,
+)
+from sirfp_opt.plotting.networks import plot_plan
+from sirfp_opt.plotting.runs import (
+    plot_anytime,
+    plot_gaps,
+    plot_performance_profile,
+    plot_value_curve,
+)
+
+__all__ = [
+    "plot_anytime",
+    "plot_embedding",
+    "plot_feature_maps",
+    "plot_gaps",
+    "plot_performance_profile",
+    "plot_plan",
+    "plot_redundancy",
+    "plot_value_curve",
+]
