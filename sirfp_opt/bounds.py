@@ -49,7 +49,7 @@ def combinatorial_bound(problem: PruningProblem) -> float:
     best = best_partners_value(
         canonical.weights, canonical.values, canonical.cardinalities
     )
-    return canonical.to_objective(best + canonical.rounding_error)
+    return canonical.to_objective(best + canonical.rounding_error / 2)
 
 
 def best_partners_value(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
@@ -16,9 +17,14 @@ from sirfp_opt.errors import (
     UnsupportedError,
 )
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._incumbent import offer_start
 from sirfp_opt_solvers._worker import run_beside
-from sirfp_opt_solvers.relaxations.linear import IntegerWeights, PartnerBounds
+from sirfp_opt_solvers.relaxations.linear import (
+    IntegerWeights,
+    PartnerBounds,
+    masked_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,18 +120,46 @@ class CpSat:
                 "method='exact' (or 'tabu' with certify=True), or raise max_terms."
             )
         offer_start(search)
-        if search.stop():
+        integers = IntegerWeights.of(
+            masked_weights(canonical), canonical.values, canonical.cardinalities
+        )
+        model = _Model(canonical, self.formulation, search.stop)
+        if not model.build(integers):
             return
-        model = _Model(canonical, self.formulation)
-        if not model.build(search.stop):
-            return
-        if search.best_items is not None:
-            model.hint(search.best_items)
-        self._run(search, model)
+        most = self._run(search, model, _to_canonical(integers))
+        if most is not None and (search.gap or 0.0) > OPTIMALITY_TOLERANCE:
+            self._refine(search, integers, most)
 
-    def _run(self, search: Search, model: _Model) -> None:
+    def _refine(self, search: Search, integers: IntegerWeights, most: float) -> None:
+        """Close what the rounding to integers leaves open, by one more run.
+
+        The first run proved that no set is worth more than most/2 in the integers.
+        Only sets worth at least floor/2 there can still beat the incumbent; of those,
+        find the one that lost most in the rounding.
+        """
+        canonical, scale = search.canonical, integers.scale
+        floor = math.floor(2 * (search.best_value - integers.error) * scale) - 1
+        lost = IntegerWeights.of(
+            integers.lost_weights, integers.lost_values, canonical.cardinalities
+        )
+        model = _Model(canonical, "glover", search.stop)
+        if not (model.require(integers, floor) and model.build(lost)):
+            return
+
+        def to_canonical(twice: float) -> float:
+            inside = most / (2 * scale) + _to_canonical(lost)(twice)
+            return max(inside, floor / (2 * scale) + integers.error)
+
+        self._run(search, model, to_canonical)
+
+    def _run(
+        self, search: Search, model: _Model, to_canonical: Callable[[float], float]
+    ) -> float | None:
+        """Run CP-SAT and pass on what it finds; return the maximum once proved."""
         from ortools.sat.python import cp_model
 
+        if search.best_items is not None:
+            model.hint(search.best_items)
         solver = cp_model.CpSolver()
         parameters = solver.parameters
         parameters.num_workers = self.workers or os.cpu_count() or 1
@@ -138,60 +172,58 @@ class CpSat:
         if conflicts is not None:
             parameters.max_number_of_conflicts = conflicts
 
-        class Listener(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
-            def on_solution_callback(self) -> None:
-                chosen = [i for i, x in enumerate(model.x) if self.boolean_value(x)]
-                post((chosen, self.best_objective_bound, self.num_conflicts))
+        def work(post: Callable[[Any], None]) -> None:
+            class Listener(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
+                def on_solution_callback(self) -> None:
+                    chosen = [i for i, x in enumerate(model.x) if self.boolean_value(x)]
+                    post((chosen, self.best_objective_bound, self.num_conflicts))
 
-        post: Callable[[Any], None]
-
-        def work(put: Callable[[Any], None]) -> None:
-            nonlocal post
-            post = put
-            solver.best_bound_callback = lambda bound: put((None, bound, None))
+            solver.best_bound_callback = lambda bound: post((None, bound, None))
             solver.solve(model.proto, Listener())
 
         def handle(event: tuple[list[int] | None, float, int | None]) -> bool:
             chosen, bound, done = event
             if chosen is not None:
                 search.offer_items(chosen, done)
-            search.tighten_canonical(model.to_canonical(bound), done)
+            search.tighten_canonical(to_canonical(bound), done)
             return search.stop()
 
         run_beside(work, handle=handle, idle=search.stop, cancel=solver.stop_search)
-        if search.limit is None:
-            _conclude(search, model, solver)
-
-
-def _conclude(search: Search, model: _Model, solver: Any) -> None:
-    """Read CP-SAT's last word, when nobody stopped it."""
-    from ortools.sat.python import cp_model
-
-    outcome = solver.response_proto.status
-    if outcome == cp_model.INFEASIBLE:
-        if search.best is not None:
+        if search.limit is not None:
+            return None
+        outcome = solver.response_proto.status
+        if outcome == cp_model.INFEASIBLE:
+            _raise_infeasible(search)
+        if outcome == cp_model.MODEL_INVALID:
             raise SolverError(
-                "solver 'cpsat' must not contradict itself, got INFEASIBLE from CP-SAT "
-                "where a feasible set is known. Please report this problem."
+                f"solver 'cpsat' must build valid models, got "
+                f"{model.proto.validate()!r}. Please report this problem."
             )
-        raise InfeasibleError(
-            "`constraints` must leave a feasible set; CP-SAT proved that no set of "
-            f"allowed size ({search.problem.constraints!r}) is a clique. Loosen them."
-        )
-    if outcome == cp_model.MODEL_INVALID:
-        raise SolverError(
-            f"solver 'cpsat' must build valid models, got "
-            f"{model.proto.validate()!r}. Please report this problem."
-        )
-    if outcome in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        chosen = [i for i, x in enumerate(model.x) if solver.boolean_value(x)]
-        search.offer_items(chosen, solver.num_conflicts)
-        bound = model.to_canonical(solver.best_objective_bound)
-        search.tighten_canonical(bound, solver.num_conflicts)
-    if outcome != cp_model.OPTIMAL and not search.stop(solver.num_conflicts):
+        if outcome in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            last = [i for i, x in enumerate(model.x) if solver.boolean_value(x)]
+            handle((last, solver.best_objective_bound, solver.num_conflicts))
+        if outcome == cp_model.OPTIMAL:
+            return float(solver.best_objective_bound)
         # It stopped by itself a moment before our own clock or count did.
-        limits = search.limits
-        search.stopped_by("iterations" if limits.time is None else "time")
+        search.stopped_by("iterations" if search.limits.time is None else "time")
+        return None
+
+
+def _to_canonical(integers: IntegerWeights) -> Callable[[float], float]:
+    """Return the map from bounds on twice the integers' value to canonical bounds."""
+    return lambda twice: twice / (2 * integers.scale) + integers.error
+
+
+def _raise_infeasible(search: Search) -> NoReturn:
+    if search.best is not None:
+        raise SolverError(
+            "solver 'cpsat' must not contradict itself, got INFEASIBLE from CP-SAT "
+            "where a feasible set is known. Please report this problem."
+        )
+    raise InfeasibleError(
+        "`constraints` must leave a feasible set; CP-SAT proved that no clique of "
+        f"allowed size meets {search.problem.constraints!r}. Loosen them."
+    )
 
 
 def _terms(canonical: CanonicalProblem, formulation: Formulation) -> int:
@@ -206,92 +238,111 @@ def _terms(canonical: CanonicalProblem, formulation: Formulation) -> int:
 
 
 class _Model:
-    """A CP-SAT model of a canonical problem, on integers."""
+    """A CP-SAT model of a canonical problem, on integers.
 
-    def __init__(self, canonical: CanonicalProblem, formulation: Formulation) -> None:
+    Its building methods return False once told to stop.
+    """
+
+    def __init__(
+        self,
+        canonical: CanonicalProblem,
+        formulation: Formulation,
+        stop: Callable[[], bool],
+    ) -> None:
         from ortools.sat.python import cp_model
 
         self.canonical = canonical
         self.formulation = formulation
-        self.integers = IntegerWeights.of(canonical)
+        self.stop = stop
         self.proto = cp_model.CpModel()
-        self.x = [self.proto.new_bool_var(f"x{i}") for i in range(canonical.m)]
-        self.z: list[Any] = []
-        self.y: dict[tuple[int, int], Any] = {}
         self._sum = cp_model.LinearExpr.sum
         self._dot = cp_model.LinearExpr.weighted_sum
-        self._domain = cp_model.Domain
-
-    def build(self, stop: Callable[[], bool]) -> bool:
-        """State constraints and objective; return False if told to stop."""
-        canonical, proto, x = self.canonical, self.proto, self.x
-        proto.add_linear_expression_in_domain(
+        # What the auxiliary variables stand for: x_i Σ_j w_ij x_j, and x_i x_j.
+        self._sums: list[tuple[Any, int, NDArray[np.int64]]] = []
+        self._pairs: list[tuple[Any, int, int]] = []
+        x = self.x = [self.proto.new_bool_var(f"x{i}") for i in range(canonical.m)]
+        self.proto.add_linear_expression_in_domain(
             self._dot(x, canonical.sizes.tolist()),
-            self._domain.from_values(list(canonical.counts)),
+            cp_model.Domain.from_values(list(canonical.counts)),
         )
         if canonical.conflicts is not None:
             for i, j in np.argwhere(np.triu(canonical.conflicts)).tolist():
-                proto.add_at_most_one((x[i], x[j]))
-        done = self._glover(stop) if self.formulation == "glover" else self._pairs(stop)
-        if not done:
+                self.proto.add_at_most_one((x[i], x[j]))
+
+    def build(self, integers: IntegerWeights) -> bool:
+        """Maximise twice the value of the set in the integers."""
+        value = self._twice(integers)
+        if value is None:
             return False
-        own = self._dot(x, (2 * self.integers.values).tolist())
-        if self.formulation == "glover":
-            proto.maximize(self._sum(self.z) + own)
-        else:
-            twice = [2 * int(self.integers.weights[pair]) for pair in self.y]
-            proto.maximize(self._dot(list(self.y.values()), twice) + own)
+        self.proto.maximize(value)
+        return not self.stop()
+
+    def require(self, integers: IntegerWeights, floor: int) -> bool:
+        """Require twice the value in the integers to be at least `floor`."""
+        value = self._twice(integers)
+        if value is None:
+            return False
+        self.proto.add(value >= floor)
         return True
 
-    def to_canonical(self, bound: float) -> float:
-        """Map a bound on this model's objective to the canonical value."""
-        value = self.integers.to_canonical(bound / 2)
-        return value + self.canonical.rounding_error
+    def _twice(self, integers: IntegerWeights) -> Any | None:
+        """Return an expression that can be as large as twice the value, not larger."""
+        own = self._dot(self.x, (2 * integers.values).tolist())
+        if self.formulation == "glover":
+            pairs = self._glover(integers.weights)
+        else:
+            pairs = self._products(integers.weights)
+        return None if pairs is None else pairs + own
 
-    def _glover(self, stop: Callable[[], bool]) -> bool:
-        weights, proto, x = self.integers.weights, self.proto, self.x
+    def _glover(self, weights: NDArray[np.int64]) -> Any | None:
+        proto, x = self.proto, self.x
         meets = PartnerBounds.of(weights, self.canonical.cardinalities)
+        parts = []
         for i in range(self.canonical.m):
-            if stop():
-                return False
+            if self.stop():
+                return None
             most, least = int(meets.most_in[i]), int(meets.least_in[i])
             outside = int(meets.least_out[i])
             z = proto.new_int_var(min(least, 0), max(most, 0), f"z{i}")
             partners = self._dot(x, weights[i].tolist())  # w_ii = 0
             proto.add(z <= most * x[i])
             proto.add(z <= partners - outside + outside * x[i])
-            self.z.append(z)
-        return True
+            parts.append(z)
+            self._sums.append((z, i, weights[i]))
+        return self._sum(parts)
 
-    def _pairs(self, stop: Callable[[], bool]) -> bool:
-        weights, proto, x = self.integers.weights, self.proto, self.x
+    def _products(self, weights: NDArray[np.int64]) -> Any | None:
+        proto, x, m = self.proto, self.x, self.canonical.m
         every = self.formulation == "rlt"  # its rows need y_ij = x_i x_j exactly
-        for i in range(self.canonical.m):
-            if stop():
-                return False
-            for j in range(i + 1, self.canonical.m):
+        products: dict[tuple[int, int], Any] = {}
+        for i in range(m):
+            if self.stop():
+                return None
+            for j in range(i + 1, m):
                 if weights[i, j] == 0 and not every:
                     continue
-                y = self.y[i, j] = proto.new_bool_var(f"y{i},{j}")
+                y = products[i, j] = proto.new_bool_var(f"y{i},{j}")
+                self._pairs.append((y, i, j))
                 if weights[i, j] > 0 or every:
                     proto.add_implication(y, x[i])
                     proto.add_implication(y, x[j])
                 if weights[i, j] < 0 or every:
                     proto.add_bool_or(y, ~x[i], ~x[j])
-        if every:
-            for i in range(self.canonical.m):
-                if stop():
-                    return False
-                self._multiply_size_row(i)
-        return True
+        for i in range(m if every else 0):
+            if self.stop():
+                return None
+            self._multiply_size_row(i, products)
+        return self._dot(
+            list(products.values()), [2 * int(weights[pair]) for pair in products]
+        )
 
-    def _multiply_size_row(self, i: int) -> None:
+    def _multiply_size_row(self, i: int, products: dict[tuple[int, int], Any]) -> None:
         """Add the products of low <= Σ_j s_j x_j <= high with x_i and with 1 − x_i."""
         proto, x, sizes = self.proto, self.x, self.canonical.sizes.tolist()
         low, high = self.canonical.counts[0], self.canonical.counts[-1]
         others = [j for j in range(self.canonical.m) if j != i]
         size = [sizes[j] for j in others]
-        both = self._dot([self.y[min(i, j), max(i, j)] for j in others], size)
+        both = self._dot([products[min(i, j), max(i, j)] for j in others], size)
         total = self._dot([x[j] for j in others], size)
         proto.add(both >= (low - sizes[i]) * x[i])
         proto.add(both <= (high - sizes[i]) * x[i])
@@ -305,8 +356,7 @@ class _Model:
         inside[items] = True
         for x, chosen in zip(self.x, inside.tolist(), strict=True):
             self.proto.add_hint(x, chosen)
-        met = np.where(inside, self.integers.weights[:, items].sum(axis=1), 0)
-        for i, z in enumerate(self.z):
-            self.proto.add_hint(z, int(met[i]))
-        for (i, j), y in self.y.items():
+        for z, i, row in self._sums:
+            self.proto.add_hint(z, int(row[inside].sum()) if inside[i] else 0)
+        for y, i, j in self._pairs:
             self.proto.add_hint(y, bool(inside[i] and inside[j]))

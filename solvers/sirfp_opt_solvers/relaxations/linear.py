@@ -93,6 +93,8 @@ class IntegerWeights:
     values : ndarray of int64, shape (m,)
     scale : float
         s.
+    lost_weights, lost_values : ndarray
+        What rounding took away, in the original units and without error.
     error : float
         No feasible set's value in the original weights exceeds its value in the
         integers, divided by s, by more than this.
@@ -101,38 +103,50 @@ class IntegerWeights:
     weights: Ints
     values: Ints
     scale: float
+    lost_weights: Floats
+    lost_values: Floats
     error: float
 
     @classmethod
-    def of(cls, canonical: CanonicalProblem, total: int = 2**31) -> IntegerWeights:
+    def of(
+        cls,
+        weights: Floats,
+        values: Floats,
+        cardinalities: tuple[int, ...],
+        total: int = 2**31,
+    ) -> IntegerWeights:
         """Scale and round, and bound what the rounding can cost.
 
         Parameters
         ----------
-        canonical : CanonicalProblem
+        weights : ndarray of shape (m, m)
+        values : ndarray of shape (m,)
+        cardinalities : tuple of int
+            Numbers of items that a set can have.
         total : int
             The total of coefficients stays below this.
         """
-        weights, values = masked_weights(canonical), canonical.values
         mass = float(np.abs(weights).sum() + 2 * np.abs(values).sum())
         room = total - 1 - weights.size / 2 - values.size  # rounding up adds ½ each
         exponent = math.frexp(room / mass)[1] - 1 if mass > 0 else 0
         exponent = min(exponent, 1000)  # keeps subnormal weights from overflowing
         scaled = np.ldexp(weights, exponent), np.ldexp(values, exponent)
         whole = np.rint(scaled[0]), np.rint(scaled[1])
-        slack = _largest_excess(
-            scaled[0] - whole[0], scaled[1] - whole[1], canonical.cardinalities
-        )
+        # x - rint(x) is exact in floating point, and so is scaling it back.
+        lost = scaled[0] - whole[0], scaled[1] - whole[1]
         return cls(
             weights=whole[0].astype(np.int64),
             values=whole[1].astype(np.int64),
             scale=math.ldexp(1.0, exponent),
-            error=math.ldexp(slack, -exponent),
+            lost_weights=np.ldexp(lost[0], -exponent),
+            lost_values=np.ldexp(lost[1], -exponent),
+            error=math.ldexp(_largest_excess(*lost, cardinalities), -exponent),
         )
 
-    def to_canonical(self, bound: float) -> float:
-        """Map a bound on the integers' value to one on the original value."""
-        return bound / self.scale + self.error
+    def evaluate(self, items: Ints) -> int:
+        """Return twice the value of a set of items in the integers."""
+        pairs = self.weights[np.ix_(items, items)].sum()
+        return int(pairs + 2 * self.values[items].sum())
 
 
 def _largest_excess(
