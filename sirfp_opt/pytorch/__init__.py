@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
 from sirfp_opt.pytorch.extract import extract
 from sirfp_opt.pytorch.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
+from sirfp_opt.pytorch.reference import ReferenceOptions
+from sirfp_opt.pytorch.report import PruneReport, UnitReport
 from sirfp_opt.pytorch.surgery import apply_plan, mask
 
 __all__ = [
@@ -12,8 +16,17 @@ __all__ = [
     "Exclusion",
     "ExtractedGraphs",
     "Member",
+    "PruneReport",
+    "PruneResult",
+    "ReferenceOptions",
+    "UnitReport",
     "apply_plan",
+    "count_macs",
+    "count_params",
     "couple",
     "extract",
     "mask",
+    "prune",
+    "prune_",
+    "read_cost",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "Forward",
     "evaluating",
     "first_and_all",
+    "frozen_outputs",
     "one_sample",
     "outputs_of",
     "run",
@@ -123,6 +124,16 @@ def outputs_of(result: Any) -> list[Tensor]:
         result = vars(result)
     leaves = pytree.tree_leaves(result)
     return [t for t in leaves if isinstance(t, Tensor) and t.is_floating_point()]
+
+
+def frozen_outputs(
+    model: nn.Module, batch: Any, forward: Forward | None = None
+) -> list[Tensor]:
+    """Return a network's outputs in evaluation mode, without gradients."""
+    # A network may write into its input: hand it a copy.
+    batch = pytree.tree_map_only(Tensor, torch.clone, batch)
+    with evaluating(model), torch.no_grad():
+        return outputs_of(run(model, batch, forward))
 
 
 @contextmanager

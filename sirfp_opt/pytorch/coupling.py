@@ -161,6 +161,11 @@ def couple(
     return coupling
 
 
+def matches(layers: Iterable[str], patterns: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the (layer, pattern) pairs that match."""
+    return [(o, p) for o in layers for p in patterns if fnmatchcase(o, p)]
+
+
 def _as_patterns(ignore: Any) -> tuple[str, ...]:
     if isinstance(ignore, str) or not all(isinstance(p, str) for p in ignore):
         raise InvalidProblemError(
@@ -203,9 +208,9 @@ class _Finder:
                 (t.layer for t in group.touches if _makes(t)), key=order.__getitem__
             )
             found: Hazard | None = None
-            patterns = [p for p in self.ignore for o in outs if fnmatchcase(o, p)]
-            if patterns:
-                found = name, f"left whole on request (ignore {patterns[0]!r})"
+            asked = matches(outs, self.ignore)
+            if asked:
+                found = asked[0][0], f"left whole on request ({asked[0][1]!r})"
             elif any((layer, "out") in touched for layer in outs):
                 found = name, "its channels are added to the network's input"
             else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from sirfp_opt.graph import ChannelGraph
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray, IntArray
-    from sirfp_opt.pytorch.coupling import Coupling
+    from sirfp_opt.pytorch.coupling import Coupling, Exclusion
 
 __all__ = ["COMBINATIONS", "NORMALIZATIONS", "ExtractedGraphs", "combine", "normalize"]
 
@@ -140,6 +140,14 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         return (
             f"ExtractedGraphs({len(self)} units, {channels} channels, "
             f"{self.images} images, {len(self.coupling.exclusions)} excluded)"
+        )
+
+    def without(self, exclusions: Iterable[Exclusion]) -> ExtractedGraphs:
+        """Return a copy in which these units are excluded as well."""
+        coupling = self.coupling.without(exclusions)
+        names = [unit.name for unit in coupling.units]
+        return replace(
+            self, coupling=coupling, graphs={name: self.graphs[name] for name in names}
         )
 
     def mean_edge(self, unit: str) -> FloatArray | None:

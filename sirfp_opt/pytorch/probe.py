@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.plan import PruningPlan, PruningUnit
-from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
+from sirfp_opt.pytorch.batches import Forward, frozen_outputs
 from sirfp_opt.pytorch.surgery import channel_dim, cut, largest_difference, masked
 
 if TYPE_CHECKING:
@@ -89,18 +89,14 @@ class Prober:
             batch = pytree.tree_map_only(
                 Tensor, lambda t: t.double() if t.is_floating_point() else t, example
             )
-            self._outputs(exact, batch)
+            frozen_outputs(exact, batch, forward)
         except Exception:  # whatever: the network is tied to its own dtype
             return
         self.model, self.example = exact, batch
         self.tolerance = TOLERANCE[torch.float64]
 
-    def _outputs(self, model: nn.Module, batch: Any = None) -> list[Tensor]:
-        batch = self.example if batch is None else batch
-        # A network may write into its input: hand each run a copy of it.
-        batch = pytree.tree_map_only(Tensor, torch.clone, batch)
-        with evaluating(model), torch.no_grad():
-            return outputs_of(run(model, batch, self.forward))
+    def _outputs(self, model: nn.Module) -> list[Tensor]:
+        return frozen_outputs(model, self.example, self.forward)
 
     def nonzero_readers(self, plan: PruningPlan) -> Failures:
         """Find units that some layer reads as non-zero where they were masked.

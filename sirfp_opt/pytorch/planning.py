@@ -1,0 +1,247 @@
+"""From graphs, costs and a request to a plan: no network needed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sirfp_opt._validate import IntArray, as_int
+from sirfp_opt.allocation import (
+    Allocation,
+    Allocator,
+    Budget,
+    Layer,
+    MemberGraph,
+    Threshold,
+    Uniform,
+)
+from sirfp_opt.allocation.uniform import counts_at
+from sirfp_opt.api import solve
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.plan import PruningPlan
+
+if TYPE_CHECKING:
+    from sirfp_opt.cost import CostModel
+    from sirfp_opt.pytorch.graphs import ExtractedGraphs
+    from sirfp_opt.solution import Solution
+
+__all__ = ["Clock", "Draft", "Request", "draft"]
+
+Callback = Callable[[str, int, int], None]
+"""Progress: ``callback(stage, done, total)``."""
+
+ALLOCATORS: dict[str, Callable[[], Allocator]] = {
+    "threshold": Threshold,
+    "uniform": Uniform,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `prune` was asked for; see there."""
+
+    macs: float | None = None
+    params: float | None = None
+    keep: float | Mapping[str, int | float] | None = None
+    method: Any = "greedy"
+    allocation: str | Allocator = "threshold"
+    min_keep: float = 0.1
+    multiple_of: int = 1
+    drop_dead: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    time_limit: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        budget = self.budget
+        if bool(budget.fractions) == (self.keep is not None):
+            raise InvalidProblemError(
+                "`macs`, `params` or `keep` must say how much remains, got "
+                f"{'both kinds' if budget.fractions else 'none of them'}. "
+                "Pass for instance macs=0.4."
+            )
+        if isinstance(self.keep, (int, float)) and not 0.0 < self.keep <= 1.0:
+            raise InvalidProblemError(
+                f"`keep` must lie in (0, 1], got {self.keep!r}. Pass the fraction of "
+                "each unit that stays, or a mapping from unit to number."
+            )
+        if not 0.0 <= self.min_keep <= 1.0:
+            raise InvalidProblemError(
+                f"`min_keep` must lie in [0, 1], got {self.min_keep!r}. "
+                "Pass the least fraction of each unit that stays."
+            )
+        as_int(self.multiple_of, "multiple_of", least=1)
+        if isinstance(self.allocation, str) and self.allocation not in ALLOCATORS:
+            raise InvalidProblemError(
+                f"`allocation` must be one of {sorted(ALLOCATORS)} or an allocator, "
+                f"got {self.allocation!r}. The paper's is 'threshold'."
+            )
+
+    @property
+    def budget(self) -> Budget:
+        """The fractions of the costs that may remain."""
+        return Budget(self.macs, self.params)
+
+    @property
+    def allocator(self) -> Allocator:
+        """The allocation as an object."""
+        if isinstance(self.allocation, str):
+            return ALLOCATORS[self.allocation]()
+        return self.allocation
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A plan with what led to it."""
+
+    plan: PruningPlan
+    allocation: Allocation
+    solutions: dict[str, Solution]
+
+
+class Clock:
+    """Seconds of each stage, and the user's progress callback."""
+
+    def __init__(self, callback: Callback | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._callback = callback
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
+        """Time a block; it calls what it is given after each of `total` steps."""
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self._tell(name, done, total)
+
+        self._tell(name, 0, total)
+        start = time.perf_counter()
+        try:
+            yield tick
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        if done < total:
+            self._tell(name, total, total)
+
+    def _tell(self, name: str, done: int, total: int) -> None:
+        if self._callback is not None:
+            self._callback(name, done, total)
+
+
+def draft(
+    graphs: ExtractedGraphs, cost: CostModel, request: Request, clock: Clock
+) -> Draft:
+    """Decide numbers of channels, then which.
+
+    Raises
+    ------
+    InfeasibleError
+        If the budget cannot be reached.
+    """
+    layers = layers_of(graphs, request)
+    with clock.stage("allocate"):
+        if request.keep is None:
+            allocation = request.allocator.allocate(layers, cost, request.budget)
+        else:
+            allocation = Allocation(_kept_counts(layers, request.keep))
+    kept: dict[str, IntArray] = dict(allocation.kept or {})
+    solutions: dict[str, Solution] = {}
+    with clock.stage("solve", len(layers)) as tick:
+        for layer in layers:
+            count = allocation.counts[layer.name]
+            if layer.name not in kept and count < layer.size:
+                dead = graphs.dead.get(layer.name)
+                solution = solve(
+                    layer.graph,
+                    count,
+                    request.method,
+                    constraints=LayerConstraints(
+                        tied=layer.tied,
+                        must_drop=_to_drop(layer, count, dead, request.drop_dead),
+                    ),
+                    time_limit=request.time_limit,
+                    seed=request.seed,
+                    **request.options,
+                )
+                solutions[layer.name] = solution
+                kept[layer.name] = solution.selected
+            tick()
+    info = {
+        "asked": request.budget.fractions,
+        "method": str(request.method),
+        "allocation": str(request.allocation),
+        "original": {name: cost.total(name) for name in cost.forms},
+        "predicted": cost.predict(allocation.counts),
+    }
+    plan = PruningPlan(graphs.coupling.units, kept, info=info)
+    return Draft(plan, allocation, solutions)
+
+
+def layers_of(graphs: ExtractedGraphs, request: Request) -> list[Layer]:
+    """Return the units as an allocation sees them."""
+    return [
+        Layer(
+            name=unit.name,
+            graph=graphs[unit.name],
+            edge=graphs.mean_edge(unit.name),
+            members=tuple(
+                MemberGraph(layer, matrix, graphs.edge[unit.name].get(layer))
+                for layer, matrix in graphs.redundancy[unit.name].items()
+            ),
+            tied=unit.tied,
+            minimum=max(1, int(unit.size * request.min_keep)),
+            multiple_of=request.multiple_of,
+        )
+        for unit in graphs.coupling.units
+    ]
+
+
+def _kept_counts(
+    layers: list[Layer], keep: float | Mapping[str, int | float]
+) -> dict[str, int]:
+    if not isinstance(keep, Mapping):
+        return counts_at(layers, float(keep))
+    by_name = {layer.name: layer for layer in layers}
+    unknown = sorted(set(keep) - set(by_name))
+    if unknown:
+        raise InvalidProblemError(
+            f"`keep` must name prunable units, got {unknown[:5]}. "
+            f"They are {list(by_name)[:10]}."
+        )
+    counts = {layer.name: layer.size for layer in layers}
+    for name, value in keep.items():
+        layer = by_name[name]
+        if isinstance(value, float):
+            counts.update(_kept_counts([layer], value) if 0 < value <= 1 else {name: 0})
+        else:
+            counts[name] = as_int(value, f"keep[{name!r}]", least=1)
+        count = counts[name]
+        if not 1 <= count <= layer.size or count % len(layer.classes[0]):
+            raise InvalidProblemError(
+                f"`keep[{name!r}]` must be 1 to {layer.size} channels in steps of "
+                f"{len(layer.classes[0])}, or a fraction in (0, 1], got {value!r}. "
+                "Leave the unit out to keep it whole."
+            )
+    return counts
+
+
+def _to_drop(
+    layer: Layer, count: int, dead: IntArray | None, wanted: bool
+) -> tuple[int, ...]:
+    """Return the dead channels, if so many others are left; tied ones only whole."""
+    if dead is None or not wanted:
+        return ()
+    silent = np.zeros(layer.size, dtype=bool)
+    silent[dead] = True
+    classes = [group for group in layer.classes if silent[list(group)].all()]
+    drop = tuple(channel for group in classes for channel in group)
+    return drop if layer.size - len(drop) >= count else ()

@@ -1,0 +1,356 @@
+"""From a network and a budget to a smaller network: wiring of the parts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sirfp_opt.errors import UnsupportedError
+from sirfp_opt.pytorch.batches import (
+    Forward,
+    first_and_all,
+    frozen_outputs,
+    one_sample,
+    to_model,
+)
+from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
+from sirfp_opt.pytorch.coupling import Exclusion, couple, matches
+from sirfp_opt.pytorch.extract import extract
+from sirfp_opt.pytorch.planning import Callback, Clock, Draft, Request, draft
+from sirfp_opt.pytorch.probe import Prober
+from sirfp_opt.pytorch.reference import ReferenceOptions
+from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.surgery import apply_plan, largest_difference, mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from sirfp_opt.allocation import Allocator
+    from sirfp_opt.cost import CostModel
+    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.pytorch.graphs import ExtractedGraphs
+    from sirfp_opt.solution import Solution
+
+__all__ = ["PruneResult", "prune", "prune_"]
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class PruneResult:
+    """A pruned network and how it came about.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The pruned network.
+    plan : PruningPlan
+        What was kept; apply it to another copy with `apply_plan`.
+    report : PruneReport
+        Asked and reached costs, units, exclusions.
+    graphs : ExtractedGraphs
+        What the choice rests on; pass it to the next `prune` to spare the extraction.
+    cost : CostModel
+        MACs and parameters by kept channels.
+    solutions : dict of str to Solution
+        By unit, where a solver chose the channels.
+    """
+
+    model: nn.Module
+    plan: PruningPlan
+    report: PruneReport
+    graphs: ExtractedGraphs
+    cost: CostModel
+    solutions: dict[str, Solution]
+
+    def __repr__(self) -> str:
+        reached = ", ".join(f"{k} {v:.2%}" for k, v in self.report.reached.items())
+        return f"PruneResult({reached} of the original, {self.plan!r})"
+
+
+def prune(
+    model: nn.Module,
+    batches: Any,
+    *,
+    macs: float | None = None,
+    params: float | None = None,
+    keep: float | Mapping[str, int | float] | None = None,
+    method: Any = "greedy",
+    allocation: str | Allocator = "threshold",
+    graphs: ExtractedGraphs | None = None,
+    min_keep: float = 0.1,
+    multiple_of: int = 1,
+    ignore: Sequence[str] = (),
+    drop_dead: bool = True,
+    extraction: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
+    reference: bool | ReferenceOptions = False,
+    verify: bool = True,
+    tolerance: float = TOLERANCE,
+    forward: Forward | None = None,
+    callback: Callback | None = None,
+) -> PruneResult:
+    """Return a smaller copy of a network that keeps its least redundant channels.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    batches : Tensor, mapping or iterable of batches
+        What the redundancies are measured on; the first sample also serves to trace,
+        to count and to verify.
+    macs, params : float, optional
+        Budgets: at most this fraction of the original's multiply-accumulates, or
+        parameters, remains.
+    keep : float or mapping, optional
+        Instead of a budget: the fraction of each unit that stays, or by unit name the
+        number (int) or the fraction (float); units not named stay whole.
+    method : str or Solver
+        Which solver chooses a unit's channels: a name from `available_solvers()`.
+    allocation : {"threshold", "uniform"} or Allocator
+        Which numbers of channels: see `Threshold` and `Uniform`.
+    graphs : ExtractedGraphs, optional
+        From `extract`, to spare the extraction.
+    min_keep : float
+        Least fraction of each unit that stays (rounded down, one channel at least).
+    multiple_of : int
+        Numbers of channels are multiples of it, for the hardware's sake.
+    ignore : sequence of str
+        Patterns of layers whose outputs stay whole.
+    drop_dead : bool
+        Drop channels that are zero everywhere first. They cost no redundancy, so a
+        solver alone would rather keep them.
+    extraction : mapping, optional
+        Keyword arguments for `extract`.
+    options : mapping, optional
+        Parameters of the method, for `solve`.
+    time_limit : float, optional
+        Seconds for each unit's solver.
+    seed : int
+        Of the solvers and the probe.
+    reference : bool or ReferenceOptions
+        Do as the authors' code does. Overrides `method`, `allocation`, `min_keep`,
+        `drop_dead` and the matching entries of `extraction`.
+    verify : bool
+        Compare the pruned network's outputs with the masked original's. Units that
+        make a difference are excluded, and the plan is made anew.
+    tolerance : float
+        Largest difference allowed, relative to the largest output or 1.
+    forward : callable, optional
+        ``forward(model, batch)``.
+    callback : callable, optional
+        ``callback(stage, done, total)`` for a progress bar.
+
+    Returns
+    -------
+    PruneResult
+        ``.model``, ``.plan``, ``.report``.
+
+    Raises
+    ------
+    InvalidProblemError
+        If an argument breaks a rule, or activations are not finite.
+    InfeasibleError
+        If the budget cannot be reached; before any surgery, with the least reachable.
+    UnsupportedError
+        If the network cannot be traced, or nothing in it can be pruned.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import prune
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(
+    ...     nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 2, 1))
+    >>> result = prune(net, [torch.rand(4, 3, 16, 16)], macs=0.5)
+    >>> result.plan.counts, result.report.reached["macs"]
+    ({'0': 8}, 0.5)
+    """
+    extraction = dict(extraction or {})
+    if reference:
+        setting = reference if reference is not True else ReferenceOptions()
+        allocation, min_keep, drop_dead = setting.threshold, setting.min_keep, False
+        extraction |= setting.extraction
+    request = Request(
+        macs=macs,
+        params=params,
+        keep=keep,
+        method=method,
+        allocation=allocation,
+        min_keep=min_keep,
+        multiple_of=multiple_of,
+        drop_dead=drop_dead,
+        options=dict(options or {}),
+        time_limit=time_limit,
+        seed=seed,
+    )
+    clock = Clock(callback)
+    first, every = first_and_all(batches)
+    sample = one_sample(to_model(first, model))
+    if graphs is None:
+        with clock.stage("couple"):
+            coupling = couple(model, [first], forward=forward, ignore=ignore, seed=seed)
+        with clock.stage("extract"):
+            graphs = extract(
+                model, every, coupling=coupling, forward=forward, **extraction
+            )
+    elif ignore:
+        graphs = _ignoring(graphs, ignore)
+    check = _Check(model, sample, forward, tolerance) if verify else None
+    while True:
+        if not graphs.coupling.units:
+            reasons = "; ".join(str(e) for e in graphs.coupling.exclusions[:5])
+            raise UnsupportedError(
+                f"`model` must have channels that can be cut, got none: {reasons}. "
+                "See couple(model, batches).exclusions."
+            )
+        with clock.stage("count"):
+            cost = read_cost(model, graphs.coupling.units, sample, forward=forward)
+        made = draft(graphs, cost, request, clock)
+        with clock.stage("cut"):
+            pruned = apply_plan(model, made.plan)
+        if check is None:
+            break
+        with clock.stage("verify"):
+            failed = check(pruned, made.plan)
+        if not failed:
+            break
+        graphs = graphs.without(failed)
+    with clock.stage("count"):
+        measured = {
+            "macs": count_macs(pruned, sample, forward),
+            "params": count_params(pruned),
+        }
+    report = _report(graphs, cost, request, made, measured, check, clock)
+    return PruneResult(pruned, made.plan, report, graphs, cost, made.solutions)
+
+
+def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
+    """Prune a network in place; arguments and result are those of `prune`.
+
+    All is planned, cut and verified on a copy first: where that raises, `model` is as
+    it was. Parameters are new objects: build the optimizer afterwards.
+    """
+    result = prune(model, batches, **arguments)
+    apply_plan(model, result.plan, inplace=True)
+    return PruneResult(
+        model, result.plan, result.report, result.graphs, result.cost, result.solutions
+    )
+
+
+def _ignoring(graphs: ExtractedGraphs, patterns: Sequence[str]) -> ExtractedGraphs:
+    """Leave whole, of graphs that were extracted before, what `ignore` names."""
+    outs = {
+        unit: [site.layer for site in unit.sites if site.side == "out"]
+        for unit in graphs.coupling.units
+    }
+    return graphs.without(
+        Exclusion(unit.name, unit.size, layer, f"left whole on request ({pattern!r})")
+        for unit, layers in outs.items()
+        for layer, pattern in matches(layers, patterns)[:1]
+    )
+
+
+class _Check:
+    """Compares pruned networks with the masked original."""
+
+    def __init__(
+        self, model: nn.Module, sample: Any, forward: Forward | None, tolerance: float
+    ) -> None:
+        self.model = model
+        self.sample = sample
+        self.forward = forward
+        self.tolerance = tolerance
+        self.difference = self.scale = 0.0
+        self.note = ""
+
+    def __call__(self, pruned: nn.Module, plan: PruningPlan) -> list[Exclusion]:
+        """Return the units that make a difference."""
+        try:
+            outputs = frozen_outputs(pruned, self.sample, self.forward)
+        except Exception:  # whatever the network raises: the prober finds the unit
+            self.difference, self.scale = float("inf"), 0.0
+        else:
+            twin = mask(self.model, plan)
+            expected = frozen_outputs(twin, self.sample, self.forward)
+            self.difference, self.scale = largest_difference(outputs, expected)
+        if self.difference <= self.tolerance * max(1.0, self.scale):
+            return []
+        prober = Prober(self.model, self.sample, self.forward)
+        failed = prober.admit(plan.units, dict(plan))
+        if not failed:
+            self.note = (
+                f"pruned and masked outputs differ by {self.difference:.2g} of "
+                f"{self.scale:.2g} by rounding; in higher precision they agree"
+            )
+        return [
+            Exclusion(name, plan.sizes[name], layer, reason)
+            for name, (layer, reason) in failed.items()
+        ]
+
+
+def _report(
+    graphs: ExtractedGraphs,
+    cost: CostModel,
+    request: Request,
+    made: Draft,
+    measured: dict[str, int],
+    check: _Check | None,
+    clock: Clock,
+) -> PruneReport:
+    predicted = cost.predict(made.plan.counts)
+    if predicted != measured:
+        raise UnsupportedError(
+            f"`model` must cost what its layers cost, got {measured} where {predicted} "
+            "was predicted: some operation depends on channel numbers in a way that "
+            "is not modelled. Please report the network."
+        )
+    notes = [*graphs.notes, *([check.note] if check and check.note else [])]
+    coupling = graphs.coupling
+    return PruneReport(
+        asked=request.budget.fractions,
+        original={name: cost.total(name) for name in cost.forms},
+        pruned=measured,
+        predicted=predicted,
+        next_cost=made.allocation.next_cost,
+        units=tuple(_unit_report(graphs, made, unit) for unit in graphs),
+        exclusions=tuple(asdict(exclusion) for exclusion in coupling.exclusions),
+        untraced=coupling.untraced,
+        method="threshold" if made.allocation.kept else str(request.method),
+        allocation=(
+            request.allocation
+            if isinstance(request.allocation, str)
+            else type(request.allocation).__name__.lower()
+        )
+        if request.keep is None
+        else "given",
+        max_difference=check.difference if check else None,
+        output_scale=check.scale if check else None,
+        notes=tuple(notes),
+        seconds=dict(clock.seconds),
+    )
+
+
+def _unit_report(graphs: ExtractedGraphs, made: Draft, name: str) -> UnitReport:
+    weights, kept = graphs[name].weights, made.plan[name]
+    solution = made.solutions.get(name)
+    if solution is not None:
+        status = solution.status.value
+    else:
+        status = "all" if len(kept) == len(weights) else "threshold"
+    sites = graphs.coupling.unit(name).sites
+    return UnitReport(
+        unit=name,
+        size=len(weights),
+        kept=len(kept),
+        redundancy_before=float(weights.sum() / 2),
+        redundancy=float(weights[kept][:, kept].sum() / 2),
+        bound=None if solution is None else solution.bound,
+        status=status,
+        layers=len({site.layer for site in sites}),
+    )
