@@ -151,9 +151,8 @@ def couple(
     finder = _Finder(Tracer(model, example, forward), ignore)
     coupling = finder.coupling()
     failed = probe(model, coupling.units, example, forward=forward, seed=seed)
-    sizes = {unit.name: unit.size for unit in coupling.units}
     coupling = coupling.without(
-        Exclusion(name, sizes[name], layer, reason)
+        Exclusion(name, finder.sizes[name], layer, reason + finder.passed(name))
         for name, (layer, reason) in failed.items()
     )
     for exclusion in coupling.exclusions:
@@ -187,31 +186,33 @@ class _Finder:
     # Which group owns a layer's positions, (layer, side) -> number of the group.
     owner: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
+    # By unit: its channels, and the operations that its channels pass.
+    sizes: dict[str, int] = field(default_factory=dict)
+    operations: dict[str, list[str]] = field(default_factory=dict)
+
     def coupling(self) -> Coupling:
         groups = self._groups()
         overlapping = self._overlaps(groups)
         shared = _shared_parameters(self.tracer)
         order = {name: i for i, name in enumerate(self.tracer.names.values())}
-        inputs = {id(g) for g in groups if not g.root}
-        touched = {
-            (touch.layer, touch.side)
+        with_input = {
+            touch.layer
             for group in groups
-            if id(group) in inputs
+            if not group.root
             for touch in group.touches
             if touch.side == "out"
         }
         for number, group in enumerate(groups):
-            if id(group) in inputs:
+            makers = [touch.layer for touch in group.touches if _makes(touch)]
+            if not makers:
                 continue
-            outs = [t.layer for t in group.touches if t.side == "out"]
-            name = min(
-                (t.layer for t in group.touches if _makes(t)), key=order.__getitem__
-            )
-            found: Hazard | None = None
+            name = min(makers, key=order.__getitem__)
+            outs = [touch.layer for touch in group.touches if touch.side == "out"]
             asked = matches(outs, self.ignore)
+            found: Hazard | None = None
             if asked:
                 found = asked[0][0], f"left whole on request ({asked[0][1]!r})"
-            elif any((layer, "out") in touched for layer in outs):
+            elif not with_input.isdisjoint(outs):
                 found = name, "its channels are added to the network's input"
             else:
                 found = hazard(group, self.tracer.output_layers, shared)
@@ -220,7 +221,10 @@ class _Finder:
             if found is None:
                 found = self._accept(name, group)
             if found is not None:
-                self.exclusions.append(Exclusion(name, group.size, *found))
+                layer, reason = found
+                self.exclusions.append(
+                    Exclusion(name, group.size, layer or name, reason)
+                )
         self.units.sort(key=lambda unit: order[unit.name])
         self.exclusions.sort(key=lambda exclusion: order[exclusion.unit])
         return Coupling(
@@ -229,6 +233,11 @@ class _Finder:
             exclusions=tuple(self.exclusions),
             untraced=self._untraced(),
         )
+
+    def passed(self, name: str) -> str:
+        """Name the operations that a unit's channels pass, for a message."""
+        names = dict.fromkeys(self.operations[name])
+        return f" (on the way: {', '.join(names)})" if names else ""
 
     def _groups(self) -> list[Group]:
         """Every group once, the widest layer of a coupling as its root."""
@@ -288,6 +297,8 @@ class _Finder:
             name, group.size, tuple(sites), tuple(tuple(c.tolist()) for c in ties)
         )
         self.units.append(unit)
+        self.sizes[name] = group.size
+        self.operations[name] = [o.name for o in group.operations]
         self.members[name] = _members(sites, modules)
         return None
 
