@@ -110,6 +110,8 @@ def plot_performance_profile(
         style = line_style(number) | {"markevery": max(1, len(taus) // 8)}
         ax.step(taus, 100 * profile[method], where="post", label=method, **style)
     ax.set_xscale("log")
+    for formatting in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        formatting("{x:g}")  # 2, 3, 4 instead of powers of ten
     ax.set_xlim(1.0, max(float(taus[-1]), 1.1))
     ax.set_ylim(-2, 102)
     names = {
@@ -120,7 +122,7 @@ def plot_performance_profile(
     ax.set_xlabel(f"factor τ of the best method's {names[metric]}")
     ax.set_ylabel("runs within the factor [%]")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
 
 
@@ -183,7 +185,8 @@ def plot_value_curve(
     instance : str, optional
         Which graph; may be left out if there is only one.
     relative : bool
-        Draw how far each method is from the best, in percent, and the bound on that.
+        Draw how far each method and the bound are from the best set, in percent, on
+        an axis that is linear up to 0.1 % and logarithmic beyond.
     ax : matplotlib Axes, optional
 
     Returns
@@ -221,6 +224,8 @@ def plot_value_curve(
         ax.plot(
             bounds.index, values, color="#7a7a7a", linestyle=":", label="proven bound"
         )
+    if relative:
+        ax.set_yscale("symlog", linthresh=0.1)
     ax.set_xlabel("channels kept, k")
     ax.set_ylabel("from the best known [%]" if relative else "objective")
     ax.set_title(name)
