@@ -78,7 +78,7 @@ def plot_anytime(runs: Any, *, log_time: bool = False, ax: Axes | None = None) -
     ax.set_xlabel("seconds")
     ax.set_ylabel("objective")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
 
 

@@ -56,7 +56,11 @@ def as_methods(methods: Any) -> list[Method]:
     """
     if isinstance(methods, Mapping):
         made = [_as_method(spec, str(label)) for label, spec in methods.items()]
-    elif isinstance(methods, str) or not isinstance(methods, Iterable):
+    elif (
+        isinstance(methods, str)
+        or _is_pair(methods)
+        or not isinstance(methods, Iterable)
+    ):
         made = [_as_method(methods)]
     else:
         made = [_as_method(spec) for spec in methods]
@@ -70,7 +74,7 @@ def as_methods(methods: Any) -> list[Method]:
 
 
 def _as_method(spec: Any, label: str = "") -> Method:
-    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Mapping):
+    if _is_pair(spec):
         name, solver = create_solver(spec[0], spec[1])
     else:
         name, solver = create_solver(spec)
@@ -86,6 +90,11 @@ def _as_method(spec: Any, label: str = "") -> Method:
     )
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return Method(label, name, solver, options, fingerprint)
+
+
+def _is_pair(spec: Any) -> bool:
+    """Tell (name, options) from a tuple of two methods."""
+    return isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Mapping)
 
 
 def _parameters(solver: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _TEMPLATE = """<!doctype html>
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
   th { font-weight: 600; } thead th { border-bottom: 2px solid #888; }
-  th:first-child, td.text { text-align: left; }
+  th:first-child, td:first-child, .words th, .words td { text-align: left; }
   figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
   figcaption { color: #555; max-width: 46rem; }
   .pictures { display: grid; gap: 1.5rem;
@@ -114,15 +114,15 @@ def write_report(study: Study, path: str | Path, *, title: str) -> None:
     text = page.render(
         title=title,
         facts=repr(study).removeprefix("Study(").removesuffix(")"),
-        summary=Markup(study.readable_summary().to_html(border=0)),
+        summary=Markup(_table(study.readable_summary().reset_index())),
         pictures=[
             {"caption": caption, "data": _as_svg(figure)}
             for caption, figure in _pictures(study)
         ],
         friedman=friedman,
-        tests=Markup(_table(tests)) if tests is not None else "",
-        failures=Markup(_table(failures[columns])) if len(failures) else "",
-        problems=Markup(_table(_problems(frame))),
+        tests=Markup(_table(tests, words=True, digits=3)) if tests is not None else "",
+        failures=Markup(_table(failures[columns], words=True)) if len(failures) else "",
+        problems=Markup(_table(_problems(frame), digits=9)),
         runs=Markup(_table(runs)),
         runs_count=len(study),
         made=(
@@ -133,9 +133,15 @@ def write_report(study: Study, path: str | Path, *, title: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _table(frame: pd.DataFrame) -> str:
-    html: str = frame.to_html(border=0, index=False, float_format="{:.6g}".format)
-    return html.replace("NaN", "").replace("None", "")
+def _table(frame: pd.DataFrame, *, words: bool = False, digits: int = 6) -> str:
+    html: str = frame.to_html(
+        border=0,
+        index=False,
+        na_rep="",
+        float_format=f"{{:.{digits}g}}".format,
+        classes="words" if words else None,
+    )
+    return html
 
 
 def _problems(frame: pd.DataFrame) -> pd.DataFrame:
