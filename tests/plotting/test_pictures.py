@@ -1,0 +1,212 @@
+"""Every picture takes and returns Axes, and shows the numbers it was given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from sirfp_opt import (
+    ChannelGraph,
+    InvalidProblemError,
+    LayerConstraints,
+    PruningProblem,
+    Solution,
+    solve,
+)
+from sirfp_opt.plan import PruningPlan, PruningUnit
+from sirfp_opt.plotting import (
+    plot_anytime,
+    plot_embedding,
+    plot_feature_maps,
+    plot_gaps,
+    plot_performance_profile,
+    plot_plan,
+    plot_redundancy,
+    plot_value_curve,
+)
+from sirfp_opt.study import Study, compare
+
+mpl.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def solution() -> Solution:
+    """Four of ten channels kept by enumeration."""
+    maps = np.random.default_rng(3).random((10, 30))
+    graph = ChannelGraph.from_redundancy(maps @ maps.T, name="layer")
+    return solve(graph, 4, method="brute_force")
+
+
+@pytest.fixture(scope="module")
+def study(solution: Solution) -> Study:
+    """Three methods at three k on one layer."""
+    assert solution.problem is not None
+    graph = solution.problem.graph
+    return compare(graph, ["greedy", "random", "brute_force"], k=[3, 4, 5])
+
+
+PLAN = PruningPlan(
+    [PruningUnit("a", 4, ()), PruningUnit("b", 8, ())], {"a": [0], "b": [1, 2, 3]}
+)
+
+DRAWN: dict[str, Callable[[Solution, Study, Axes | None], Axes]] = {
+    "redundancy": lambda s, _, ax: plot_redundancy(s, ax=ax),
+    "embedding": lambda s, _, ax: plot_embedding(s, ax=ax),
+    "maps": lambda s, _, ax: plot_feature_maps(np.ones((10, 3, 4)), [1], ax=ax),
+    "anytime": lambda s, _, ax: plot_anytime(s, ax=ax),
+    "profile": lambda _, study, ax: plot_performance_profile(study, ax=ax),
+    "gaps": lambda _, study, ax: plot_gaps(study, ax=ax),
+    "curve": lambda _, study, ax: plot_value_curve(study, ax=ax),
+    "relative": lambda _, study, ax: plot_value_curve(study, relative=True, ax=ax),
+    "plan": lambda s, _, ax: plot_plan(PLAN, ax=ax),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_in_axes_out(name: str, solution: Solution, study: Study) -> None:
+    """The axes given are drawn on and returned; without any, new ones are."""
+    figure, ax = plt.subplots()
+    assert DRAWN[name](solution, study, ax) is ax
+    assert ax.has_data()
+    fresh = DRAWN[name](solution, study, None)
+    assert fresh is not ax
+    assert fresh.has_data()
+    figure.canvas.draw()
+
+
+def test_the_matrix_shows_each_weight_once_kept_first(solution: Solution) -> None:
+    """The top left block holds exactly the weights among the channels kept."""
+    assert solution.problem is not None
+    shown = np.asarray(plot_redundancy(solution).images[0].get_array())
+    weights = solution.problem.graph.weights
+    kept = weights[np.ix_(solution.selected, solution.selected)]
+    block = shown[:4, :4][~np.eye(4, dtype=bool)]
+    np.testing.assert_allclose(np.sort(block), np.sort(kept[~np.eye(4, dtype=bool)]))
+    everywhere = shown[~np.eye(10, dtype=bool)]
+    np.testing.assert_allclose(
+        np.sort(everywhere), np.sort(weights[~np.eye(10, dtype=bool)])
+    )
+
+
+def test_missing_edges_and_the_diagonal_are_blank() -> None:
+    """What is no part of the objective has no shade."""
+    adjacency = np.ones((4, 4), dtype=bool)
+    adjacency[0, 1] = adjacency[1, 0] = False
+    graph = ChannelGraph(weights=np.ones((4, 4)), adjacency=adjacency)
+    shown: Any = plot_redundancy(graph).images[0].get_array()
+    blank = ~np.isfinite(np.ma.filled(shown, np.nan))
+    assert blank.sum() == 4 + 2
+
+
+def test_the_embedding_keeps_planar_distances() -> None:
+    """Points of the plane come back up to a rotation: distances agree."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(7, 2))
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    ax = plot_embedding(ChannelGraph.from_diversity(apart), [0, 1, 2])
+    dropped, kept = (np.asarray(c.get_offsets()) for c in ax.collections[-2:])
+    drawn = np.concatenate([kept, dropped])
+    again = np.linalg.norm(drawn[:, None] - drawn[None], axis=2)
+    np.testing.assert_allclose(again, apart, atol=1e-9)
+
+
+def test_feature_maps_stand_on_their_side() -> None:
+    """Each kept map is left of each dropped one, scaled to its own range."""
+    maps = np.arange(4 * 6, dtype=float).reshape(4, 2, 3)
+    ax = plot_feature_maps(maps, [2])
+    canvas: Any = np.ma.filled(np.ma.asarray(ax.images[0].get_array()), np.nan)
+    scaled = (maps[2] - maps[2].min()) / (maps[2].max() - maps[2].min())
+    np.testing.assert_allclose(canvas[:2, :3], scaled)
+    assert np.isfinite(canvas).sum() == 4 * 6
+    assert [text.get_text() for text in ax.texts] == ["kept: 1 of 4", "dropped: 3 of 4"]
+
+
+def test_anytime_steps_are_the_trace(solution: Solution) -> None:
+    """One line for the incumbents, one for the bounds, with the events' numbers."""
+    ax = plot_anytime({"mine": solution})
+    lines = {line.get_label(): line for line in ax.lines}
+    assert set(lines) == {"mine", "mine, bound"}
+    events = [e.incumbent for e in solution.trace if e.incumbent is not None]
+    assert np.asarray(lines["mine"].get_ydata()).tolist() == events
+    assert np.asarray(lines["mine, bound"].get_ydata())[-1] == solution.bound
+
+
+def test_several_runs_of_one_method_are_told_apart(solution: Solution) -> None:
+    """Labels are made unique."""
+    labels = [line.get_label() for line in plot_anytime([solution, solution]).lines]
+    assert len(set(labels)) == 4
+
+
+def test_the_value_curve_is_the_objective(study: Study) -> None:
+    """Each method's line goes through its objectives; the bound's likewise."""
+    lines = {line.get_label(): line for line in plot_value_curve(study).lines}
+    expected = [r.objective for r in study if r.method == "greedy"]
+    assert np.asarray(lines["greedy"].get_ydata()).tolist() == expected
+    bounds = [r.bound for r in study if r.method == "brute_force"]
+    assert np.asarray(lines["proven bound"].get_ydata()).tolist() == bounds
+
+
+def test_lines_differ_without_colour(study: Study) -> None:
+    """No two methods share dashes and marker."""
+    ax = plot_performance_profile(study)
+    looks = {(str(line.get_linestyle()), str(line.get_marker())) for line in ax.lines}
+    assert len(looks) == len(study.methods)
+
+
+def test_bars_are_the_counts() -> None:
+    """Kept channels stand before the sizes, unit by unit."""
+    ax = plot_plan(PLAN)
+    before, kept = ax.containers
+    assert [bar.get_height() for bar in before] == [4, 8]
+    assert [bar.get_height() for bar in kept] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda s, _: plot_redundancy(s, [10]),
+        lambda s, _: plot_redundancy(Solution.from_dict(s.to_dict())),
+        lambda s, _: plot_feature_maps(np.ones((3, 3)), [0]),
+        lambda s, _: plot_anytime([]),
+        lambda s, _: plot_anytime(["x"]),
+        lambda _, study: plot_value_curve(study, "elsewhere"),
+        lambda _, study: plot_performance_profile(study, "objective"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    draw: Callable[[Any, Any], Axes], solution: Solution, study: Study
+) -> None:
+    """What cannot be drawn is refused with the way out."""
+    with pytest.raises(InvalidProblemError, match="must"):
+        draw(solution, study)
+
+
+def test_one_and_two_channels_can_be_drawn() -> None:
+    """The smallest layers are no special case for the user."""
+    for n in (1, 2):
+        graph = ChannelGraph.from_redundancy(np.ones((n, n)))
+        problem = PruningProblem(graph, LayerConstraints(1))
+        assert plot_redundancy(problem, [0]).has_data()
+        assert plot_embedding(problem, [0]).has_data()
+
+
+def test_importing_the_module_does_not_import_matplotlib() -> None:
+    """It is loaded when something is drawn."""
+    code = "import sys, sirfp_opt.plotting; print('matplotlib' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
