@@ -55,8 +55,8 @@ class Layer:
         The single layers, for allocations that score each of them.
     tied : sequence of sequences of int
         Channels that only go together; empty, or classes of one size.
-    minimum : int
-        Fewest channels that may be kept.
+    minimum, maximum : int
+        Fewest and most channels that may be kept; by default one and all.
     multiple_of : int
         The number kept is a multiple of it (and of the size of a tied class).
     """
@@ -68,12 +68,20 @@ class Layer:
     tied: tuple[tuple[int, ...], ...] = ()
     minimum: int = 1
     multiple_of: int = 1
+    maximum: int | None = None
 
     def __post_init__(self) -> None:
         as_int(self.multiple_of, "multiple_of", least=1)
         as_int(self.minimum, "minimum", least=1)
+        most = self.size if self.maximum is None else self.maximum
+        as_int(most, "maximum", least=1)
         object.__setattr__(self, "members", tuple(self.members))
         object.__setattr__(self, "tied", tuple(tuple(g) for g in self.tied))
+        if most < self.size and most // self.step * self.step < self.minimum:
+            raise InvalidProblemError(
+                f"`maximum` of {self.name!r} must leave a multiple of {self.step} from "
+                f"its minimum {self.minimum} on, got {most}. Widen the range."
+            )
 
     @property
     def size(self) -> int:
@@ -96,14 +104,27 @@ class Layer:
         Never fewer than the least allowed one. All of the channels are allowed even
         where their number is no multiple.
         """
-        if count >= self.size:
-            return self.size
+        if count >= self.most:
+            return self.most
         return max(self.least, int(count // self.step) * self.step)
 
     @property
     def least(self) -> int:
         """Smallest allowed number of channels."""
-        return min(self.size, -(-self.minimum // self.step) * self.step)
+        return min(self.most, -(-self.minimum // self.step) * self.step)
+
+    @property
+    def most(self) -> int:
+        """Largest allowed number of channels."""
+        if self.maximum is None or self.maximum >= self.size:
+            return self.size
+        return self.maximum // self.step * self.step
+
+    @property
+    def counts(self) -> IntArray:
+        """Every allowed number of channels, ascending."""
+        steps = np.arange(self.least, self.most, self.step, dtype=np.int64)
+        return np.append(steps, self.most)
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,8 @@ class Budget:
     ----------
     macs, params : float, optional
         0.4 means at most 40 %.
+    others : mapping of str to float
+        The same for further costs of the model, such as a latency.
 
     Examples
     --------
@@ -123,11 +146,11 @@ class Budget:
 
     macs: float | None = None
     params: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in (("macs", self.macs), ("params", self.params)):
-            if value is None:
-                continue
+        object.__setattr__(self, "others", dict(self.others))
+        for name, value in self._given().items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InvalidProblemError(
                     f"`{name}` must be a number, got {value!r}. "
@@ -139,13 +162,14 @@ class Budget:
                     "the original that may remain: 0.4 for 40 %."
                 )
 
+    def _given(self) -> dict[str, float]:
+        pairs = {"macs": self.macs, "params": self.params, **self.others}
+        return {name: value for name, value in pairs.items() if value is not None}
+
     @property
     def fractions(self) -> dict[str, float]:
         """The fractions that are set."""
-        pairs = {"macs": self.macs, "params": self.params}
-        return {
-            name: float(value) for name, value in pairs.items() if value is not None
-        }
+        return {name: float(value) for name, value in self._given().items()}
 
     def limits(self, cost: CostModel) -> dict[str, int]:
         """Return the budget in units of each cost, rounded down."""
