@@ -1,0 +1,239 @@
+"""MILP: the problem linearised, by PuLP and whatever solver it can reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sirfp_opt._validate import as_int
+from sirfp_opt.errors import InfeasibleError, InvalidProblemError, UnsupportedError
+from sirfp_opt.protocols import SolverInfo
+from sirfp_opt_solvers._incumbent import offer_start
+from sirfp_opt_solvers._milp_backends import (
+    ABSOLUTE_GAP,
+    TOLERANCE,
+    Event,
+    find_backend,
+    run_any,
+    run_cbc,
+    run_highs,
+)
+from sirfp_opt_solvers._milp_model import (
+    FORMULATIONS,
+    Formulation,
+    LinearModel,
+    count_terms,
+)
+
+if TYPE_CHECKING:
+    from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.search import Search
+
+__all__ = ["Milp", "build", "write_model"]
+
+
+@dataclass(frozen=True)
+class Milp:
+    """Exact, with a proven bound, by mixed-integer linear programming; small layers.
+
+    The product x_i x_j is replaced by what is linear:
+
+    - ``rlt``: y_ij >= x_i + x_j − 1, and the size constraint times x_i, for instance
+      Σ_{j != i} y_ij = (k − 1) x_i (Adams and Sherali 1986,
+      doi:10.1287/mnsc.32.10.1274). The strongest; the default by measurement.
+    - ``standard``: y_ij <= x_i and y_ij <= x_j where it gains, y_ij >= x_i + x_j − 1
+      where it costs (Glover and Woolsey 1974, doi:10.1287/opre.22.1.180).
+    - ``glover``: m variables z_i <= U_i x_i, z_i <= Σ_j w_ij x_j − L_i (1 − x_i), with
+      U_i and L_i from sets of allowed size (Glover 1975,
+      doi:10.1287/mnsc.22.4.455). The smallest.
+
+    Parameters
+    ----------
+    solver : str or pulp.LpSolver
+        "HiGHS" (default), "CBC", or any other that PuLP knows, by PuLP's name for it.
+        HiGHS and CBC are watched while they run; for others there is a solution but
+        no bound, and only their own time limit stops them.
+    formulation : {"rlt", "standard", "glover"}
+    workers : int
+        Threads for HiGHS and CBC. Runs of HiGHS are repeatable with any number.
+    max_terms : int
+        Refuse models with more coefficients than this.
+
+    Raises
+    ------
+    UnsupportedError
+        If the model has more than `max_terms` coefficients.
+    SolverNotInstalledError
+        If PuLP cannot run `solver` here.
+    InfeasibleError
+        If HiGHS or CBC proved that there is no feasible set.
+
+    Notes
+    -----
+    These solvers compute in floating point, to tolerances: their bounds are given back
+    with 1e-10 times the ranges of all variables and reduced costs taken off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import solve
+    >>> diversity = np.array([[0, 3, 1, 1], [3, 0, 2, 1], [1, 2, 0, 4], [1, 1, 4, 0]])
+    >>> answer = solve(diversity, 3, method="milp")
+    >>> answer.selected.tolist(), answer.objective, answer.status.value
+    ([1, 2, 3], 7.0, 'optimal')
+    """
+
+    solver: Any = "HiGHS"
+    formulation: Formulation = "rlt"
+    workers: int = 1
+    max_terms: int = 1_000_000
+    info: ClassVar[SolverInfo] = SolverInfo(
+        summary="linearised MILP by PuLP: HiGHS, CBC or any other; small layers",
+        exact=True,
+        limits=frozenset({"time", "gap", "target"}),
+        requires=("pulp", "highspy"),
+    )
+
+    def __post_init__(self) -> None:
+        _require_formulation(self.formulation)
+        as_int(self.workers, "workers", least=1)
+        as_int(self.max_terms, "max_terms", least=1)
+
+    def solve(self, search: Search) -> None:
+        """Offer a start, build the model, run the back end, pass on what it proves."""
+        canonical = search.canonical
+        kind, other = find_backend(self.solver)
+        terms = count_terms(canonical, self.formulation)
+        if terms > self.max_terms:
+            raise UnsupportedError(
+                f"`max_terms` must be at least the model's number of coefficients, "
+                f"{terms} for {canonical.m} items as {self.formulation!r}, got "
+                f"{self.max_terms}. Take method='exact' (or 'tabu' with certify=True), "
+                "or raise max_terms."
+            )
+        offer_start(search)
+        if search.stop():
+            return
+        model = LinearModel.build(canonical, self.formulation, stop=search.stop)
+        if model is None:
+            return
+        if search.best_items is not None:
+            model.start_from(search.best_items)
+
+        def handle(event: Event) -> bool:
+            _pass_on(search, model, event)
+            return search.stop()
+
+        seconds = search.remaining()
+        if kind == "highs":
+            run_highs(model, self.workers, seconds, handle, search.stop)
+        elif kind == "cbc":
+            run_cbc(model, self.workers, seconds, handle, search.stop)
+        else:
+            run_any(model, other, seconds, handle)
+        if search.gap != 0.0:
+            search.stop()
+
+
+def _pass_on(search: Search, model: LinearModel, event: Event) -> None:
+    """Translate what a back end says into what the search may believe."""
+    canonical = search.canonical
+    if event.infeasible and search.best is None:
+        raise InfeasibleError(
+            "`constraints` must leave a feasible set; the MILP solver proved that no "
+            f"clique of allowed size meets {search.problem.constraints!r}. Loosen them."
+        )
+    if event.chosen is not None and _is_feasible(search, event.chosen):
+        search.offer_items(event.chosen)
+    if event.bound is not None:
+        slack = TOLERANCE * model.reach + ABSOLUTE_GAP
+        worth = (slack - event.bound) / model.scale  # back ends minimise its negative
+        search.tighten_canonical(worth + canonical.rounding_error / 2)
+    if event.timed_out:
+        search.stopped_by("time")
+
+
+def _is_feasible(search: Search, chosen: list[int]) -> bool:
+    """Tell whether a back end's answer is a set at all: not all of them say so."""
+    try:
+        search.problem.check(search.canonical.lift(chosen))
+    except InvalidProblemError:
+        return False
+    return True
+
+
+def _require_formulation(formulation: str) -> None:
+    if formulation not in FORMULATIONS:
+        raise InvalidProblemError(
+            f"`formulation` must be one of {list(FORMULATIONS)}, got {formulation!r}. "
+            "'rlt' gives the best bounds, 'glover' the smallest model."
+        )
+
+
+def build(problem: PruningProblem, formulation: Formulation = "rlt") -> Any:
+    """Return the linearised model of a problem, to look at or to solve elsewhere.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+    formulation : {"rlt", "standard", "glover"}
+        See `Milp`.
+
+    Returns
+    -------
+    pulp.LpProblem
+        Binaries ``x_i`` for the items of ``problem.canonical`` (without must_keep,
+        must_drop and tied groups: the channels). The objective is the problem's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem
+    >>> from sirfp_opt_solvers import milp
+    >>> graph = ChannelGraph.from_redundancy(np.ones((4, 4)))
+    >>> model = milp.build(PruningProblem(graph, LayerConstraints(2)), "glover")
+    >>> len(model.variables())
+    8
+    """
+    _require_formulation(formulation)
+    model = LinearModel.build(problem.canonical, formulation, rescale=False)
+    assert model is not None  # nobody told it to stop
+    return model.lp
+
+
+def write_model(
+    problem: PruningProblem, path: str | Path, formulation: Formulation = "rlt"
+) -> Path:
+    """Write the linearised model of a problem to an LP or MPS file.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+    path : str or Path
+        Ends in ".lp" or ".mps".
+    formulation : {"rlt", "standard", "glover"}
+        See `Milp`.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the ending is another.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".lp", ".mps"):
+        raise InvalidProblemError(
+            f"`path` must end in '.lp' or '.mps', got {str(path)!r}. "
+            "The ending chooses the format."
+        )
+    lp = build(problem, formulation)
+    if target.suffix.lower() == ".lp":
+        lp.writeLP(str(target))
+    else:
+        lp.writeMPS(str(target))
+    return target
