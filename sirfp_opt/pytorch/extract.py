@@ -137,9 +137,9 @@ def extract(
         )
         for layer in layers
     }
-    images = _watch(model, islice(every, max_batches), statistics, forward, training)
+    _watch(model, islice(every, max_batches), statistics, forward, training)
     coupling = _only_measured(coupling, statistics, on_nan)
-    return _assemble(coupling, statistics, images, absolute, normalize, combine)
+    return _assemble(coupling, statistics, absolute, normalize, combine)
 
 
 def _check_modes(normalization: str, combination: str) -> None:
@@ -153,13 +153,14 @@ def _watch(
     statistics: dict[str, LayerStatistics],
     forward: Forward | None,
     training: bool | None,
-) -> int:
-    """Run the network over the batches with a hook on each layer; count images."""
+) -> None:
+    """Run the network over the batches with a hook on each layer."""
     modules = dict(model.named_modules())
-    largest = 0
+    ran: dict[str, None] = {}
 
-    def watcher(record: LayerStatistics) -> Any:
+    def watcher(layer: str, record: LayerStatistics) -> Any:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            ran[layer] = None
             record.update(output.detach().movedim(channel_dim(module, output), 1))
 
         return hook
@@ -168,45 +169,45 @@ def _watch(
     try:
         with evaluating(model, training=training), torch.no_grad():
             for layer, record in statistics.items():
-                hooks.append(modules[layer].register_forward_hook(watcher(record)))
+                hooks.append(
+                    modules[layer].register_forward_hook(watcher(layer, record))
+                )
             for batch in batches:
                 run(model, to_model(batch, model), forward)
     finally:
         for hook in hooks:
             hook.remove()
-    for record in statistics.values():
-        largest = max(largest, record.images)
-    return largest
+    # In the order in which they ran: of several bad layers the first is to blame.
+    for layer in [*ran, *(set(statistics) - set(ran))]:
+        statistics[layer] = statistics.pop(layer)
 
 
 def _only_measured(
     coupling: Coupling, statistics: dict[str, LayerStatistics], on_nan: str
 ) -> Coupling:
     """Exclude units with a layer that did not run, or ran into NaN."""
-    bad: dict[str, Exclusion] = {}
-    for unit in coupling.units:
-        for member in coupling.members[unit.name]:
-            record = statistics[member.layer]
-            reason = ""
-            if record.images == 0:
-                reason = "it did not run on any batch"
-            elif not bool(torch.isfinite(record.redundancy()).all()):
-                reason = "its output holds NaN or inf"
-                if on_nan == "raise":
-                    raise InvalidProblemError(
-                        f"`batches` must give finite activations, got NaN or inf in "
-                        f"the output of {member.layer!r} (unit {unit.name!r}). Check "
-                        "the input and the weights, or pass on_nan='exclude'."
-                    )
-            if reason:
-                bad[unit.name] = Exclusion(unit.name, unit.size, member.layer, reason)
-    return coupling.without(bad.values())
+    reasons: dict[str, str] = {}
+    for layer, record in statistics.items():
+        if record.images == 0:
+            reasons[layer] = "it did not run on any batch"
+        elif not bool(torch.isfinite(record.redundancy()).all()):
+            reasons[layer] = "its output holds NaN or inf"
+            if on_nan == "raise":
+                raise InvalidProblemError(
+                    "`batches` must give finite activations, got NaN or inf in the "
+                    f"output of {layer!r}. Check the input and the weights, or pass "
+                    "on_nan='exclude' to leave such layers whole."
+                )
+    return coupling.without(
+        Exclusion(unit.name, unit.size, bad[0], reasons[bad[0]])
+        for unit in coupling.units
+        if (bad := [m.layer for m in coupling.members[unit.name] if m.layer in reasons])
+    )
 
 
 def _assemble(
     coupling: Coupling,
     statistics: dict[str, LayerStatistics],
-    images: int,
     absolute: bool,
     normalization: str,
     combination: str,
@@ -261,5 +262,5 @@ def _assemble(
         },
         dead=dead,
         notes=tuple(notes),
-        images=images,
+        images=max((record.images for record in statistics.values()), default=0),
     )

@@ -65,10 +65,15 @@ def probe(
     """
     if not units:
         return {}
+    kept = random_plan(units, np.random.default_rng(seed))
+    plan = PruningPlan(units, kept)
     prober = Prober(model, example, forward)
-    rng = np.random.default_rng(seed)
-    kept = random_plan(units, rng)
-    failed = prober.nonzero_readers(PruningPlan(units, kept))
+    try:
+        exact = prober.in_double()
+        failed = exact.nonzero_readers(plan)
+        prober = exact
+    except Exception:  # whatever: the network is tied to its own dtype
+        failed = prober.nonzero_readers(plan)
     return failed | prober.admit(
         [unit for unit in units if unit.name not in failed], kept
     )
@@ -80,23 +85,31 @@ class Prober:
     def __init__(
         self, model: nn.Module, example: Any, forward: Forward | None = None
     ) -> None:
+        self.forward = forward
         self.model = copy.deepcopy(model)
         self.example = example
-        self.forward = forward
         self.tolerance = TOLERANCE[torch.float32]
-        try:
-            exact = copy.deepcopy(self.model).double()
-            batch = pytree.tree_map_only(
-                Tensor, lambda t: t.double() if t.is_floating_point() else t, example
-            )
-            frozen_outputs(exact, batch, forward)
-        except Exception:  # whatever: the network is tied to its own dtype
-            return
-        self.model, self.example = exact, batch
-        self.tolerance = TOLERANCE[torch.float64]
+        self._seen: tuple[PruningPlan, list[Tensor]] | None = None
+
+    def in_double(self) -> Prober:
+        """Return a prober that runs in float64."""
+        twin = Prober(self.model, self.example, self.forward)
+        twin.model.double()
+        twin.example = pytree.tree_map_only(
+            Tensor, lambda t: t.double() if t.is_floating_point() else t, self.example
+        )
+        twin.tolerance = TOLERANCE[torch.float64]
+        return twin
 
     def _outputs(self, model: nn.Module) -> list[Tensor]:
         return frozen_outputs(model, self.example, self.forward)
+
+    def expected(self, plan: PruningPlan) -> list[Tensor]:
+        """Return the masked network's outputs; those of the last plan are kept."""
+        if self._seen is None or self._seen[0] != plan:
+            with masked(self.model, plan.removed_positions()):
+                self._seen = plan, self._outputs(self.model)
+        return self._seen[1]
 
     def nonzero_readers(self, plan: PruningPlan) -> Failures:
         """Find units that some layer reads as non-zero where they were masked.
@@ -131,8 +144,7 @@ class Prober:
                     check = reader(unit.name, site.layer, positions)
                     hooks.append(modules[site.layer].register_forward_pre_hook(check))
         try:
-            with masked(self.model, plan.removed_positions()):
-                self._outputs(self.model)
+            self.expected(plan)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -140,12 +152,10 @@ class Prober:
 
     def trial(self, plan: PruningPlan) -> str | None:
         """Cut a copy as `plan` says; return what is wrong with it, None if nothing."""
-        removed = plan.removed_positions()
-        with masked(self.model, removed):
-            expected = self._outputs(self.model)
+        expected = self.expected(plan)
         pruned = copy.deepcopy(self.model)
         try:
-            cut(pruned, removed)
+            cut(pruned, plan.removed_positions())
             outputs = self._outputs(pruned)
         except Exception as error:  # whatever the network raises is the finding
             text = str(error).strip().splitlines() or [""]

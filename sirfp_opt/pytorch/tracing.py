@@ -10,6 +10,7 @@ the operations on the way; `coupling` decides what may be pruned.
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sirfp_opt.errors import UnsupportedError
+from sirfp_opt.errors import SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class Tracer:
                     unwrapped_parameters=[],
                     verbose=False,
                 )
+        except SirfpError:
+            raise
         except Exception as error:
             raise UnsupportedError(
                 "`model` must run on the first batch and be traced by autograd, "
@@ -231,8 +234,26 @@ class Tracer:
                 )
             elif id(node) not in seen:
                 seen.add(id(node))
-                group.operations.append(self._operation(node))
+                if not self._is_own_product(node.grad_fn):
+                    group.operations.append(self._operation(node))
         return group
+
+    def _is_own_product(self, grad_fn: Any) -> bool:
+        """Tell whether a matrix product is the inside of a linear layer.
+
+        On inputs of more than two dimensions autograd shows a linear layer as a
+        product between reshapes, the last of which passes for the layer.
+        """
+        if not re.match(r"(Mm|Addmm|Bmm)Backward", getattr(grad_fn, "name", str)()):
+            return False
+        sources = [source for source, _ in grad_fn.next_functions if source is not None]
+        further = [f for s in sources for f, _ in s.next_functions if f is not None]
+        leaves = {id(getattr(f, "variable", None)) for f in [*sources, *further]}
+        return any(
+            id(module.weight) in leaves and module in self.graph.module2node
+            for module in self.names
+            if isinstance(module, nn.Linear)
+        )
 
     def _operation(self, node: Any) -> Operation:
         after = self._nearest(node)

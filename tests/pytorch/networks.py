@@ -39,7 +39,7 @@ class Net(nn.Module):
 
 
 def plain() -> nn.Module:
-    """Convolutions in a chain: with batch norm, with a bias alone, one linear."""
+    """Chain convolutions, with batch norms and with a bias alone."""
     return nn.Sequential(
         conv_bn(3, 12),
         nn.Conv2d(12, 10, 3, padding=1),
@@ -226,7 +226,7 @@ class Dense(nn.Module):
 
 
 def group_norm() -> nn.Module:
-    """A group norm after the first convolution, a batch norm after the second."""
+    """Chain a group norm after one convolution and a batch norm after the next."""
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.GroupNorm(2, 8),
