@@ -1,0 +1,206 @@
+"""Units, ties and exclusions; and that whatever is cut equals what is masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sirfp_opt import InvalidProblemError
+from sirfp_opt.plan import PruningPlan
+from sirfp_opt.pytorch import apply_plan, count_macs, count_params, couple, mask
+from sirfp_opt.pytorch.batches import frozen_outputs
+from sirfp_opt.pytorch.cost_reader import read_cost
+from sirfp_opt.pytorch.probe import random_plan
+from sirfp_opt.pytorch.surgery import largest_difference
+from tests.pytorch.hazards import HAZARDS
+from tests.pytorch.networks import SOUND, Residual, randomized
+
+IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def difference(model: nn.Module, plan: PruningPlan, images: torch.Tensor) -> float:
+    """Return max |pruned - masked| in units of the largest output."""
+    pruned = frozen_outputs(apply_plan(model, plan), images)
+    gap, scale = largest_difference(pruned, frozen_outputs(mask(model, plan), images))
+    assert scale > 0
+    return gap / max(1.0, scale)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_pruned_equals_masked(name: str) -> None:
+    """Arbitrary sets in all units at once: to 1e-5 in float32, 1e-10 in float64."""
+    model = randomized(SOUND[name])
+    coupling = couple(model, IMAGES)
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        plan = PruningPlan(coupling.units, random_plan(coupling.units, rng))
+        assert min(plan.counts[u] < plan.sizes[u] for u in plan)
+        assert difference(model, plan, IMAGES) <= 1e-5
+    assert difference(model.double(), plan, IMAGES.double()) <= 1e-10
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_predicted_costs_equal_measured_ones(name: str) -> None:
+    """MACs and parameters by the model are those of the cut network, to the unit."""
+    model = randomized(SOUND[name])
+    coupling = couple(model, IMAGES)
+    cost = read_cost(model, coupling.units, IMAGES)
+    sample = IMAGES[:1]
+    assert cost.total("macs") == count_macs(model, sample)
+    assert cost.total("params") == count_params(model)
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        plan = PruningPlan(coupling.units, random_plan(coupling.units, rng))
+        pruned = apply_plan(model, plan)
+        measured = {
+            "macs": count_macs(pruned, sample),
+            "params": count_params(pruned),
+        }
+        assert cost.predict(plan.counts) == measured
+
+
+UNITS = {
+    "plain": ["0.0", "1", "3.0"],
+    "residual": [
+        "stem.0",
+        "blocks.0.one.0",
+        "blocks.1.one.0",
+        "blocks.1.two",
+        "blocks.2.one.0",
+    ],
+    "unet": ["down1.0", "down2.0", "bottom.0", "up2", "join2.0", "up1", "join1.0"],
+    "dense": ["stem.0", "conv1", "conv2"],
+    "resnext": ["stem.0", "reduce.0", "grouped.0"],
+    "group_norm": ["3.0"],
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units(name: str) -> None:
+    """The units are the ones that the architecture has, under stable names."""
+    coupling = couple(randomized(SOUND[name]), IMAGES)
+    assert [unit.name for unit in coupling.units] == UNITS[name]
+
+
+def test_members_of_a_residual_unit() -> None:
+    """All batch norms that show a unit's channels are its members."""
+    coupling = couple(randomized(Residual), IMAGES)
+    layers = [member.layer for member in coupling.members["blocks.1.two"]]
+    assert layers == ["blocks.1.norm", "blocks.1.shortcut.1", "blocks.2.norm"]
+
+
+def test_a_grouped_convolution_ties_channels() -> None:
+    """Position j of each of the three groups goes together, on both of its sides."""
+    coupling = couple(randomized(SOUND["resnext"]), IMAGES)
+    for name in ("reduce.0", "grouped.0"):
+        unit = coupling.unit(name)
+        assert unit.tied == ((0, 4, 8), (1, 5, 9), (2, 6, 10), (3, 7, 11))
+        assert unit.step == 3
+        with pytest.raises(InvalidProblemError, match="tied"):
+            PruningPlan(coupling.units, {name: [0, 1, 2]})
+
+
+@pytest.mark.parametrize("name", HAZARDS)
+def test_hazards_are_excluded_with_layer_and_reason(name: str) -> None:
+    """What cannot be cut exactly is found before surgery; the rest is exact."""
+    make, unit, words = HAZARDS[name]
+    model = randomized(make)
+    coupling = couple(model, IMAGES)
+    found = {exclusion.unit: exclusion for exclusion in coupling.exclusions}
+    assert unit in found
+    assert words in found[unit].reason
+    assert found[unit].layer in dict(model.named_modules())
+    if coupling.units:
+        kept = random_plan(coupling.units, np.random.default_rng(0))
+        plan = PruningPlan(coupling.units, kept)
+        assert difference(model, plan, IMAGES) <= 1e-5
+
+
+def test_group_norm_is_excluded() -> None:
+    """A group norm's statistics change with the channels: named as the reason."""
+    coupling = couple(randomized(SOUND["group_norm"]), IMAGES)
+    reasons = {e.unit: (e.layer, e.reason) for e in coupling.exclusions}
+    assert reasons["0"] == ("1", "GroupNorm normalises across channels")
+
+
+def test_outputs_are_never_cut() -> None:
+    """Classifier and auxiliary head keep their classes."""
+    coupling = couple(randomized(SOUND["deeplab"]), IMAGES)
+    found = {exclusion.unit: exclusion.reason for exclusion in coupling.exclusions}
+    assert set(found) == {"classifier", "auxiliary"}
+    assert all("output" in reason for reason in found.values())
+
+
+def test_frozen_layers_are_seen() -> None:
+    """Layers without gradients are pruned like the others, and stay frozen."""
+    model = randomized(Residual)
+    expected = [unit.name for unit in couple(model, IMAGES).units]
+    for parameter in model.get_submodule("blocks.0").parameters():
+        parameter.requires_grad_(False)
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == expected
+    kept = random_plan(coupling.units, np.random.default_rng(0))
+    pruned = apply_plan(model, PruningPlan(coupling.units, kept))
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert {name: p.requires_grad for name, p in pruned.named_parameters()} == flags
+
+
+def test_ignore_leaves_layers_whole() -> None:
+    """Patterns name layers; their units are reported as left whole on request."""
+    coupling = couple(randomized(Residual), IMAGES, ignore=["blocks.0.*"])
+    reasons = {e.unit: e.reason for e in coupling.exclusions}
+    assert "request" in reasons["blocks.0.one.0"]
+    assert "request" in reasons["stem.0"]  # blocks.0.norm is a part of that unit
+    with pytest.raises(InvalidProblemError, match="ignore"):
+        couple(randomized(Residual), IMAGES, ignore="stem")
+
+
+def test_layers_out_of_reach_are_listed() -> None:
+    """A head that evaluation does not run is left alone, and named."""
+
+    class WithAuxiliary(Residual):
+        def __init__(self) -> None:
+            super().__init__()
+            self.extra = nn.Conv2d(12, 3, 1)
+
+    coupling = couple(randomized(WithAuxiliary), IMAGES)
+    assert coupling.untraced == ("extra",)
+
+
+def test_the_trace_leaves_the_model_alone() -> None:
+    """Modes, flags, gradients and parameters are those of before."""
+    model = randomized(SOUND["deeplab"]).train()
+    next(model.parameters()).requires_grad_(False)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    couple(model, IMAGES)
+    assert all(module.training for module in model.modules())
+    assert not next(model.parameters()).requires_grad
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("make", [SOUND["unet"], SOUND["depthwise_se"]])
+def test_the_mask_zeroes_every_member(make: Callable[[], nn.Module]) -> None:
+    """In the twin, each layer that makes removed channels gives zeros there."""
+    model = randomized(make)
+    coupling = couple(model, IMAGES)
+    kept = random_plan(coupling.units, np.random.default_rng(2))
+    plan = PruningPlan(coupling.units, kept)
+    twin = mask(model, plan)
+    outputs: dict[str, torch.Tensor] = {}
+    for name, module in twin.named_modules():
+        module.register_forward_hook(
+            lambda m, a, out, name=name: outputs.update({name: out})
+        )
+    frozen_outputs(twin, IMAGES)
+    for (layer, side), positions in plan.removed_positions().items():
+        if side == "out":
+            assert outputs[layer][:, positions].abs().max() == 0
+            assert outputs[layer].abs().max() > 0
+    assert [p.shape for p in twin.parameters()] == [p.shape for p in model.parameters()]
