@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Threshold"]
 
+LARGE = 1e100
+
 
 @dataclass(frozen=True)
 class _Scored:
@@ -231,9 +233,10 @@ class _Cutter:
     def __init__(self, scored: Sequence[_Scored]) -> None:
         self.scored = scored
         pools = max((s.pool for s in scored), default=-1) + 1
+        empty = np.empty(0)
         self.sorted = [
             np.sort(
-                np.concatenate([s.scores for s in scored if s.pool == pool] or [[]])
+                np.concatenate([empty, *(s.scores for s in scored if s.pool == pool)])
             )
             for pool in range(pools)
         ]
@@ -263,8 +266,9 @@ class _Cutter:
         ranks: dict[str, FloatArray] = {}
         layers: dict[str, Layer] = {}
         for scored in self.scored:
-            name, margin = scored.layer.name, scored.scores - thresholds[scored.pool]
-            mask = margin > 0
+            name, threshold = scored.layer.name, thresholds[scored.pool]
+            mask = scored.scores > threshold
+            margin = scored.scores - max(threshold, -LARGE)
             if mask.sum() < scored.layer.minimum:
                 mask = _top(scored.scores, scored.layer, scored.layer.least)
             votes[name] = votes.get(name, np.zeros_like(mask)) | mask

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.cost import Affine, CostForm, CostModel
 from sirfp_opt.pytorch.batches import Forward, evaluating, one_sample, run, to_model
-from sirfp_opt.pytorch.rules import is_depthwise
+from sirfp_opt.pytorch.tracing import is_depthwise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -107,7 +107,7 @@ def edge_strength(maps: Tensor) -> Tensor:
     images, channels, height, width = maps.shape
     flat = maps.reshape(images * channels, height, width)
     limit = EDGE_CHUNK["cpu" if maps.device.type == "cpu" else "accelerator"]
-    chunks = flat.split(max(1, limit // (height * width)))
+    chunks = torch.split(flat, max(1, limit // (height * width)))
     strengths = torch.cat([_edge_chunk(chunk) for chunk in chunks])
     return strengths.view(images, channels).mean(dim=0)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.plan import Side
 
-__all__ = ["Group", "Operation", "Touch", "Tracer"]
+__all__ = ["Group", "Operation", "Touch", "Tracer", "is_depthwise"]
 
 OPTYPE = tp.ops.OPTYPE
 
@@ -82,13 +82,17 @@ class _Traced(nn.Module):
 
     def add_input(self, tensor: Tensor) -> nn.Module:
         """Return an identity layer for an input of such a shape."""
-        identity: nn.Module
+        # Made without a random start: the user's generator is not to move.
+        identity: nn.Conv2d | nn.Linear
         if tensor.dim() == 4:
-            identity = nn.Conv2d(tensor.shape[1], tensor.shape[1], 1, bias=False)
-            nn.init.dirac_(identity.weight)
+            identity = nn.Conv2d(1, 1, 1, bias=False, device="meta")
+            width = identity.in_channels = identity.out_channels = tensor.shape[1]
+            eye = torch.eye(width)[:, :, None, None]
         else:
-            identity = nn.Linear(tensor.shape[-1], tensor.shape[-1], bias=False)
-            nn.init.eye_(identity.weight)
+            identity = nn.Linear(1, 1, bias=False, device="meta")
+            width = identity.in_features = identity.out_features = tensor.shape[-1]
+            eye = torch.eye(width)
+        identity.weight = nn.Parameter(eye)
         self.inputs.append(identity.to(tensor.device, tensor.dtype))
         return identity
 

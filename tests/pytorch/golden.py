@@ -40,9 +40,10 @@ def array(name: str, leaf: str) -> Array:
     stored = _arrays()[f"{name}/{leaf}"]
     if leaf in ("ci_t0", "ci_last", "ema_ci"):
         n = int((2 * stored.size) ** 0.5)
-        whole = np.zeros((n, n), dtype=stored.dtype)
-        whole[np.triu_indices(n)] = stored
-        return np.triu(whole) + np.triu(whole, 1).T
+        upper = np.zeros((n, n), dtype=stored.dtype)
+        upper[np.triu_indices(n)] = stored
+        whole: Array = upper + np.triu(upper, 1).T
+        return whole
     if "mask" in leaf:
         case = leaf.split("_")[-1] if name.startswith("net") else name
         channels = next(c["C"] for c in CASES if c["name"] == case)
@@ -52,5 +53,4 @@ def array(name: str, leaf: str) -> Array:
 
 def maps(name: str) -> NDArray[np.float32]:
     """Return the five batches of maps, shape (5, N, C, H, W)."""
-    scaled: NDArray[np.float32] = array(name, "x_int8").astype(np.float32) / 32
-    return scaled
+    return (array(name, "x_int8") / 32).astype(np.float32)  # exact: a power of two

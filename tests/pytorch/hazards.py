@@ -59,7 +59,7 @@ def _spatial_gate(net: Any, x: Tensor) -> Tensor:
 def _shared_parameter() -> nn.Module:
     net = nn.Sequential(_conv(3, 8), nn.ReLU(), _conv(8, 8), nn.ReLU(), _conv(8, 8))
     net.append(nn.ReLU()).append(_conv(8, 4, 1))
-    net[4].weight = net[2].weight  # type: ignore[union-attr,assignment]
+    net[4].weight = net[2].weight
     return net
 
 
@@ -189,7 +189,7 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "functional convolution": (
         lambda: Net(
             lambda net, x: net.head(
-                F.conv2d(net.stem(x), net.after.weight, padding=1)
+                F.conv2d(net.stem(x), next(net.after.parameters()), padding=1)
             ),
             stem=conv_bn(3, 8), after=_conv(8, 8), head=_conv(8, 4, 1),
         ),

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int = 3, **kwargs: int) -> nn.Sequential:
+def conv_bn(inputs: int, outputs: int, kernel: int = 3, **kwargs: Any) -> nn.Sequential:
     """Convolution that keeps the size, batch norm, ReLU."""
     padding = kwargs.pop("padding", kwargs.get("dilation", 1) * (kernel // 2))
     return nn.Sequential(
@@ -105,8 +106,8 @@ class DepthwiseSE(nn.Module):
             y = F.hardswish(self.depthwise_norm(self.depthwise(y)))
             gate = F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))
             y = y * F.hardsigmoid(self.excite(gate))
-            y = self.project_norm(self.project(y))
-            return x + y if self.add else y
+            out: Tensor = self.project_norm(self.project(y))
+            return x + out if self.add else out
 
     def __init__(self) -> None:
         super().__init__()

@@ -126,7 +126,9 @@ class Spectator(nn.Module):
 
     def forward(self, **x: Tensor) -> dict[str, Tensor]:
         """Map each case's maps to one channel."""
-        norms = {**self.backbone, **self.head}  # type: ignore[dict-item]
+        norms: dict[str, nn.Module] = {}
+        for part in ("backbone", "head"):
+            norms |= dict(getattr(self, part).items())
         return {
             name: self.outputs[name](norms[name](self.inputs[name](maps)))
             for name, maps in x.items()

@@ -37,7 +37,7 @@ def test_the_plain_mean_does_not_depend_on_the_batches() -> None:
     maps = torch.randn(7, 9, 5, 5, dtype=torch.float64)
     whole, parts = LayerStatistics(), LayerStatistics()
     whole.update(maps)
-    for some in maps.split([1, 2, 4]):
+    for some in torch.split(maps, [1, 2, 4]):
         parts.update(some)
     torch.testing.assert_close(parts.redundancy(), whole.redundancy())
     torch.testing.assert_close(parts.edge(), whole.edge())
