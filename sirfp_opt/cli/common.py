@@ -17,19 +17,25 @@ from sirfp_opt.errors import (
     SirfpError,
     SolverError,
 )
+from sirfp_opt.graph import ChannelGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "AsJson",
     "ExitCode",
     "exit_code",
     "parse_count",
+    "parse_indices",
     "parse_options",
     "print_error",
     "print_json",
+    "print_pairs",
     "print_table",
+    "read_graph",
+    "read_graphs",
 ]
 
 AsJson = Annotated[
@@ -95,6 +101,14 @@ def print_table(
     console.print(table)
 
 
+def print_pairs(pairs: Mapping[str, Any]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        told = f"{value:.6g}" if isinstance(value, float) else str(value)
+        print(f"{name.replace('_', ' '):<{width}}  {told}")
+
+
 def parse_count(text: str | None) -> int | float | tuple[int, int] | None:
     """Read "16", "0.5" (a share of the channels) or "8:16" (a range).
 
@@ -115,6 +129,66 @@ def parse_count(text: str | None) -> int | float | tuple[int, int] | None:
             f"`-k` must be a number, a share or a range, got {text!r}. "
             "Pass for instance 16, 0.5 or 8:16."
         ) from None
+
+
+def parse_indices(text: str, name: str) -> tuple[int, ...]:
+    """Read "0,3,7" and "0-7".
+
+    Raises
+    ------
+    InvalidProblemError
+        If it is neither.
+
+    Examples
+    --------
+    >>> parse_indices("0,4-6", "--must-keep")
+    (0, 4, 5, 6)
+    """
+    found: list[int] = []
+    try:
+        for part in filter(None, text.split(",")):
+            low, _, high = part.partition("-")
+            found.extend(range(int(low), int(high or low) + 1))
+    except ValueError:
+        raise InvalidProblemError(
+            f"`{name}` must list channels, got {text!r}. Pass for instance 0,3,8-11."
+        ) from None
+    return tuple(found)
+
+
+def read_graphs(path: Path, sense: str | None = None) -> dict[str, ChannelGraph]:
+    """Return the graphs of a file by name.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the file is none that can be read.
+    """
+    from sirfp_opt.io import read
+
+    found = read(path) if sense is None else read(path, sense=sense)
+    if isinstance(found, ChannelGraph):
+        return {found.name or path.stem: found}
+    return dict(found)
+
+
+def read_graph(path: Path, layer: str | None, sense: str | None) -> ChannelGraph:
+    """Return the one graph that is meant.
+
+    Raises
+    ------
+    InvalidProblemError
+        If there are several and none is named, or the name is not among them.
+    """
+    graphs = read_graphs(path, sense)
+    if layer is None and len(graphs) == 1:
+        return next(iter(graphs.values()))
+    if layer not in graphs:
+        raise InvalidProblemError(
+            f"`--layer` must name a graph of {path}, got {layer}. "
+            f"It holds {', '.join(list(graphs)[:12])}."
+        )
+    return graphs[layer]
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

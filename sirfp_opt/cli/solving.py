@@ -1,20 +1,164 @@
-"""`solve`, `bound`, `inspect`, `solvers`: one layer at a time."""
+"""`solve`, `inspect`, `solvers`: one layer at a time."""
 
 from __future__ import annotations
 
+import json
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer  # noqa: TC002  (typer reads the annotations)
+import typer
 
-from sirfp_opt.cli.common import AsJson, print_json, print_table
+from sirfp_opt.api import solve as solve_problem
+from sirfp_opt.cli.common import (
+    AsJson,
+    ExitCode,
+    parse_count,
+    parse_indices,
+    parse_options,
+    print_json,
+    print_pairs,
+    print_table,
+    read_graph,
+    read_graphs,
+)
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.limits import Limits
 from sirfp_opt.registry import available_solvers
+from sirfp_opt.solution import Solution, Status
+from sirfp_opt.study.problems import share_of
+
+if TYPE_CHECKING:
+    from sirfp_opt.graph import ChannelGraph
 
 __all__ = ["add_commands"]
+
+File = Annotated[Path, typer.Argument(help="A file that holds one or more graphs.")]
+Layer = Annotated[
+    str | None, typer.Option("--layer", "-l", help="Which graph, of several.")
+]
+Count = Annotated[
+    str | None, typer.Option("-k", help="Channels to keep: 16, a share 0.5, or 8:16.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    app.command(
+        epilog="Example: sirfp-opt solve layers.npz --layer conv1 -k 0.5 -m anneal -t 5"
+    )(solve)
+    app.command(epilog="Example: sirfp-opt inspect layers.npz")(inspect)
     app.command(epilog="Example: sirfp-opt solvers --json")(solvers)
+
+
+def solve(
+    file: File,
+    k: Count = None,
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="See `sirfp-opt solvers`.")
+    ] = "auto",
+    layer: Layer = None,
+    sense: Annotated[
+        str | None,
+        typer.Option(help="minimize or maximize, where the file does not say."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="A parameter of the method: name=value."),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", "-t", help="Seconds.")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Limit, in the method's own unit.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Stop at this gap.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop at an objective as good as this.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    must_keep: Annotated[
+        str, typer.Option(help="Channels that stay: 0,3,7 or 0-7.")
+    ] = "",
+    must_drop: Annotated[str, typer.Option(help="Channels that go.")] = "",
+    multiple_of: Annotated[int, typer.Option(help="Keep a multiple of so many.")] = 1,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="A solution written by --out, to begin with.")
+    ] = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Add a proven bound to a heuristic's set.")
+    ] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="End with code 5 unless proved optimal.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write it as JSON, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep k channels of least redundancy (or of most diversity)."""
+    graph = read_graph(file, layer, sense)
+    rules = LayerConstraints(
+        must_keep=parse_indices(must_keep, "--must-keep"),
+        must_drop=parse_indices(must_drop, "--must-drop"),
+        multiple_of=multiple_of,
+    )
+    count = parse_count(k)
+    if isinstance(count, float):
+        count = share_of(count, graph.n, multiple_of)
+    start = None
+    if warm_start is not None:
+        start = Solution.from_dict(json.loads(warm_start.read_text("utf-8"))).selected
+    solution = solve_problem(
+        graph,
+        constraints=rules if count is None else rules.with_count(count),
+        method=method,
+        limits=Limits(time=time_limit, iterations=iterations, gap=gap, target=target),
+        seed=seed,
+        warm_start=start,
+        certify=certify,
+        **parse_options(option or ()),
+    )
+    told = solution.to_dict() | {"graph": graph.name}
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(told)
+    else:
+        print(solution.summary())
+        print("kept      " + " ".join(map(str, solution.selected.tolist())))
+    if prove and solution.status is not Status.OPTIMAL:
+        raise typer.Exit(ExitCode.NOT_PROVED)
+
+
+def inspect(
+    file: File,
+    layer: Layer = None,
+    sense: Annotated[
+        str | None,
+        typer.Option(help="minimize or maximize, where the file does not say."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a file of graphs holds, and how hard its graphs look."""
+    graphs = read_graphs(file, sense)
+    if layer is not None:
+        graphs = {layer: read_graph(file, layer, sense)}
+    facts = {name: _facts(graph) for name, graph in graphs.items()}
+    if as_json:
+        print_json(facts)
+    elif len(facts) == 1:
+        ((name, only),) = facts.items()
+        print_pairs({"graph": name} | only)
+    else:
+        columns = ("n", "sense", "mean", "variation", "negative", "effective_rank")
+        print_table(
+            "",
+            ("graph", *(column.replace("_", " ") for column in columns), "convex"),
+            [
+                (name, *(_short(told[c]) for c in columns), _short(told["convex"]))
+                for name, told in facts.items()
+            ],
+        )
 
 
 def solvers(as_json: AsJson = False) -> None:
@@ -39,3 +183,17 @@ def solvers(as_json: AsJson = False) -> None:
             for row in table
         ],
     )
+
+
+def _facts(graph: ChannelGraph) -> dict[str, Any]:
+    from sirfp_opt.study.facts import describe
+
+    facts = describe(graph).to_dict()
+    del facts["name"]
+    return facts
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

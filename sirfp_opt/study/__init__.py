@@ -8,6 +8,7 @@ Study(6 runs: 2 problems x 3 methods x 1 seeds)
 """
 
 from sirfp_opt.study.bench import compare
+from sirfp_opt.study.facts import GraphFacts, describe
 from sirfp_opt.study.metrics import gap_to, primal_integral
 from sirfp_opt.study.profile import performance_profile
 from sirfp_opt.study.record import RunRecord
@@ -16,9 +17,11 @@ from sirfp_opt.study.statistics import FriedmanResult, friedman, ranks, wilcoxon
 
 __all__ = [
     "FriedmanResult",
+    "GraphFacts",
     "RunRecord",
     "Study",
     "compare",
+    "describe",
     "friedman",
     "gap_to",
     "performance_profile",

@@ -13,7 +13,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.problem import PruningProblem, as_problem
 
-__all__ = ["Count", "Instance", "as_instances"]
+__all__ = ["Count", "Instance", "as_instances", "share_of"]
 
 Count = int | float | tuple[int, int]
 
@@ -130,11 +130,11 @@ def _at_each_count(
             yield PruningProblem(base, rules)
             continue
         if isinstance(count, float):
-            count = _share(count, base.n, rules.multiple_of)
+            count = share_of(count, base.n, rules.multiple_of)
         yield PruningProblem(base, rules.with_count(count))
 
 
-def _share(ratio: float, n: int, step: int) -> int:
+def share_of(ratio: float, n: int, step: int = 1) -> int:
     """Return how many channels a share of them is, as a multiple of `step`."""
     if not 0 < ratio <= 1:
         raise InvalidProblemError(
