@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -151,7 +152,7 @@ class Budget:
     def __post_init__(self) -> None:
         object.__setattr__(self, "others", dict(self.others))
         for name, value in self._given().items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise InvalidProblemError(
                     f"`{name}` must be a number, got {value!r}. "
                     "Pass the fraction that may remain, for instance 0.4."

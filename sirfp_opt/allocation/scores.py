@@ -51,8 +51,8 @@ def greedy_scores(
     Examples
     --------
     >>> import numpy as np
-    >>> greedy_scores(np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.1], [0.2, 0.1, 1.0]]))
-    array([-1.1, -0.1,  0. ])
+    >>> greedy_scores(np.array([[1, 0.5, 0.25], [0.5, 1, 0.125], [0.25, 0.125, 1]]))
+    array([-0.75 , -0.125,  0.   ])
     """
     # The one place where an allocation needs a solver's inner loop: imported here, so
     # that the core does not depend on the solvers.
@@ -64,7 +64,7 @@ def greedy_scores(
     if not classes:
         order, removed = backward_order(matrix, diagonal=own)
         scores = np.empty(n)
-        scores[order] = -removed
+        scores[order] = 0.0 - removed  # no minus zero
     else:
         member = np.zeros((len(classes), n))
         for row, channels in enumerate(classes):
@@ -74,6 +74,6 @@ def greedy_scores(
         inside = between.diagonal() / 2 + member @ own
         order, removed = backward_order(between, diagonal=inside)
         by_class = np.empty(len(classes))
-        by_class[order] = -removed
+        by_class[order] = 0.0 - removed
         scores = member.T @ (by_class / member.sum(axis=1))
     return scores if start is None else scores + np.asarray(start, dtype=np.float64)

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+try:
+    import torch as _torch  # noqa: F401
+    import torch_pruning as _torch_pruning  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "`sirfp_opt.pytorch` must find torch and torch-pruning, got: "
+        f"{error}. Install them with: pip install 'sirfp-opt[torch]'."
+    ) from error
+
 from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
 from sirfp_opt.pytorch.extract import extract

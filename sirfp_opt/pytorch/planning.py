@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,8 @@ class Request:
                 f"{'both kinds' if budget.fractions else 'none of them'}. "
                 "Pass for instance macs=0.4."
             )
-        if isinstance(self.keep, (int, float)) and not 0.0 < self.keep <= 1.0:
+        fraction = self.keep is not None and not isinstance(self.keep, Mapping)
+        if fraction and not (isinstance(self.keep, Real) and 0.0 < self.keep <= 1.0):
             raise InvalidProblemError(
                 f"`keep` must lie in (0, 1], got {self.keep!r}. Pass the fraction of "
                 "each unit that stays, or a mapping from unit to number."
@@ -220,7 +222,7 @@ def _kept_counts(
     counts = {layer.name: layer.size for layer in layers}
     for name, value in keep.items():
         layer = by_name[name]
-        if isinstance(value, float):
+        if isinstance(value, Real) and not isinstance(value, Integral):
             counts.update(_kept_counts([layer], value) if 0 < value <= 1 else {name: 0})
         else:
             counts[name] = as_int(value, f"keep[{name!r}]", least=1)

@@ -183,6 +183,7 @@ def test_given_numbers_of_channels() -> None:
         ({"params": "half"}, "params"),
         ({"macs": True}, "macs"),
         ({"keep": 2.0}, "keep"),
+        ({"keep": "half"}, "keep"),
         ({"keep": {"nowhere": 2}}, "prunable units"),
         ({"keep": {"stem.0": 9}}, "1 to 8"),
         ({"keep": {"stem.0": 0.0}}, "1 to 8"),
