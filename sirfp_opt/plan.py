@@ -7,6 +7,7 @@ same shape without tracing it again.
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,6 +183,16 @@ class PruningPlan(Mapping[str, IntArray]):
     def __repr__(self) -> str:
         kept, total = sum(self.counts.values()), sum(self.sizes.values())
         return f"PruningPlan({len(self)} units, {kept} of {total} channels kept)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td>{self.counts[name]}</td><td>{size}</td><td>"
+            f"<meter max='{size}' value='{self.counts[name]}'></meter></td></tr>"
+            for name, size in self.sizes.items()
+        )
+        head = "<tr><th>unit</th><th>kept</th><th>of</th><th></th></tr>"
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{rows}</table>"
 
     @property
     def units(self) -> tuple[PruningUnit, ...]:

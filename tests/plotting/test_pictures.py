@@ -175,6 +175,15 @@ def test_bars_are_the_counts() -> None:
     assert [bar.get_height() for bar in kept] == [1, 3]
 
 
+def test_a_plan_shows_in_a_notebook() -> None:
+    """Each unit with its counts, names escaped."""
+    plan = PruningPlan([PruningUnit("<a>", 4, ())], {"<a>": [0, 2, 3]})
+    text = plan._repr_html_()
+    assert "<td>3</td><td>4</td>" in text
+    assert "&lt;a&gt;" in text
+    assert "<a>" not in text
+
+
 @pytest.mark.parametrize(
     "draw",
     [
