@@ -1,16 +1,25 @@
-"""What the site is made of beside this folder: the notebooks and the pictures."""
+"""What the site is made of beside this folder: notebooks, pictures, formulas."""
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
+FORMULA = re.compile(
+    r'<(span|div) class="arithmatex">\\(?P<open>[(\[])(?P<page>.*?)\\[)\]]</\1>'
+    r"|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$",
+    re.DOTALL,
+)
+VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style)\b.*?</(?P=tag)>)", re.DOTALL)
 
 
 @event_priority(100)  # before the plugin that renders notebooks looks for them
@@ -23,6 +32,30 @@ def on_files(files: Files, config: Any) -> Files:
     for picture in _gallery().draw(stage / "pictures"):
         files.append(_file(f"pictures/{picture}", stage, config))
     return files
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Turn formulas into MathML, which browsers draw without any script."""
+    notebook = page.file.src_uri.endswith(".ipynb")
+    # Each match of the split gives two parts: itself, and its tag, which goes.
+    parts = VERBATIM.split(content)
+    parts[2::3] = [""] * len(parts[2::3])
+    parts[::3] = [FORMULA.sub(_as_mathml(notebook), part) for part in parts[::3]]
+    return "".join(parts)
+
+
+def _as_mathml(notebook: bool) -> Any:
+    def replace(match: re.Match[str]) -> str:
+        page = match["page"]
+        if page is None and not notebook:
+            return match[0]
+        block = match["block"] is not None or match["open"] == "["
+        formula = page or match["block"] or match["inline"]
+        display = "block" if block else "inline"
+        made: str = convert(html.unescape(formula), display=display)
+        return made
+
+    return replace
 
 
 def _file(path: str, source: Path, config: Any) -> File:
