@@ -8,6 +8,7 @@ set anew in float64.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,22 @@ class FixedPoint:
     def m(self) -> int:
         """Number of items."""
         return int(self.weights.shape[0])
+
+    @property
+    def blocked(self) -> Int32s:
+        """The weights as (m, blocks, 64), a view."""
+        return self.weights.reshape(self.m, -1, LANES)
+
+    @cached_property
+    def lowest(self) -> Int32s:
+        """min_{j != i} W_ij of each row, padded: what bounds the worth of a swap."""
+        lowest = np.zeros_like(self.values)
+        for start in range(0, self.m, _ROWS):
+            block = self.weights[start : start + _ROWS, : self.m].copy()
+            rows = np.arange(block.shape[0])
+            block[rows, start + rows] = np.iinfo(np.int32).max
+            lowest[start : start + _ROWS][: rows.size] = block.min(axis=1)
+        return lowest
 
     def error(self, k: int) -> float:
         """Return how far, at most, the price of a set of k items can be off."""

@@ -1,0 +1,194 @@
+"""Memetic search: a small population of tabu-improved sets and their children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt_solvers._fixed_point import FixedPoint
+from sirfp_opt_solvers._swap_run import SwapRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sirfp_opt.canonical import CanonicalProblem
+
+    Items = NDArray[np.int64]
+
+__all__ = ["Effort", "Memetic"]
+
+# Conflicts become twice as dear after this many runs in a row without a conflict-free
+# set, up to this many times max |W| + max |c|.
+_FRUITLESS = 20
+_DEAREST = 20.0
+# Depths are not doubled beyond this.
+_DEEPEST = 1 << 19
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard a memetic search tries; see `Tabu` for the meaning of the fields."""
+
+    population: int
+    depth: int
+    swap_depth: int
+    tenure: int
+
+
+class Memetic:
+    """A walker (see `_runs`) for problems whose items all have the same size.
+
+    Parameters
+    ----------
+    canonical : CanonicalProblem
+        With some cardinality between 1 and m - 1.
+    fixed : FixedPoint
+    effort : Effort
+    rng : numpy.random.Generator
+    starts : sequence of ndarray of int
+        Sets for the first generations; random ones follow.
+    target : float, optional
+        Objective at which a compiled run may break off.
+    patience : int, optional
+        Generations without a better set after which the walker is done.
+    """
+
+    def __init__(
+        self,
+        canonical: CanonicalProblem,
+        fixed: FixedPoint,
+        effort: Effort,
+        rng: np.random.Generator,
+        *,
+        starts: Sequence[Items] = (),
+        target: float | None = None,
+        patience: int | None = None,
+    ) -> None:
+        self._canonical, self._fixed, self._effort = canonical, fixed, effort
+        self._rng = rng
+        self._sizes = [c for c in canonical.cardinalities if 0 < c < canonical.m]
+        self._starts = [s for s in reversed(starts) if s.size in self._sizes]
+        self._anchor = self._starts[-1].size if self._starts else self._sizes[0]
+        self._target = target
+        self._goal = fixed.goal(canonical, target)
+        self._penalty, self._fruitless = 2.0, 0
+        self._depth, self._swap_depth = effort.depth, effort.swap_depth
+        self._population: list[tuple[int, Items]] = []
+        self._idle = 0
+        self._best: int | None = None
+        self._run: SwapRun | None = None
+        self._swapping = False
+        self.generations = self.improved_in = 0
+        self.iterations = self.found_at = 0
+        self._patience = patience
+        self.done = False
+
+    def advance(self, budget: int) -> Items | None:
+        """Do `budget` iterations; return the best set if it is new."""
+        found = None
+        end = self.iterations + budget
+        while self.iterations < end and not self.done:
+            if self._run is None:
+                self._run = self._conceive()
+            better = self._improve(self._run, end - self.iterations)
+            found = found if better is None else better
+        return found
+
+    def _improve(self, run: SwapRun, budget: int) -> Items | None:
+        """Take a run further; return its set if it is the best of all."""
+        before, behind = self.iterations, run.iterations
+        if self._swapping:
+            made = run.best_swap(self._swap_depth, budget, self._goal)
+        else:
+            made = run.drop_add(self._depth, budget, self._goal)
+        self.iterations += made
+        better = None
+        if run.feasible and (self._best is None or run.value > self._best):
+            self._best, better = run.value, run.items
+            self.found_at = before + run.found_at - behind
+            self.improved_in = self.generations
+            self._anchor = better.size
+            self._goal = max(self._goal, self._best + 1)
+        elif made < budget:
+            self._turn(run)
+        return better
+
+    def _turn(self, run: SwapRun) -> None:
+        """Go on to best swaps, or take the child into the population."""
+        if not self._swapping:
+            self._swapping = True
+            self._run = SwapRun(self._fixed, run.items, self._effort.tenure, self._rng)
+            return
+        self._swapping, self._run = False, None
+        self.generations += 1
+        if self._patience is not None:
+            self.done = self.generations - self.improved_in >= self._patience
+        if run.feasible:
+            self._fruitless = 0
+        else:
+            self._fruitless += 1
+            if self._fruitless >= _FRUITLESS and self._penalty < _DEAREST:
+                self._make_dearer()
+                return
+        self._adopt(run.value, run.items)
+
+    def _make_dearer(self) -> None:
+        self._penalty, self._fruitless = 2 * self._penalty, 0
+        self._fixed = FixedPoint.of(self._canonical, self._penalty)
+        self._goal = self._fixed.goal(self._canonical, self._target)
+        self._best = None  # known values are in the old units
+        self._population.clear()
+
+    def _conceive(self) -> SwapRun:
+        """Start a run from a given set, a random one, or a child of two."""
+        if self._starts:
+            items = self._starts.pop()
+        elif len(self._population) < self._effort.population:
+            items = self._complete(np.zeros(0, dtype=np.int64), self._anchor)
+        else:
+            one, two = self._rng.choice(len(self._population), 2, replace=False)
+            mother, father = self._population[one][1], self._population[two][1]
+            items = self._complete(
+                np.intersect1d(mother, father, assume_unique=True), mother.size
+            )
+        return SwapRun(self._fixed, items, self._effort.tenure, self._rng)
+
+    def _complete(self, common: Items, size: int) -> Items:
+        """Return a random set that holds what two parents share.
+
+        Where the number of items is free, half of the children leave their parent's
+        for one that is 1, 2, 4, ... steps away in the list of allowed ones.
+        """
+        rng, sizes = self._rng, self._sizes
+        if len(sizes) > 1 and rng.random() < 0.5:
+            step = int(rng.choice((-1, 1))) * (1 << int(rng.geometric(0.5) - 1))
+            here = sizes.index(size) + step
+            size = sizes[min(max(here, 0), len(sizes) - 1)]
+        order = rng.permutation(self._canonical.m)
+        fixed = np.isin(order, common)
+        return np.concatenate((order[fixed], order[~fixed]))[:size]
+
+    def _adopt(self, value: int, items: Items) -> None:
+        """Let a child replace the worst; renew a population that stagnates."""
+        population, most = self._population, self._effort.population
+        known = any(v == value and np.array_equal(s, items) for v, s in population)
+        if not known and len(population) < most:
+            population.append((value, items))
+            return
+        population.sort(key=lambda member: -member[0])
+        if not known and value > population[-1][0]:
+            population[-1] = (value, items)
+            self._idle = 0
+            return
+        self._idle += 1
+        if self._idle >= most:
+            # Nothing new comes of these parents at this depth: look deeper, and give
+            # half of the places to newcomers.
+            self._idle = 0
+            self._depth = min(2 * self._depth, _DEEPEST)
+            self._swap_depth = min(2 * self._swap_depth, _DEEPEST)
+            del population[most // 2 :]
