@@ -148,29 +148,38 @@ class Memetic:
         if self._starts:
             items = self._starts.pop()
         elif len(self._population) < self._effort.population:
-            items = self._complete(np.zeros(0, dtype=np.int64), self._anchor)
+            items = self._complete(np.zeros(0, dtype=np.int64), self._newcomer_size())
         else:
             one, two = self._rng.choice(len(self._population), 2, replace=False)
             mother, father = self._population[one][1], self._population[two][1]
             items = self._complete(
-                np.intersect1d(mother, father, assume_unique=True), mother.size
+                np.intersect1d(mother, father, assume_unique=True),
+                self._child_size(mother.size),
             )
         return SwapRun(self._fixed, items, self._effort.tenure, self._rng)
 
-    def _complete(self, common: Items, size: int) -> Items:
-        """Return a random set that holds what two parents share.
+    def _newcomer_size(self) -> int:
+        """Return a size near the best set's: its own, ±1, ±2, ±4, ... steps away."""
+        turn = self.generations % self._effort.population
+        step = 0 if turn == 0 else (1 << (turn - 1) // 2) * (-1 if turn % 2 else 1)
+        return self._step(self._anchor, step)
 
-        Where the number of items is free, half of the children leave their parent's
-        for one that is 1, 2, 4, ... steps away in the list of allowed ones.
-        """
-        rng, sizes = self._rng, self._sizes
-        if len(sizes) > 1 and rng.random() < 0.5:
-            step = int(rng.choice((-1, 1))) * (1 << int(rng.geometric(0.5) - 1))
-            here = sizes.index(size) + step
-            size = sizes[min(max(here, 0), len(sizes) - 1)]
-        order = rng.permutation(self._canonical.m)
-        fixed = np.isin(order, common)
-        return np.concatenate((order[fixed], order[~fixed]))[:size]
+    def _child_size(self, size: int) -> int:
+        """Return the parent's size, or half of the time one 1, 2, 4, ... steps away."""
+        if len(self._sizes) == 1 or self._rng.random() < 0.5:
+            return size
+        step = 1 << int(self._rng.geometric(0.5) - 1)
+        return self._step(size, step if self._rng.random() < 0.5 else -step)
+
+    def _step(self, size: int, step: int) -> int:
+        here = self._sizes.index(size) + step
+        return self._sizes[min(max(here, 0), len(self._sizes) - 1)]
+
+    def _complete(self, common: Items, size: int) -> Items:
+        """Return a random set of that size that holds what two parents share."""
+        order = self._rng.permutation(self._canonical.m)
+        shared = np.isin(order, common)
+        return np.concatenate((order[shared], order[~shared]))[:size]
 
     def _adopt(self, value: int, items: Items) -> None:
         """Let a child replace the worst; renew a population that stagnates."""

@@ -19,9 +19,17 @@ from sirfp_opt.errors import InvalidProblemError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sirfp_opt.limits import Limits
     from sirfp_opt.search import Search
 
-__all__ = ["HEURISTIC_LIMITS", "Walker", "check_jobs", "drive", "xorshift_state"]
+__all__ = [
+    "HEURISTIC_LIMITS",
+    "Walker",
+    "check_jobs",
+    "drive",
+    "runs_until_stopped",
+    "xorshift_state",
+]
 
 HEURISTIC_LIMITS = frozenset({"time", "iterations", "no_improvement", "target"})
 
@@ -104,6 +112,12 @@ def _split(search: Search, chunk: int, parts: int) -> list[int]:
     if left is None or left >= chunk * parts:
         return [chunk] * parts
     return [left // parts + (p < left % parts) for p in range(parts)]
+
+
+def runs_until_stopped(limits: Limits) -> bool:
+    """Tell whether a limit will end the run, so that it need not end by itself."""
+    ends = (limits.time, limits.iterations, limits.no_improvement)
+    return any(end is not None for end in ends)
 
 
 def xorshift_state(rng: np.random.Generator) -> NDArray[np.uint64]:

@@ -17,6 +17,7 @@ from sirfp_opt_solvers._runs import (
     HEURISTIC_LIMITS,
     check_jobs,
     drive,
+    runs_until_stopped,
     xorshift_state,
 )
 from sirfp_opt_solvers._start import (
@@ -58,7 +59,8 @@ class Anneal:
     (Kirkpatrick, Gelatt, Vecchi 1983, doi 10.1126/science.220.4598.671). T falls
     geometrically over a *cooling*; coolings follow one another, each twice as long
     as the one before, and the last is stretched to the end of the time or iteration
-    limit. Without such a limit the run ends after `coolings` of them.
+    limit. Without a limit other than `target` the run
+    ends after `coolings` of them.
 
     One iteration is one proposed move.
 
@@ -72,7 +74,7 @@ class Anneal:
     moves : int, optional
         Moves of the first cooling; by default 200 for each item, 5000 at least.
     coolings : int
-        How many, where no time or iteration limit is set.
+        How many, where no limit but `target` is set.
     n_jobs : int
         Independent runs, each in a thread of its own.
 
@@ -268,7 +270,7 @@ class _Cooling:
         self._set_up(fixed)
 
         limits = search.limits
-        endless = limits.time is not None or limits.iterations is not None
+        endless = runs_until_stopped(limits)
         self._coolings = math.inf if endless else float(options.coolings)
         self._length = float(options.moves or max(_MOVES_PER_ITEM * canonical.m, 5000))
         self._cooled = 0.0

@@ -19,7 +19,12 @@ from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._fixed_point import FixedPoint
 from sirfp_opt_solvers._flip_search import FlipSearch
 from sirfp_opt_solvers._memetic import Effort, Memetic
-from sirfp_opt_solvers._runs import HEURISTIC_LIMITS, check_jobs, drive
+from sirfp_opt_solvers._runs import (
+    HEURISTIC_LIMITS,
+    check_jobs,
+    drive,
+    runs_until_stopped,
+)
 from sirfp_opt_solvers._start import backward_set, offer_greedy, swaps_suffice
 
 if TYPE_CHECKING:
@@ -72,9 +77,9 @@ class Tabu:
         Shortest time that a dropped item stays out, drawn from ten values from here
         on; m / 100 by default, cut to 3..15. An added one stays in for 0.7 of it.
     patience : int
-        Without a time or iteration limit, end after so many generations without a
-        better set; after three times as many where k is a range, edges are missing or
-        tied groups differ in size.
+        Without a limit other than `target`, end after so many generations without a
+        better set; after three times as many where k is a range or edges are missing,
+        five times as many where tied groups differ in size.
     n_jobs : int
         Independent searches, each in a thread of its own.
 
@@ -138,7 +143,7 @@ class Tabu:
             return
         fixed = FixedPoint.of(canonical)
         limits = search.limits
-        endless = limits.time is not None or limits.iterations is not None
+        endless = runs_until_stopped(limits)
         walkers = [
             self._walker(canonical, fixed, rng, starts, limits.target, endless)
             for rng in search.rng.spawn(self.n_jobs)
@@ -158,7 +163,8 @@ class Tabu:
         patience = None
         if not endless:
             easy = swaps_suffice(canonical) and canonical.conflicts is None
-            patience = self.patience * (1 if easy else 3)
+            mixed = canonical.unit_size is None
+            patience = self.patience * (5 if mixed else 1 if easy else 3)
         depth = self.depth or min(5000, 50 * m)
         tenure = self.tenure or min(15, max(3, m // 100))
         if canonical.unit_size is None:
