@@ -1,0 +1,106 @@
+"""Run one function over many arguments, through joblib where more than one job is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sirfp_opt._extras import require_extra
+from sirfp_opt._validate import as_int
+
+__all__ = ["Stages", "Tick", "progress_stages", "run_all"]
+
+Tick = Callable[[], None]
+"""Called after each finished task."""
+
+Stages = Callable[[str, int, int], None]
+"""``callback(stage, done, total)``."""
+
+Result = TypeVar("Result")
+
+
+def run_all(
+    function: Callable[..., Result],
+    arguments: Sequence[tuple[Any, ...]],
+    n_jobs: int = 1,
+    tick: Tick | None = None,
+) -> list[Result]:
+    """Return ``[function(*a) for a in arguments]``.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : sequence of tuple
+    n_jobs : int
+        1 for a plain loop, which needs no joblib. Else joblib's workers: threads, since
+        the numerical work releases the GIL and matrices need not be copied; processes
+        or a cluster where `joblib.parallel_config` says so. -1 for all cores.
+    tick : callable, optional
+        Called after each finished task, in order.
+
+    Raises
+    ------
+    MissingExtraError
+        If several jobs are asked for and joblib is not installed.
+    """
+    if n_jobs != -1:
+        as_int(n_jobs, "n_jobs", least=1)
+    if n_jobs == 1 or len(arguments) < 2:
+        results: Iterator[Result] = (function(*one) for one in arguments)
+    else:
+        require_extra("study", "joblib")
+        import joblib
+
+        parallel = joblib.Parallel(
+            n_jobs=n_jobs, prefer="threads", return_as="generator"
+        )
+        results = parallel(joblib.delayed(function)(*one) for one in arguments)
+    out = []
+    for result in results:
+        out.append(result)
+        if tick is not None:
+            tick()
+    return out
+
+
+@contextmanager
+def progress_stages(progress: bool | Stages) -> Iterator[Stages]:
+    """Give a callback for progress: the caller's, one that draws bars, or a mute one.
+
+    Parameters
+    ----------
+    progress : bool or callable
+        True draws a bar for each stage on stderr, by rich.
+    """
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda stage, done, total: None
+    else:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        with Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        ) as bars:
+            tasks: dict[str, Any] = {}
+
+            def draw(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], completed=done, total=total)
+
+            yield draw
