@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sirfp_opt._validate import as_indices, as_int
@@ -12,7 +12,7 @@ from sirfp_opt.errors import InvalidProblemError
 __all__ = ["LayerConstraints"]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class LayerConstraints:
     """How many channels are kept, and which must go together or not at all.
 
@@ -99,6 +99,15 @@ class LayerConstraints:
         store(self, "must_keep", keep)
         store(self, "must_drop", drop)
         store(self, "tied", _merge(tied))
+
+    def __repr__(self) -> str:
+        stated = [
+            f"{field.name}={value!r}"
+            for field in fields(self)
+            if (value := getattr(self, field.name)) not in (None, ())
+            and (field.name, value) != ("multiple_of", 1)
+        ]
+        return f"LayerConstraints({', '.join(stated)})"
 
     @property
     def has_count(self) -> bool:

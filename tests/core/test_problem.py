@@ -103,6 +103,13 @@ def test_overlapping_tied_groups_become_one() -> None:
     )
 
 
+def test_constraints_show_what_was_stated() -> None:
+    """The repr leaves out the defaults, and can be pasted back."""
+    rules = LayerConstraints(4, multiple_of=2, must_keep=[3])
+    assert repr(rules) == "LayerConstraints(k=4, multiple_of=2, must_keep=(3,))"
+    assert eval(repr(rules)) == rules
+
+
 def test_check_names_the_broken_rule() -> None:
     """The judge says which constraint is broken and by which channels."""
     adjacency = np.ones((6, 6), bool)
