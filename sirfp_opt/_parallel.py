@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from sirfp_opt._extras import require_extra
 from sirfp_opt._validate import as_int
 
-__all__ = ["Stages", "Tick", "progress_stages", "run_all"]
+__all__ = ["Clock", "Stages", "Tick", "progress_stages", "run_all"]
 
 Tick = Callable[[], None]
 """Called after each finished task."""
@@ -62,6 +63,49 @@ def run_all(
         if tick is not None:
             tick()
     return out
+
+
+class Clock:
+    """Seconds of each stage, and a callback for progress.
+
+    Parameters
+    ----------
+    callback : callable, optional
+        ``callback(stage, done, total)``.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall-clock time of each stage so far.
+    """
+
+    def __init__(self, callback: Stages | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._callback = callback
+
+    @contextmanager
+    def stage(self, name: str, total: int = 1) -> Iterator[Tick]:
+        """Time a block; it calls what it is given after each of `total` steps."""
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self._tell(name, done, total)
+
+        self._tell(name, 0, total)
+        start = time.perf_counter()
+        try:
+            yield tick
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        if done < total:
+            self._tell(name, total, total)
+
+    def _tell(self, name: str, done: int, total: int) -> None:
+        if self._callback is not None:
+            self._callback(name, done, total)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
 from sirfp_opt.allocation.base import (
     Allocation,
     Allocator,
@@ -15,8 +18,13 @@ from sirfp_opt.allocation.scores import greedy_scores
 from sirfp_opt.allocation.threshold import Threshold
 from sirfp_opt.allocation.uniform import Uniform
 from sirfp_opt.allocation.worth import Worth
+from sirfp_opt.errors import InvalidProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
+    "ALLOCATIONS",
     "Allocation",
     "Allocator",
     "Budget",
@@ -27,5 +35,38 @@ __all__ = [
     "Threshold",
     "Uniform",
     "Worth",
+    "create_allocator",
     "greedy_scores",
 ]
+
+ALLOCATIONS: dict[str, Callable[[], Allocator]] = {
+    "uniform": Uniform,
+    "threshold": Threshold,
+    "lagrangian": Lagrangian,
+    "optimal": Optimal,
+}
+
+
+def create_allocator(allocation: str | Allocator) -> Allocator:
+    """Return the allocator that a name stands for; an object is returned as it is.
+
+    Raises
+    ------
+    InvalidProblemError
+        If there is no allocation of that name; the nearest one is suggested.
+    """
+    if not isinstance(allocation, str):
+        if callable(getattr(allocation, "allocate", None)):
+            return allocation
+        raise InvalidProblemError(
+            f"`allocation` must be a name or have a method `allocate`, got "
+            f"{type(allocation).__name__}. The names are {list(ALLOCATIONS)}."
+        )
+    if allocation not in ALLOCATIONS:
+        near = difflib.get_close_matches(allocation.lower(), ALLOCATIONS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InvalidProblemError(
+            f"`allocation` must be one of {list(ALLOCATIONS)} or an allocator, got "
+            f"{allocation!r}.{hint} The paper's is 'threshold'."
+        )
+    return ALLOCATIONS[allocation]()
