@@ -56,6 +56,23 @@ def fill(
     return np.asarray(taken, dtype=np.int64) if left == 0 else None
 
 
+def best_prefix(canonical: CanonicalProblem, order: Items) -> Items | None:
+    """Return the best of the allowed sets on a path that adds items in `order`.
+
+    Conflicts are left out of account. None if the path passes no allowed total.
+    """
+    totals = np.cumsum(np.concatenate(([0], canonical.sizes[order])))
+    allowed = np.flatnonzero(np.isin(totals, canonical.counts))
+    if allowed.size <= 1:
+        return order[: allowed[0]] if allowed.size else None
+    worth = np.zeros(order.size + 1)
+    gains = canonical.values.copy()
+    for p, item in enumerate(order):
+        worth[p + 1] = worth[p] + gains[item]
+        gains += canonical.weights[item]
+    return order[: allowed[worth[allowed].argmax()]]
+
+
 def feasible_sets(search: Search, order: Sequence[int] | Items) -> Iterator[Items]:
     """Yield a feasible set for each allowed count that `order` can fill.
 

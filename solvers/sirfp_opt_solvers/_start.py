@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt_solvers._construct import Items, fill
+from sirfp_opt_solvers._construct import Items, best_prefix, fill
 from sirfp_opt_solvers._fixed_point import BARRED
 from sirfp_opt_solvers.greedy import Greedy, delete_smallest
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "backward_set",
     "fill_loosely",
+    "is_open",
+    "offer_extremes",
     "offer_greedy",
     "price_of_a_channel",
     "prices_of_totals",
@@ -59,19 +61,26 @@ def backward_set(canonical: CanonicalProblem) -> Items:
     If the path passes no allowed count, its last items fill up the middle one.
     """
     weights, values = canonical.weights, canonical.values
-    order, gains = delete_smallest(
-        weights, values + weights.sum(axis=1), canonical.sizes
-    )
-    # What is left after p deletions is worth the sum of the later gains.
-    left = np.concatenate((np.cumsum(gains[::-1])[::-1], [0.0]))
-    gone = np.concatenate(([0], np.cumsum(canonical.sizes[order])))
-    totals = canonical.sizes.sum() - gone
-    allowed = np.flatnonzero(np.isin(totals, canonical.counts))
-    if allowed.size:
-        count = int(totals[allowed[left[allowed].argmax()]])
-    else:
-        count = canonical.counts[len(canonical.counts) // 2]
+    order, _ = delete_smallest(weights, values + weights.sum(axis=1), canonical.sizes)
+    prefix = best_prefix(canonical, order[::-1])
+    if prefix is not None:
+        return prefix
+    count = canonical.counts[len(canonical.counts) // 2]
     return fill_loosely(canonical, order[::-1], count)
+
+
+def is_open(canonical: CanonicalProblem) -> bool:
+    """Tell whether any allowed set is neither empty nor whole."""
+    return any(0 < c < canonical.m for c in canonical.cardinalities)
+
+
+def offer_extremes(search: Search) -> None:
+    """Offer the empty and the whole set where they are allowed; no swap leads there."""
+    canonical = search.canonical
+    if 0 in canonical.counts:
+        search.offer_items([])
+    if canonical.counts[-1] == canonical.sizes.sum() and canonical.conflicts is None:
+        search.offer_items(range(canonical.m))
 
 
 def swaps_suffice(canonical: CanonicalProblem) -> bool:

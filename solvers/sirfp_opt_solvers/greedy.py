@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sirfp_opt._validate import as_square, as_vector
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._construct import feasible_sets
+from sirfp_opt_solvers._construct import best_prefix, feasible_sets
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
@@ -42,6 +43,11 @@ class Greedy:
         Count a channel's redundancy with itself in its row sum, as the authors' code
         does (the paper's text does not). It changes the order of deletion, never the
         objective.
+    polish : bool
+        Then make the best swap until none gains, as `LocalSearch` does.
+    compiled : bool, optional
+        Delete in compiled code (numba) or in NumPy; both give the same order to the
+        last bit. By default compiled code is used if numba is loaded already.
 
     Notes
     -----
@@ -61,8 +67,10 @@ class Greedy:
 
     direction: str = "backward"
     diagonal: bool = False
+    polish: bool = False
+    compiled: bool | None = None
     info: ClassVar[SolverInfo] = SolverInfo(
-        summary="the paper's backward deletion, O(n²); also forward",
+        summary="the paper's backward deletion, O(n²); also forward, and polished",
         exact=False,
     )
 
@@ -85,12 +93,22 @@ class Greedy:
             )
         if self.direction == "backward":
             marginals = values + weights.sum(axis=1)
-            order, _ = delete_smallest(weights, marginals, canonical.sizes)
+            order, _ = delete_smallest(
+                weights, marginals, canonical.sizes, self.compiled
+            )
             preference = order[::-1]
         else:
             preference = _add_largest(weights, values, canonical.sizes)
-        for items in feasible_sets(search, preference):
-            search.offer_items(items, canonical.m)
+        prefix = best_prefix(canonical, preference)
+        if prefix is not None and canonical.conflicts is None:
+            search.offer_items(prefix, canonical.m)
+        else:
+            for items in feasible_sets(search, preference):
+                search.offer_items(items, canonical.m)
+        if self.polish and search.best is not None:
+            from sirfp_opt_solvers.local_search import polish
+
+            polish(search)
 
 
 def backward_order(
@@ -141,14 +159,24 @@ def backward_order(
 
 
 def delete_smallest(
-    weights: Floats, marginals: Floats, sizes: Items
+    weights: Floats, marginals: Floats, sizes: Items, compiled: bool | None = None
 ) -> tuple[Items, Floats]:
     """Delete the item of least marginal gain per channel until none is left."""
     m = marginals.size
     left = marginals.copy()
     order = np.empty(m, dtype=np.int64)
     gains = np.empty(m)
-    unit = bool((sizes == 1).all())
+    unit = bool((sizes == sizes[:1]).all())
+    if compiled is None:
+        compiled = "numba" in sys.modules
+    if unit and m and compiled:
+        from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
+
+        # Read-only and contiguous, always: else numba compiles for each kind.
+        matrix = np.ascontiguousarray(weights).view()
+        matrix.setflags(write=False)
+        kernel(matrix, left, order, gains)
+        return order, gains
     for step in range(m):
         item = int(left.argmin() if unit else (left / sizes).argmin())
         order[step] = item
@@ -182,5 +210,6 @@ def _with_penalties(canonical: CanonicalProblem) -> Floats:
     """Return weights in which a conflict costs more than all else can gain."""
     if canonical.conflicts is None:
         return canonical.weights
-    most = np.abs(canonical.weights).sum() + np.abs(canonical.values).sum() + 1.0
+    largest = max(canonical.weights.max(), -canonical.weights.min())
+    most = canonical.m * largest + np.abs(canonical.values).max() + 1.0
     return np.where(canonical.conflicts, -most, canonical.weights)

@@ -25,7 +25,13 @@ from sirfp_opt_solvers._runs import (
     drive,
     runs_until_stopped,
 )
-from sirfp_opt_solvers._start import backward_set, offer_greedy, swaps_suffice
+from sirfp_opt_solvers._start import (
+    backward_set,
+    is_open,
+    offer_extremes,
+    offer_greedy,
+    swaps_suffice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +78,7 @@ class Tabu:
         10 by default, 20 from 3000 items on.
     depth : int, optional
         Iterations of drop-add without a better set before it ends; by default
-        min(5000, 50 m). Best swap goes to a tenth of it.
+        min(5000, 20 m). Best swap goes to a tenth of it.
     tenure : int, optional
         Shortest time that a dropped item stays out, drawn from ten values from here
         on; m / 100 by default, cut to 3..15. An added one stays in for 0.7 of it.
@@ -116,7 +122,7 @@ class Tabu:
     population: int | None = None
     depth: int | None = None
     tenure: int | None = None
-    patience: int = 10
+    patience: int = 5
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="memetic tabu search, compiled; the default heuristic",
@@ -138,8 +144,8 @@ class Tabu:
         starts = [offer_greedy(search)]
         if search.warm_items is not None:
             starts.insert(0, search.warm_items)
-        _offer_extremes(search)
-        if search.stop() or not _is_open(canonical):
+        offer_extremes(search)
+        if search.stop() or not is_open(canonical):
             return
         fixed = FixedPoint.of(canonical)
         limits = search.limits
@@ -165,7 +171,7 @@ class Tabu:
             easy = swaps_suffice(canonical) and canonical.conflicts is None
             mixed = canonical.unit_size is None
             patience = self.patience * (5 if mixed else 1 if easy else 3)
-        depth = self.depth or min(5000, 50 * m)
+        depth = self.depth or min(5000, 20 * m)
         tenure = self.tenure or min(15, max(3, m // 100))
         if canonical.unit_size is None:
             return FlipSearch(
@@ -228,7 +234,7 @@ def improve(
         best = np.sort(np.asarray(start, dtype=np.int64))
     elif canonical.conflicts is None:
         best = np.sort(greedy)
-    if not _is_open(canonical):
+    if not is_open(canonical):
         return best
     fixed = FixedPoint.of(canonical)
     walker = Tabu()._walker(
@@ -254,20 +260,6 @@ def improve(
         ):
             best = found
     return best
-
-
-def _is_open(canonical: CanonicalProblem) -> bool:
-    """Tell whether any allowed set is neither empty nor whole."""
-    return any(0 < c < canonical.m for c in canonical.cardinalities)
-
-
-def _offer_extremes(search: Search) -> None:
-    """Offer the empty and the whole set where they are allowed; no swap leads there."""
-    canonical = search.canonical
-    if 0 in canonical.counts:
-        search.offer_items([])
-    if canonical.counts[-1] == canonical.sizes.sum() and canonical.conflicts is None:
-        search.offer_items(range(canonical.m))
 
 
 def _chunk(fixed: FixedPoint) -> int:

@@ -1,0 +1,42 @@
+"""Backward deletion, one pass over a row for each item deleted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["delete_smallest"]
+
+
+@njit(cache=True, nogil=True)
+def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def]
+    """Delete the item of least marginal gain until none is left.
+
+    The same float64 operations on each entry as in the NumPy form, so the same order
+    and gains to the last bit; ties go to the first item.
+
+    Parameters
+    ----------
+    weights : float64 (m, m)
+    left : float64 (m,)
+        Marginal gains; overwritten.
+    order : int64 (m,)
+        Receives the items, first deleted first.
+    gains : float64 (m,)
+        Receives the marginal gain of each when it was deleted.
+    """
+    m = left.size
+    item = int(np.argmin(left))
+    for step in range(m):
+        order[step] = item
+        gains[step] = left[item]
+        left[item] = np.inf
+        row = weights[item]
+        # The next least is found while the row is subtracted. Infinity stays
+        # infinity: an item that is gone never comes back.
+        item, least = 0, np.inf
+        for i in range(m):
+            gain = left[i] - row[i]
+            left[i] = gain
+            if gain < least:
+                item, least = i, gain
