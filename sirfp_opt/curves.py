@@ -152,11 +152,16 @@ class ValueCurve:
         """Number of channels of the layer."""
         return self.problem.graph.n
 
+    @property
+    def available(self) -> int:
+        """Number of channels that are not dropped for certain."""
+        return self.n - len(self.problem.constraints.must_drop)
+
     @cached_property
     def whole(self) -> float:
-        """Objective of all n channels, allowed or not."""
-        graph = self.problem.graph
-        return float(graph.weights.sum() / 2 + graph.vertex_weights.sum())
+        """Objective of all channels that are not dropped for certain."""
+        gone = set(self.problem.constraints.must_drop)
+        return self.problem.evaluate(c for c in range(self.n) if c not in gone)
 
     def _at(self, k: int) -> int:
         """Return the place of count k, raise if no set of k channels is known."""

@@ -60,6 +60,8 @@ class Layer:
         Fewest and most channels that may be kept; by default one and all.
     multiple_of : int
         The number kept is a multiple of it (and of the size of a tied class).
+    dropped : sequence of int
+        Channels that are worth nothing (always zero): no allocation counts on them.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Layer:
     minimum: int = 1
     multiple_of: int = 1
     maximum: int | None = None
+    dropped: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         as_int(self.multiple_of, "multiple_of", least=1)

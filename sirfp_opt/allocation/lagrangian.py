@@ -151,8 +151,11 @@ def layer_curves(
     wanted, factors = {}, {}
     for layer in layers:
         graph, factor = normalized(layer.graph, normalize)
-        rules = LayerConstraints(tied=layer.tied)
-        wanted[layer.name] = (graph, rules, layer.counts.tolist())
+        alive = layer.size - len(layer.dropped)
+        dropped = layer.dropped if alive >= layer.least else ()
+        counts = layer.counts[layer.counts <= layer.size - len(dropped)].tolist()
+        rules = LayerConstraints(tied=layer.tied, must_drop=dropped)
+        wanted[layer.name] = (graph, rules, counts)
         factors[layer.name] = factor
     return ValueCurves(wanted), factors
 

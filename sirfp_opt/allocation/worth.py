@@ -44,7 +44,7 @@ class Losses:
     Attributes
     ----------
     by_layer : dict of str to ndarray of float64
-        One number for each count of the layer's curve, 0 for the whole layer.
+        One number for each count of the layer's curve, 0 for all that can be kept.
     price : float
         The price of a channel that was used.
     """
@@ -146,7 +146,7 @@ class Worth:
         """Return one layer's loss at each count of its curve."""
         cost = -curve.problem.sense.sign * factor
         worth = price * curve.counts - cost * curve.values
-        whole = price * curve.n - cost * curve.whole
+        whole = price * curve.available - cost * curve.whole
         if self.objective == "sum":
             loss: FloatArray = weight * (whole - worth)
         else:

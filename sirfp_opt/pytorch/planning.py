@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from sirfp_opt._parallel import Clock, run_all
 from sirfp_opt._validate import IntArray, as_int
 from sirfp_opt.allocation import (
     Allocation,
@@ -18,29 +15,26 @@ from sirfp_opt.allocation import (
     Budget,
     Layer,
     MemberGraph,
-    Threshold,
-    Uniform,
+    create_allocator,
 )
 from sirfp_opt.allocation.uniform import counts_at
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.plan import PruningPlan, PruningUnit
 
 if TYPE_CHECKING:
     from sirfp_opt.cost import CostModel
     from sirfp_opt.pytorch.graphs import ExtractedGraphs
     from sirfp_opt.solution import Solution
 
-__all__ = ["Clock", "Draft", "Request", "draft"]
+__all__ = ["Draft", "Request", "draft"]
 
 Callback = Callable[[str, int, int], None]
 """Progress: ``callback(stage, done, total)``."""
 
-ALLOCATORS: dict[str, Callable[[], Allocator]] = {
-    "threshold": Threshold,
-    "uniform": Uniform,
-}
+SPLIT_FACTS = ("objective", "bound", "gap", "limit", "price", "multipliers")
+"""What an optimising allocation says about its split."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,8 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     time_limit: float | None = None
     seed: int = 0
+    certify: bool = False
+    n_jobs: int = 1
 
     def __post_init__(self) -> None:
         budget = self.budget
@@ -79,11 +75,7 @@ class Request:
                 "Pass the least fraction of each unit that stays."
             )
         as_int(self.multiple_of, "multiple_of", least=1)
-        if isinstance(self.allocation, str) and self.allocation not in ALLOCATORS:
-            raise InvalidProblemError(
-                f"`allocation` must be one of {sorted(ALLOCATORS)} or an allocator, "
-                f"got {self.allocation!r}. The paper's is 'threshold'."
-            )
+        create_allocator(self.allocation)  # raises on an unknown name
 
     @property
     def budget(self) -> Budget:
@@ -93,9 +85,7 @@ class Request:
     @property
     def allocator(self) -> Allocator:
         """The allocation as an object."""
-        if isinstance(self.allocation, str):
-            return ALLOCATORS[self.allocation]()
-        return self.allocation
+        return create_allocator(self.allocation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,38 +95,6 @@ class Draft:
     plan: PruningPlan
     allocation: Allocation
     solutions: dict[str, Solution]
-
-
-class Clock:
-    """Seconds of each stage, and the user's progress callback."""
-
-    def __init__(self, callback: Callback | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._callback = callback
-
-    @contextmanager
-    def stage(self, name: str, total: int = 1) -> Iterator[Callable[[], None]]:
-        """Time a block; it calls what it is given after each of `total` steps."""
-        done = 0
-
-        def tick() -> None:
-            nonlocal done
-            done += 1
-            self._tell(name, done, total)
-
-        self._tell(name, 0, total)
-        start = time.perf_counter()
-        try:
-            yield tick
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-        if done < total:
-            self._tell(name, total, total)
-
-    def _tell(self, name: str, done: int, total: int) -> None:
-        if self._callback is not None:
-            self._callback(name, done, total)
 
 
 def draft(
@@ -157,32 +115,39 @@ def draft(
             allocation = Allocation(_kept_counts(layers, request.keep))
     kept: dict[str, IntArray] = dict(allocation.kept or {})
     solutions: dict[str, Solution] = {}
-    with clock.stage("solve", len(layers)) as tick:
-        for layer in layers:
-            count = allocation.counts[layer.name]
-            if layer.name not in kept and count < layer.size:
-                dead = graphs.dead.get(layer.name)
-                solution = solve(
-                    layer.graph,
-                    count,
-                    request.method,
-                    constraints=LayerConstraints(
-                        tied=layer.tied,
-                        must_drop=_to_drop(layer, count, dead, request.drop_dead),
-                    ),
-                    time_limit=request.time_limit,
-                    seed=request.seed,
-                    **request.options,
-                )
-                solutions[layer.name] = solution
-                kept[layer.name] = solution.selected
-            tick()
+    open_ = [
+        layer
+        for layer in layers
+        if layer.name not in kept and allocation.counts[layer.name] < layer.size
+    ]
+
+    def solve_layer(layer: Layer) -> Solution:
+        count = allocation.counts[layer.name]
+        return solve(
+            layer.graph,
+            count,
+            request.method,
+            constraints=LayerConstraints(
+                tied=layer.tied, must_drop=_to_drop(layer, count)
+            ),
+            time_limit=request.time_limit,
+            seed=request.seed,
+            certify=request.certify,
+            **request.options,
+        )
+
+    with clock.stage("solve", len(open_)) as tick:
+        found = run_all(solve_layer, [(x,) for x in open_], request.n_jobs, tick)
+    for layer, solution in zip(open_, found, strict=True):
+        solutions[layer.name] = solution
+        kept[layer.name] = solution.selected
     info = {
         "asked": request.budget.fractions,
         "method": str(request.method),
         "allocation": str(request.allocation),
         "original": {name: cost.total(name) for name in cost.forms},
         "predicted": cost.predict(allocation.counts),
+        "split": {k: v for k, v in allocation.info.items() if k in SPLIT_FACTS},
     }
     plan = PruningPlan(graphs.coupling.units, kept, info=info)
     return Draft(plan, allocation, solutions)
@@ -202,6 +167,9 @@ def layers_of(graphs: ExtractedGraphs, request: Request) -> list[Layer]:
             tied=unit.tied,
             minimum=max(1, int(unit.size * request.min_keep)),
             multiple_of=request.multiple_of,
+            dropped=_dead_classes(unit, graphs.dead.get(unit.name))
+            if request.drop_dead
+            else (),
         )
         for unit in graphs.coupling.units
     ]
@@ -236,14 +204,15 @@ def _kept_counts(
     return counts
 
 
-def _to_drop(
-    layer: Layer, count: int, dead: IntArray | None, wanted: bool
-) -> tuple[int, ...]:
-    """Return the dead channels, if so many others are left; tied ones only whole."""
-    if dead is None or not wanted:
+def _dead_classes(unit: PruningUnit, dead: IntArray | None) -> tuple[int, ...]:
+    """Return the dead channels; tied ones only where their whole class is dead."""
+    if dead is None:
         return ()
-    silent = np.zeros(layer.size, dtype=bool)
-    silent[dead] = True
-    classes = [group for group in layer.classes if silent[list(group)].all()]
-    drop = tuple(channel for group in classes for channel in group)
-    return drop if layer.size - len(drop) >= count else ()
+    silent = set(dead.tolist())
+    classes = unit.tied or tuple((channel,) for channel in range(unit.size))
+    return tuple(c for group in classes if silent.issuperset(group) for c in group)
+
+
+def _to_drop(layer: Layer, count: int) -> tuple[int, ...]:
+    """Return the dead channels, if so many others are left."""
+    return layer.dropped if layer.size - len(layer.dropped) >= count else ()

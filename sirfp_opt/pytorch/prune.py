@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from sirfp_opt._parallel import Clock
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.pytorch.batches import (
     Forward,
@@ -16,7 +17,7 @@ from sirfp_opt.pytorch.batches import (
 from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Exclusion, couple, matches
 from sirfp_opt.pytorch.extract import extract
-from sirfp_opt.pytorch.planning import Callback, Clock, Draft, Request, draft
+from sirfp_opt.pytorch.planning import Callback, Draft, Request, draft
 from sirfp_opt.pytorch.probe import Prober
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
@@ -88,6 +89,8 @@ def prune(
     options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
     seed: int = 0,
+    certify: bool = False,
+    n_jobs: int = 1,
     reference: bool | ReferenceOptions = False,
     verify: bool = True,
     tolerance: float = TOLERANCE,
@@ -111,8 +114,9 @@ def prune(
         number (int) or the fraction (float); units not named stay whole.
     method : str or Solver
         Which solver chooses a unit's channels: a name from `available_solvers()`.
-    allocation : {"threshold", "uniform"} or Allocator
-        Which numbers of channels: see `Threshold` and `Uniform`.
+    allocation : {"threshold", "uniform", "lagrangian", "optimal"} or Allocator
+        Which numbers of channels: see `Threshold`, `Uniform`, `Lagrangian` and
+        `Optimal`, which finds the best split of all budgets at once, with a bound.
     graphs : ExtractedGraphs, optional
         From `extract`, to spare the extraction.
     min_keep : float
@@ -132,6 +136,10 @@ def prune(
         Seconds for each unit's solver.
     seed : int
         Of the solvers and the probe.
+    certify : bool
+        Give each unit's set a proven bound.
+    n_jobs : int
+        Units solved at a time, by joblib's threads; -1 for all cores.
     reference : bool or ReferenceOptions
         Do as the authors' code does. Overrides `method`, `allocation`, `min_keep`,
         `drop_dead` and the matching entries of `extraction`.
@@ -188,6 +196,8 @@ def prune(
         options=dict(options or {}),
         time_limit=time_limit,
         seed=seed,
+        certify=certify,
+        n_jobs=n_jobs,
     )
     clock = Clock(callback)
     first, every = first_and_all(batches)
@@ -335,6 +345,7 @@ def _report(
         max_difference=check.difference if check else None,
         output_scale=check.scale if check else None,
         notes=tuple(notes),
+        split=dict(made.plan.info["split"]) or None,
         seconds=dict(clock.seconds),
     )
 

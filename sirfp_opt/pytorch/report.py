@@ -70,6 +70,8 @@ class PruneReport:
         Largest |masked| there.
     notes : tuple of str
         Anything else worth knowing.
+    split : dict or None
+        Of an optimising allocation: objective, bound and gap of its split.
     seconds : dict of str to float
         Wall-clock time of each stage.
     """
@@ -87,6 +89,7 @@ class PruneReport:
     max_difference: float | None
     output_scale: float | None
     notes: tuple[str, ...] = ()
+    split: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -159,6 +162,11 @@ class PruneReport:
                 f"  {self.reached[name]:7.2%}{asked}"
             )
         lines += [f"  {reason}" for reason in self.reasons]
+        if self.split is not None:
+            lines.append(
+                f"  split: objective {self.split['objective']:.6g}, bound "
+                f"{self.split['bound']:.6g}, gap {self.split['gap']:.3%}"
+            )
         if self.max_difference is not None:
             lines.append(
                 f"  pruned = masked to {self.max_difference:.2g} "
