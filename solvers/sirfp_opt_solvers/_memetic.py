@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sirfp_opt_solvers._fixed_point import FixedPoint
-from sirfp_opt_solvers._swap_run import SwapRun
+from sirfp_opt_solvers._swap_run import Known, SwapRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ class Memetic:
         self._goal = fixed.goal(canonical, target)
         self._penalty, self._fruitless = 2.0, 0
         self._depth, self._swap_depth = effort.depth, effort.swap_depth
-        self._population: list[tuple[int, Items]] = []
+        self._population: list[tuple[int, Known]] = []
         self._idle = 0
         self._best: int | None = None
         self._run: SwapRun | None = None
@@ -121,7 +121,10 @@ class Memetic:
         """Go on to best swaps, or take the child into the population."""
         if not self._swapping:
             self._swapping = True
-            self._run = SwapRun(self._fixed, run.items, self._effort.tenure, self._rng)
+            known = run.known()
+            self._run = SwapRun(
+                self._fixed, known[0], self._effort.tenure, self._rng, known
+            )
             return
         self._swapping, self._run = False, None
         self.generations += 1
@@ -134,7 +137,7 @@ class Memetic:
             if self._fruitless >= _FRUITLESS and self._penalty < _DEAREST:
                 self._make_dearer()
                 return
-        self._adopt(run.value, run.items)
+        self._adopt(run.value, run.known())
 
     def _make_dearer(self) -> None:
         self._penalty, self._fruitless = 2 * self._penalty, 0
@@ -145,18 +148,20 @@ class Memetic:
 
     def _conceive(self) -> SwapRun:
         """Start a run from a given set, a random one, or a child of two."""
+        near = None
         if self._starts:
             items = self._starts.pop()
         elif len(self._population) < self._effort.population:
             items = self._complete(np.zeros(0, dtype=np.int64), self._newcomer_size())
         else:
             one, two = self._rng.choice(len(self._population), 2, replace=False)
-            mother, father = self._population[one][1], self._population[two][1]
+            near = self._population[one][1]
+            mother, father = near[0], self._population[two][1][0]
             items = self._complete(
                 np.intersect1d(mother, father, assume_unique=True),
                 self._child_size(mother.size),
             )
-        return SwapRun(self._fixed, items, self._effort.tenure, self._rng)
+        return SwapRun(self._fixed, items, self._effort.tenure, self._rng, near)
 
     def _newcomer_size(self) -> int:
         """Return a size near the best set's: its own, ±1, ±2, ±4, ... steps away."""
@@ -181,16 +186,18 @@ class Memetic:
         shared = np.isin(order, common)
         return np.concatenate((order[shared], order[~shared]))[:size]
 
-    def _adopt(self, value: int, items: Items) -> None:
+    def _adopt(self, value: int, child: Known) -> None:
         """Let a child replace the worst; renew a population that stagnates."""
         population, most = self._population, self._effort.population
-        known = any(v == value and np.array_equal(s, items) for v, s in population)
+        known = any(
+            v == value and np.array_equal(other[0], child[0]) for v, other in population
+        )
         if not known and len(population) < most:
-            population.append((value, items))
+            population.append((value, child))
             return
         population.sort(key=lambda member: -member[0])
         if not known and value > population[-1][0]:
-            population[-1] = (value, items)
+            population[-1] = (value, child)
             self._idle = 0
             return
         self._idle += 1

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sirfp_opt_solvers._fixed_point import LANES
 from sirfp_opt_solvers._runs import xorshift_state
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from sirfp_opt_solvers._fixed_point import FixedPoint
 
-__all__ = ["SwapRun"]
+__all__ = ["Known", "SwapRun"]
+
+# A set of items, ascending, and all items' gains: c_i + Σ_{j in the set} W_ij.
+Known = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 # Tenures are drawn from this many values from the shortest one on.
 _SPREAD = 10
@@ -33,6 +35,9 @@ class SwapRun:
         times as long. Both are drawn from ten values upwards, and cut so that there
         is always an item to choose.
     rng : numpy.random.Generator
+    near : (items, gains), optional
+        A set whose gains are known; where it is close to `items`, theirs follow from
+        the difference.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class SwapRun:
         items: NDArray[np.int64],
         tenure: int,
         rng: np.random.Generator,
+        near: Known | None = None,
     ) -> None:
         from sirfp_opt_solvers._kernels import tabu
 
@@ -49,9 +55,7 @@ class SwapRun:
         m, stride, k = fixed.m, fixed.values.size, items.size
         blocks = stride // LANES
         members = items.astype(np.int32)
-        gains = fixed.values.copy()
-        for item in items:
-            gains += fixed.weights[item]
+        gains = _gains(fixed, items, near)
         inside = np.zeros(stride, dtype=np.uint8)
         inside[items] = 1
         bars = np.full((2, stride), tabu.BARRED, dtype=np.int32)
@@ -116,6 +120,12 @@ class SwapRun:
         chosen = self._best if self.feasible else self._members
         return np.sort(chosen).astype(np.int64)
 
+    def known(self) -> Known:
+        """Return `items` and their gains."""
+        items = self.items
+        current = np.sort(self._members).astype(np.int64)
+        return items, _gains(self._fixed, items, (current, self._arrays[0].ravel()))
+
     def drop_add(self, depth: int, budget: int, goal: int) -> int:
         """Run drop-add tabu; return the iterations made, `budget` if not at its end."""
         before = self.iterations
@@ -142,3 +152,18 @@ class SwapRun:
             goal,
         )
         return self.iterations - before
+
+
+def _gains(
+    fixed: FixedPoint, items: NDArray[np.int64], near: Known | None
+) -> NDArray[np.int32]:
+    """Return the gains at a set; exact, whichever way they are come by."""
+    base, gains = np.zeros(0, dtype=np.int64), fixed.values
+    if near is not None and np.setxor1d(near[0], items).size < items.size:
+        base, gains = near
+    gains = gains.copy()
+    for item in np.setdiff1d(items, base, assume_unique=True):
+        gains += fixed.weights[item]
+    for item in np.setdiff1d(base, items, assume_unique=True):
+        gains -= fixed.weights[item]
+    return gains
