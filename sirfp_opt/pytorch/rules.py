@@ -70,6 +70,8 @@ def _operation_hazard(operation: Operation) -> Hazard | None:
     where, name = operation.after, operation.name
     if operation.kind == "output":
         return where, "its channels are the network's output"
+    if operation.kind == "lost":
+        return where, f"its channels cannot be followed through {name}"
     if operation.kind == "input":
         return where, "its channels are added to the network's input"
     if operation.kind == "parameter":

@@ -140,10 +140,12 @@ def cut(model: nn.Module, removed: Removed) -> None:
     cut once, so none shifts under another.
     """
     modules = dict(model.named_modules())
+    # Before any cut: a grouped convolution left with one output a group would pass for
+    # a depthwise one.
+    pruners = {layer: PrunerBox[module2type(modules[layer])] for layer, _ in removed}
     for (layer, side), positions in removed.items():
-        module = modules[layer]
+        module, pruner = modules[layer], pruners[layer]
         frozen = {n: p.requires_grad for n, p in module.named_parameters(recurse=False)}
-        pruner = PrunerBox[module2type(module)]
         act = pruner.prune_in_channels if side == "in" else pruner.prune_out_channels
         act(module, positions.tolist())
         for name, parameter in module.named_parameters(recurse=False):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch_pruning._helpers import _HybridIndex
 
 from sirfp_opt.errors import SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
@@ -49,7 +50,7 @@ class Touch:
 class Operation:
     """An operation without parameters, or a raw parameter, that a group passes."""
 
-    kind: Literal["op", "parameter", "input", "output"]
+    kind: Literal["op", "parameter", "input", "output", "lost"]
     name: str
     after: str
     grad_fn: Any = None
@@ -182,6 +183,9 @@ class Tracer:
                 "parameters, got none (an argmax, or outputs under no_grad?). "
                 "Pass `forward` that returns the scores."
             )
+        self._widest = max(
+            (max(p.shape) for p in model.parameters() if p.dim() > 0), default=0
+        )
         grads = self.wrapper.output_grads
         self.output_layers = {
             self.names[self._made_by[g]] for g in grads if g in self._made_by
@@ -218,22 +222,23 @@ class Tracer:
     def _group(self, module: nn.Module, name: str) -> Group:
         pruner = self.graph.get_pruner_of_module(module)
         size = int(pruner.get_out_channels(module))
-        found = self.graph.get_pruning_group(
-            module, pruner.prune_out_channels, list(range(size))
-        )
         group = Group(root=name, size=size)
         seen: set[int] = set()
-        for item in found.items:
-            node = item.dep.target
+        found, lost = self._closure(module, size)
+        for node in lost:
+            operation = self._operation(node)
+            group.operations.append(replace(operation, kind="lost"))
+        for (node, handler), pairs in found.items():
             if node.module in self.names and node.type in LAYER_TYPES:
-                side: Side = "in" if "_in_" in item.dep.handler.__name__ else "out"
+                side: Side = "in" if "_in_" in handler.__name__ else "out"
+                table = np.array(sorted(pairs), dtype=np.int64)
                 group.touches.append(
                     Touch(
                         layer=self.names[node.module],
                         module=node.module,
                         side=side,
-                        channels=np.array(item.root_idxs, dtype=np.int64),
-                        positions=np.array(item.idxs, dtype=np.int64),
+                        channels=table[:, 1],
+                        positions=table[:, 0],
                     )
                 )
             elif id(node) not in seen:
@@ -241,6 +246,42 @@ class Tracer:
                 if not self._is_own_product(node.grad_fn):
                     group.operations.append(self._operation(node))
         return group
+
+    def _closure(
+        self, module: nn.Module, size: int
+    ) -> tuple[dict[tuple[Any, Any], set[_HybridIndex]], list[Any]]:
+        """Follow the dependencies from a layer's outputs until nothing new comes.
+
+        Returns, for each node and way of cutting it, the pairs (position there,
+        channel of the layer), and the nodes where the trail was lost.
+        Torch-Pruning's own walk compares whole lists of
+        positions and does not end on some networks; pairs are finitely many.
+        """
+        graph = self.graph
+        root = graph.module2node[module]
+        start = (root, graph.get_pruner_of_module(module).prune_out_channels)
+        found = {start: {_HybridIndex(i, i) for i in range(size)}}
+        work = [(start, list(found[start]))]
+        lost: list[Any] = []
+        while work:
+            (node, handler), news = work.pop()
+            for dependency in node.dependencies:
+                if not dependency.is_triggered_by(handler):
+                    continue
+                pairs = news
+                try:
+                    for mapping in dependency.index_mapping:
+                        pairs = pairs if mapping is None else mapping(pairs)
+                except IndexError:  # a split of which not all parts are used
+                    lost.append(dependency.source)
+                    continue
+                key = (dependency.target, dependency.handler)
+                fresh = set(pairs) - found.get(key, set())
+                if fresh:
+                    found.setdefault(key, set()).update(fresh)
+                    # A position that no layer has is wrong, and leads nowhere.
+                    work.append((key, [p for p in fresh if p.idx < self._widest]))
+        return found, lost
 
     def _is_own_product(self, grad_fn: Any) -> bool:
         """Tell whether a matrix product is the inside of a linear layer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from sirfp_opt.pytorch.cost_reader import read_cost
 from sirfp_opt.pytorch.probe import random_plan
 from sirfp_opt.pytorch.surgery import largest_difference
 from tests.pytorch.hazards import HAZARDS
-from tests.pytorch.networks import SOUND, Residual, randomized
+from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -102,6 +103,46 @@ def test_a_grouped_convolution_ties_channels() -> None:
         assert unit.step == 3
         with pytest.raises(InvalidProblemError, match="tied"):
             PruningPlan(coupling.units, {name: [0, 1, 2]})
+
+
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_a_grouped_convolution_down_to_one_channel_a_group(left: int) -> None:
+    """With as many channels as groups it is still no depthwise convolution."""
+    model = randomized(SOUND["resnext"])
+    coupling = couple(model, IMAGES)
+    kept = {
+        name: [c for group in coupling.unit(name).tied[:left] for c in group]
+        for name in ("reduce.0", "grouped.0")
+    }
+    for some in (kept, {"grouped.0": kept["grouped.0"]}, {"reduce.0": [0, 4, 8]}):
+        plan = PruningPlan(coupling.units, some)
+        assert difference(model, plan, IMAGES) <= 1e-5
+
+
+def test_couplings_that_torch_pruning_cannot_walk() -> None:
+    """A concatenation added to its own parts ends; half a split does not crash."""
+
+    def shifted(net: Any, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([x, net.one(x)], 1)  # 3 + 3
+        y = torch.cat([x[:, 3:] + x[:, :3], x], 1)  # 9
+        scores: torch.Tensor = net.head(net.after(y + torch.cat([y[:, 6:], x], 1)))
+        return scores
+
+    model = Net(
+        shifted, one=nn.Conv2d(3, 3, 1), after=conv_bn(9, 8), head=nn.Conv2d(8, 4, 1)
+    ).eval()
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == ["after.0"]
+    assert "one" in {exclusion.unit for exclusion in coupling.exclusions}
+
+    model = Net(
+        lambda net, x: net.head(net.after(torch.split(net.one(x), 4, 1)[1])),
+        one=nn.Conv2d(3, 8, 1),
+        after=conv_bn(4, 8),
+        head=nn.Conv2d(8, 4, 1),
+    ).eval()
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == ["after.0"]
 
 
 @pytest.mark.parametrize("name", HAZARDS)
