@@ -28,12 +28,13 @@ from sirfp_opt.demo.network import (
     save_checkpoint,
 )
 from sirfp_opt.demo.scenes import CLASS_NAMES, SceneStyle, make_scenes, scene_batches
-from sirfp_opt.demo.training import count_macs, evaluate, iou, mean_iou, train
+from sirfp_opt.demo.training import evaluate, iou, mean_iou, train
+from sirfp_opt.pytorch import count_macs, count_params
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("out"),
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 3000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2000,
     batch_size: Annotated[int, typer.Option(help="Scenes per step.")] = 24,
     learning_rate: Annotated[float, typer.Option(help="Largest rate.")] = 4e-3,
     seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 0,
@@ -44,6 +45,7 @@ def main(
     """Train, store, read back, judge."""
     torch.set_num_threads(threads)
     console = Console()
+    out.mkdir(parents=True, exist_ok=True)
     model = build_network(seed=seed)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, labels = make_scenes(validation_scenes, split="validation", seed=seed)
@@ -59,13 +61,13 @@ def main(
                 miou = mean_iou(evaluate(model, images[head], labels[head]))
                 seconds = time.perf_counter() - start
                 console.print(f"{step:5d}  {seconds:5.0f} s  mIoU {miou:.3f}")
+                save_checkpoint(model, out / CHECKPOINT)  # in case of a power cut
 
         start = time.perf_counter()
         batches = scene_batches(steps, batch_size, seed=seed)
         train(model, batches, steps, learning_rate=learning_rate, on_step=on_step)
         seconds = time.perf_counter() - start
 
-    out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(model, out / CHECKPOINT)
     stored = load_checkpoint(out / CHECKPOINT)
     per_class = iou(confusion := evaluate(stored, images, labels))
@@ -76,7 +78,7 @@ def main(
         "validation_scenes": validation_scenes,
         "validation_seed": seed,
         "scene_size": size,
-        "parameters": sum(p.numel() for p in stored.parameters()),
+        "parameters": count_params(stored),
         "macs": count_macs(stored, images[:1]),
         "seed": seed,
         "steps": steps,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.demo.scenes import NUM_CLASSES
 
@@ -103,25 +102,6 @@ def evaluate(
     finally:
         model.train(was_training)
     return counts
-
-
-def count_macs(model: nn.Module, images: Tensor) -> int:
-    """Count the multiply-accumulates of a forward pass, of convolutions and products.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Any network.
-    images : Tensor
-        What it is called with.
-
-    Returns
-    -------
-    int
-    """
-    with FlopCounterMode(display=False) as flops, torch.inference_mode():
-        model(images)
-    return int(flops.get_total_flops()) // 2
 
 
 def confusion_matrix(
