@@ -179,26 +179,25 @@ def plot_feature_maps(
     n, height, width = stack.shape
     kept = _channels(selected, n)
     dropped = np.setdiff1d(np.arange(n), kept)
-    sides = [kept[:most], dropped[:most]]
-    columns = max(1, int(np.ceil(np.sqrt(max(map(len, sides)) * height / width))))
-    blocks = [_mosaic(stack[side], columns) for side in sides]
+    both = {"kept": kept, "dropped": dropped}
+    sides = {name: all_of for name, all_of in both.items() if all_of.size}
+    largest = max(min(most, all_of.size) for all_of in sides.values())
+    columns = max(1, int(np.ceil(np.sqrt(largest * height / width))))
+    blocks = [_mosaic(stack[all_of[:most]], columns) for all_of in sides.values()]
     rows = max(block.shape[0] for block in blocks)
-    gap = np.full((rows, max(4, width // 2)), np.nan)
-    padded = [
-        np.pad(b, ((0, rows - b.shape[0]), (0, 0)), constant_values=np.nan)
-        for b in blocks
-    ]
-    canvas = np.concatenate([padded[0], gap, padded[1]], axis=1)
-    ax = axes_or_new(ax, (8.0, 4.2))
-    ax.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
-    starts = (0, padded[0].shape[1] + gap.shape[1])
-    for name, side, all_of, start, block in zip(
-        ("kept", "dropped"), sides, (kept, dropped), starts, blocks, strict=True
-    ):
+    gap = max(4, width // 2)
+    across = sum(block.shape[1] for block in blocks) + gap * (len(blocks) - 1)
+    canvas = np.full((rows, across), np.nan)
+    ax = axes_or_new(ax, (4.0 * len(blocks), 4.2))
+    left = 0
+    for (name, all_of), block in zip(sides.items(), blocks, strict=True):
+        canvas[: block.shape[0], left : left + block.shape[1]] = block
         told = f"{name}: {all_of.size} of {n}"
-        if side.size < all_of.size:
-            told += f", the first {side.size}"
-        ax.text(start + block.shape[1] / 2, -3, told, ha="center", va="bottom")
+        if all_of.size > most:
+            told += f", the first {most}"
+        ax.text(left + block.shape[1] / 2, -3, told, ha="center", va="bottom")
+        left += block.shape[1] + gap
+    ax.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     ax.set_axis_off()
     return ax
 
