@@ -135,6 +135,13 @@ def test_feature_maps_stand_on_their_side() -> None:
     assert [text.get_text() for text in ax.texts] == ["kept: 1 of 4", "dropped: 3 of 4"]
 
 
+def test_an_empty_side_is_not_drawn() -> None:
+    """All kept, or all dropped: one block, one caption."""
+    maps = np.arange(4 * 6, dtype=float).reshape(4, 2, 3)
+    for chosen, told in ((range(4), "kept: 4 of 4"), ((), "dropped: 4 of 4")):
+        assert [t.get_text() for t in plot_feature_maps(maps, chosen).texts] == [told]
+
+
 def test_anytime_steps_are_the_trace(solution: Solution) -> None:
     """One line for the incumbents, one for the bounds, with the events' numbers."""
     ax = plot_anytime({"mine": solution})
