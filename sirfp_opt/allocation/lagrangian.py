@@ -47,6 +47,9 @@ class Lagrangian:
     levels : int
         Counts of a unit are put into at most so many intervals; more give a tighter
         bound, in time and memory that grow with their cube.
+    rounds : int
+        The relaxation also tells which counts no better split can have; they are
+        dropped, and the bound is computed anew on the rest, at most so many times.
     gap : float
         Stop once the relative gap is at most this.
     time_limit : float, optional
@@ -69,11 +72,13 @@ class Lagrangian:
 
     worth: Worth = field(default_factory=Worth)
     levels: int = 48
-    gap: float = 1e-3
+    rounds: int = 4
+    gap: float = 1e-2
     time_limit: float | None = 30.0
 
     def __post_init__(self) -> None:
         as_int(self.levels, "levels", least=1)
+        as_int(self.rounds, "rounds", least=1)
         check_limits(self.gap, self.time_limit)
 
     def allocate(
@@ -93,8 +98,7 @@ class Lagrangian:
         deadline = deadline_after(self.time_limit)
         search = SplitSearch(problem, deadline=deadline, gap=self.gap)
         search.start(starts)
-        if not search.proved:
-            search.bound_by(self.levels)
+        search.run(most_levels=self.levels, rounds=self.rounds)
         return search.split()
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sirfp_opt.allocation.split import Split, SplitProblem
     from sirfp_opt.cost import CostForm, CostModel
 
-__all__ = ["Optimal"]
+__all__ = ["Optimal", "solve_by_cpsat"]
 
 # Objective coefficients of CP-SAT stay far below its 64 bits, and their sum below 2^31.
 _OBJECTIVE_RANGE = 2**30
@@ -112,6 +112,27 @@ class Optimal:
         if not (search.proved or search.late):
             _finish(search, self.workers)
         return search.split()
+
+
+def solve_by_cpsat(
+    problem: SplitProblem,
+    *,
+    time_limit: float | None = 30.0,
+    gap: float = 1e-4,
+    workers: int = 1,
+) -> Split:
+    """Solve a split by CP-SAT alone, from a local search's result: for comparison.
+
+    Parameters
+    ----------
+    problem : SplitProblem
+    time_limit, gap, workers
+        As for `Optimal`.
+    """
+    search = SplitSearch(problem, deadline=deadline_after(time_limit), gap=gap)
+    search.start()
+    _finish(search, workers)
+    return search.split()
 
 
 def _finish(search: SplitSearch, workers: int) -> None:

@@ -172,10 +172,19 @@ class SplitSearch:
         """Natural logarithm of the number of splits that are left."""
         return float(sum(np.log(c.size) for c in self.left.counts))
 
-    def run(self, *, most_levels: int = 96) -> None:
-        """Alternate bounding and narrowing until proved, late, or stuck."""
-        levels, stuck = COARSE_LEVELS, 0
-        while not (self.proved or self.late):
+    def run(self, *, most_levels: int = 96, rounds: int = 100) -> None:
+        """Alternate bounding and narrowing until proved, late, stuck or out of rounds.
+
+        Parameters
+        ----------
+        most_levels : int
+            Intervals start coarse and are doubled up to so many when that is too slow.
+        rounds : int
+        """
+        levels, stuck = min(COARSE_LEVELS, most_levels), 0
+        for _ in range(rounds):
+            if self.proved or self.late:
+                break
             gap, freedom = self.objective - self.bound, self.freedom
             self.bound_by(levels)
             closed = 1 - (self.objective - self.bound) / gap if gap > 0 else 1.0
