@@ -25,6 +25,9 @@ __all__ = ["Effort", "Memetic"]
 # set, up to this many times max |W| + max |c|.
 _FRUITLESS = 20
 _DEAREST = 20.0
+# Share of the generations that try another tenure, and the weight of the last child
+# in a tenure's score.
+_EXPLORED, _LEARNED = 0.3, 0.2
 # Depths are not doubled beyond this.
 _DEEPEST = 1 << 19
 
@@ -36,7 +39,7 @@ class Effort:
     population: int
     depth: int
     swap_depth: int
-    tenure: int
+    tenures: tuple[int, ...]
 
 
 class Memetic:
@@ -79,6 +82,10 @@ class Memetic:
         self._depth, self._swap_depth = effort.depth, effort.swap_depth
         self._population: list[tuple[int, Known]] = []
         self._idle = 0
+        # The middle one is the rule of thumb: it starts ahead of the others.
+        arms = len(effort.tenures)
+        self._scores = [0.6 if a == arms // 2 else 0.5 for a in range(arms)]
+        self._arm = arms // 2
         self._best: int | None = None
         self._run: SwapRun | None = None
         self._swapping = False
@@ -122,12 +129,11 @@ class Memetic:
         if not self._swapping:
             self._swapping = True
             known = run.known()
-            self._run = SwapRun(
-                self._fixed, known[0], self._effort.tenure, self._rng, known
-            )
+            self._run = SwapRun(self._fixed, known[0], self._tenure, self._rng, known)
             return
         self._swapping, self._run = False, None
         self.generations += 1
+        self._credit(run.value)
         if self._patience is not None:
             self.done = self.generations - self.improved_in >= self._patience
         if run.feasible:
@@ -149,6 +155,7 @@ class Memetic:
     def _conceive(self) -> SwapRun:
         """Start a run from a given set, a random one, or a child of two."""
         near = None
+        self._choose_tenure()
         if self._starts:
             items = self._starts.pop()
         elif len(self._population) < self._effort.population:
@@ -161,7 +168,25 @@ class Memetic:
                 np.intersect1d(mother, father, assume_unique=True),
                 self._child_size(mother.size),
             )
-        return SwapRun(self._fixed, items, self._effort.tenure, self._rng, near)
+        return SwapRun(self._fixed, items, self._tenure, self._rng, near)
+
+    def _choose_tenure(self) -> None:
+        """Take the tenure that has done best, or now and then a neighbour of it."""
+        best = int(np.argmax(self._scores))
+        if self._rng.random() < _EXPLORED:
+            best += 1 if self._rng.random() < 0.5 else -1
+        self._arm = min(max(best, 0), len(self._scores) - 1)
+
+    def _credit(self, value: int) -> None:
+        """Score the tenure by the share of the population that its child beats."""
+        if not self._population:
+            return
+        rank = sum(v <= value for v, _ in self._population) / len(self._population)
+        self._scores[self._arm] += _LEARNED * (rank - self._scores[self._arm])
+
+    @property
+    def _tenure(self) -> int:
+        return self._effort.tenures[self._arm]
 
     def _newcomer_size(self) -> int:
         """Return a size near the best set's: its own, ±1, ±2, ±4, ... steps away."""

@@ -49,6 +49,7 @@ __all__ = ["Tabu", "improve"]
 _CHUNK_ENTRIES = 8_000_000
 # From here on, one population's worth of runs takes so long that breadth pays.
 _LARGE = 3000
+_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Tabu:
         min(5000, 20 m). Best swap goes to a tenth of it.
     tenure : int, optional
         Shortest time that a dropped item stays out, drawn from ten values from here
-        on; m / 100 by default, cut to 3..15. An added one stays in for 0.7 of it.
+        on; an added one stays in for 0.7 of it. By default each generation takes
+        m / 400, m / 200, m / 100 or m / 50, mostly the one whose children have ranked
+        highest in the population so far.
     patience : int
         Without a limit other than `target`, end after so many generations without a
         better set; after three times as many where k is a range or edges are missing,
@@ -172,13 +175,13 @@ class Tabu:
             mixed = canonical.unit_size is None
             patience = self.patience * (5 if mixed else 1 if easy else 3)
         depth = self.depth or min(5000, 20 * m)
-        tenure = self.tenure or min(15, max(3, m // 100))
+        tenures = _tenures(m) if self.tenure is None else (self.tenure,)
         if canonical.unit_size is None:
             return FlipSearch(
                 canonical,
                 fixed,
                 depth,
-                tenure,
+                tenures[0],
                 rng,
                 starts=starts,
                 target=target,
@@ -188,7 +191,7 @@ class Tabu:
             population=self.population or (20 if m >= _LARGE else 10),
             depth=depth,
             swap_depth=max(1, depth // 10),
-            tenure=tenure,
+            tenures=tenures,
         )
         return Memetic(
             canonical,
@@ -260,6 +263,13 @@ def improve(
         ):
             best = found
     return best
+
+
+def _tenures(m: int) -> tuple[int, ...]:
+    """Return tenures around m / 100; random weights like long ones, layers short."""
+    middle = max(3, m // 100)
+    ladder = {middle // 4, middle // 2, middle, 2 * middle}
+    return tuple(sorted({min(max(2, t), _LONGEST) for t in ladder}))
 
 
 def _chunk(fixed: FixedPoint) -> int:

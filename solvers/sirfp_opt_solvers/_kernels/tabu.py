@@ -35,7 +35,7 @@ NOTHING = np.iinfo(np.int64).min
 # the sum fits in 32 bits and lies below every gain.
 BARRED = np.int32(-3 * (1 << 29))
 # Tenures are shorter than this; the ring has a slot for each coming iteration.
-RING = 64
+RING = 256
 _LOWEST = np.int32(np.iinfo(np.int32).min)
 _LANES = 64
 _SHIFT, _MASK = 6, 63
@@ -188,11 +188,11 @@ def _exchange(  # type: ignore[no-untyped-def]
     places[into] = p
     inside[out] = 0
     inside[into] = 1
-    slot = (now + stay_out) & _MASK
+    slot = (now + stay_out) & (RING - 1)
     chain[out] = ring[slot]
     ring[slot] = out
     if stay_in > 0:
-        slot = (now + stay_in) & _MASK
+        slot = (now + stay_in) & (RING - 1)
         chain[into] = ring[slot]
         ring[slot] = into
     else:
@@ -240,8 +240,8 @@ def drop_add(  # type: ignore[no-untyped-def]
     inside : uint8 (stride,)
     best : int32 (k,)
         Receives the best conflict-free set.
-    ring : int32 (64,)
-        First item whose tenure ends at an iteration, modulo 64; -1 if none.
+    ring : int32 (RING,)
+        First item whose tenure ends at an iteration, modulo RING; -1 if none.
     chain : int32 (stride,)
         The next such item.
     state : int64 (N_STATE,)
@@ -276,7 +276,7 @@ def drop_add(  # type: ignore[no-untyped-def]
         now = state[ITERATION]
         if now - state[BEST_AT] >= depth or state[BEST] >= goal:
             break
-        _release(now & _MASK, ring, chain, inside, out_bars, in_bars)
+        _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
         stay_out, stay_in = _tenures(rng, tenure, longest)
         state[VALUE] -= gains[out >> _SHIFT, out & _MASK]
         in_bars[out >> _SHIFT, out & _MASK] = BARRED
@@ -354,12 +354,12 @@ def best_swap(  # type: ignore[no-untyped-def]
         now = state[ITERATION]
         if state[BEST] >= goal or (not descend and now - state[BEST_AT] >= depth):
             break
-        item = ring[now & _MASK]
+        item = ring[now & (RING - 1)]
         while item >= 0:
             if not inside[item]:
                 top = max(top, gains[item >> _SHIFT, item & _MASK])
             item = chain[item]
-        _release(now & _MASK, ring, chain, inside, out_bars, in_bars)
+        _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
 
         easiest = -1
         for p in range(members.size):
