@@ -36,6 +36,7 @@ __all__ = [
     "print_table",
     "read_graph",
     "read_graphs",
+    "stated_count",
 ]
 
 AsJson = Annotated[
@@ -189,6 +190,16 @@ def read_graph(path: Path, layer: str | None, sense: str | None) -> ChannelGraph
             f"It holds {', '.join(list(graphs)[:12])}."
         )
     return graphs[layer]
+
+
+def stated_count(path: Path) -> int | None:
+    """Return the k that a file states, None if its format has no room for one."""
+    from sirfp_opt.io import read_problem
+
+    try:
+        return read_problem(path).constraints.k
+    except InvalidProblemError:
+        return None
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sirfp_opt.cli.common import (
     print_table,
     read_graph,
     read_graphs,
+    stated_count,
 )
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.limits import Limits
@@ -101,7 +102,7 @@ def solve(
         must_drop=parse_indices(must_drop, "--must-drop"),
         multiple_of=multiple_of,
     )
-    count = parse_count(k)
+    count = stated_count(file) if k is None else parse_count(k)
     if isinstance(count, float):
         count = share_of(count, graph.n, multiple_of)
     start = None

@@ -71,8 +71,10 @@ def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(spec, Mapping):
         for key, value in spec.items():
             yield from _spread(f"{name}/{key}" if name else str(key), value)
-    elif isinstance(layers := getattr(spec, "layers", None), Mapping):
+    elif isinstance(layers := getattr(spec, "layers", None), Iterable):
         yield from _spread(name, layers)
+    elif isinstance(inner := getattr(spec, "graph", None), ChannelGraph):
+        yield from _spread(name or str(getattr(spec, "name", "")), inner)
     elif (
         isinstance(spec, Iterable)
         and not hasattr(spec, "shape")
@@ -86,14 +88,23 @@ def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _from_path(name: str, path: Path) -> Iterator[tuple[str, Any]]:
-    from sirfp_opt.io import read
+    """Yield the graphs of a file, or of those files of a folder that hold graphs."""
+    from sirfp_opt.io.files import SUFFIXES, read, read_problem
 
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file())
-        for file in files:
-            yield from _from_path(f"{name}/{file.stem}" if name else file.stem, file)
-    else:
-        yield from _spread(name or path.stem, read(path))
+        for file in sorted(path.iterdir()):
+            if file.suffix.lower() in SUFFIXES:
+                yield from _from_path(
+                    f"{name}/{file.stem}" if name else file.stem, file
+                )
+        return
+    try:
+        found: Any = read_problem(path)  # for formats that state k
+    except InvalidProblemError:
+        found = read(path)
+    if not isinstance(found, Mapping):
+        name = name or path.stem
+    yield from _spread(name, found)
 
 
 def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

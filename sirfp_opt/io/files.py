@@ -1,0 +1,165 @@
+"""Reading and writing by suffix and content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
+from sirfp_opt.io.graphml import read_graphml, write_graphml
+from sirfp_opt.io.mdplib import read_mdplib, write_mdplib
+from sirfp_opt.io.npz import read_npz, write_npz
+from sirfp_opt.problem import PruningProblem
+from sirfp_opt.sense import Sense
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["SUFFIXES", "read", "read_problem", "write"]
+
+SUFFIXES = {
+    ".npz": "npz",
+    ".graphml": "graphml",
+    ".clq": "dimacs",
+    ".ewclq": "dimacs",
+    ".dimacs": "dimacs",
+    ".txt": "mdplib",
+    ".mdp": "mdplib",
+}
+
+
+def read(
+    path: str | os.PathLike[str], *, sense: Sense | str | None = None
+) -> ChannelGraph | dict[str, ChannelGraph]:
+    r"""Read the graph, or the graphs by name, of a file.
+
+    What the file holds decides, whatever its suffix: a NumPy archive, GraphML,
+    edge-weighted DIMACS or MDPLIB text. For MDPLIB, `read_problem` also tells k.
+
+    Parameters
+    ----------
+    path : path-like
+    sense : {"minimize", "maximize"}, optional
+        For formats that do not say: matrices in a foreign archive are minimised and
+        GraphML is maximised by default. DIMACS and MDPLIB are always maximised.
+
+    Returns
+    -------
+    ChannelGraph, or dict of str to ChannelGraph for an archive of several
+
+    Raises
+    ------
+    InvalidProblemError
+        If the file is of no known format or broken (text files: with the line), or
+        `sense` contradicts it.
+    OSError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from sirfp_opt.io import read
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "tiny.txt"
+    >>> _ = file.write_text("3 2\n0 1 5\n0 2 1\n1 2 2.5\n")
+    >>> read(file)
+    ChannelGraph(n=3, sense='maximize', name='tiny')
+    """
+    kind = _kind(path)
+    if kind == "npz":
+        return read_npz(path, sense=sense)
+    if kind == "graphml":
+        return read_graphml(path, sense=sense)
+    if sense is not None and Sense.of(sense) is not Sense.MAXIMIZE:
+        raise InvalidProblemError(
+            f"`sense` must be 'maximize' for {kind} files, got {sense!r}. "
+            "Build the graph you want from the weights of this one."
+        )
+    return read_dimacs(path) if kind == "dimacs" else read_mdplib(path).graph
+
+
+def read_problem(path: str | os.PathLike[str]) -> PruningProblem:
+    """Read a file that states a whole problem, k included: MDPLIB.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the file is broken, or of a format that does not state k.
+    OSError
+        If there is no such file.
+    """
+    kind = _kind(path)
+    if kind != "mdplib":
+        raise InvalidProblemError(
+            f"`path` must name an MDPLIB file, which states k, got {path} ({kind}). "
+            "Pass read(path) and k to solve."
+        )
+    return read_mdplib(path)
+
+
+def write(
+    graph: ChannelGraph | PruningProblem,
+    path: str | os.PathLike[str],
+    *,
+    k: int | None = None,
+) -> None:
+    """Write a graph in the format that the suffix names.
+
+    Parameters
+    ----------
+    graph : ChannelGraph or PruningProblem
+        Of a problem only MDPLIB takes more than the graph, namely k.
+    path : path-like
+        .npz and .graphml hold everything; .clq, .ewclq and .dimacs a graph that is
+        maximised; .txt and .mdp (MDPLIB) one that is complete as well.
+    k : int, optional
+        For MDPLIB, beside a bare graph.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the suffix is not known or the format has no room for what the graph has.
+    """
+    kind = SUFFIXES.get(Path(path).suffix.lower())
+    bare = graph.graph if isinstance(graph, PruningProblem) else graph
+    if kind == "mdplib":
+        if isinstance(graph, ChannelGraph):
+            if k is None:
+                raise InvalidProblemError(
+                    "`k` must be given for MDPLIB, got none. Pass k or a "
+                    "PruningProblem, or write .npz."
+                )
+            graph = PruningProblem(graph, LayerConstraints(k))
+        write_mdplib(graph, path)
+    elif kind == "dimacs":
+        write_dimacs(bare, path)
+    elif kind == "graphml":
+        write_graphml(bare, path)
+    elif kind == "npz":
+        write_npz(bare, path)
+    else:
+        raise InvalidProblemError(
+            f"`path` must end in one of {', '.join(sorted(SUFFIXES))}, got {path}. "
+            "Rename it."
+        )
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    """Tell a file's format by its first bytes, or by its suffix if it is empty."""
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    if head[:2] == b"PK":
+        return "npz"
+    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if text[:1] == "<":
+        return "graphml"
+    if text[:2].rstrip() in ("c", "p"):
+        return "dimacs"
+    if text[:1].isdigit() or not text:
+        return "mdplib"
+    raise InvalidProblemError(
+        f"`path` must name a NumPy archive, GraphML, DIMACS or MDPLIB, got {path}, "
+        f"which begins with {text[:20]!r}. Convert it."
+    )
