@@ -115,12 +115,14 @@ class Solution:
         )
 
     def _rows(self) -> list[tuple[str, str]]:
+        from sirfp_opt.io.best_known import best_known_for
+
         stopped = "ended by itself" if self.limit is None else f"{self.limit} limit"
         if self.limit in ("callback", "interrupt"):
             stopped = str(self.limit)
         options = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
         gap = self.gap
-        return [
+        rows = [
             ("status", self.status.value),
             ("objective", f"{self.objective:.12g} ({self.sense.value})"),
             ("bound", "none" if self.bound is None else f"{self.bound:.12g}"),
@@ -130,9 +132,17 @@ class Solution:
             ("seed", str(self.seed)),
             ("runtime", f"{self.runtime:.4g} s, {stopped}"),
         ]
+        published = None if self.problem is None else best_known_for(self.problem)
+        if published is not None:
+            rows.append(("published", published.verdict(self.objective)))
+        return rows
 
     def summary(self) -> str:
-        """Return the facts, one a line, ready to print."""
+        """Return the facts, one a line, ready to print.
+
+        For an instance whose best value is published (`sirfp_opt.io.best_known`) one
+        line says how the objective compares, and flags one that is better.
+        """
         return "\n".join(f"{name:<10}{value}" for name, value in self._rows())
 
     def _repr_html_(self) -> str:

@@ -1,0 +1,31 @@
+"""Graphs from files and to files, and the best values known for public instances.
+
+>>> from sirfp_opt.io import best_known
+>>> best_known("MDG-a_1_n500_m50").value
+7833.83
+"""
+
+from __future__ import annotations
+
+from sirfp_opt.io.best_known import BestKnown, best_known
+from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
+from sirfp_opt.io.files import read, read_problem, write
+from sirfp_opt.io.graphml import read_graphml, write_graphml
+from sirfp_opt.io.mdplib import read_mdplib, write_mdplib
+from sirfp_opt.io.npz import read_npz, write_npz
+
+__all__ = [
+    "BestKnown",
+    "best_known",
+    "read",
+    "read_dimacs",
+    "read_graphml",
+    "read_mdplib",
+    "read_npz",
+    "read_problem",
+    "write",
+    "write_dimacs",
+    "write_graphml",
+    "write_mdplib",
+    "write_npz",
+]
