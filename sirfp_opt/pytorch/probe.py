@@ -12,7 +12,12 @@ from torch.utils import _pytree as pytree
 
 from sirfp_opt.plan import PruningPlan, PruningUnit
 from sirfp_opt.pytorch.batches import Forward, frozen_outputs
-from sirfp_opt.pytorch.surgery import channel_dim, cut, largest_difference, masked
+from sirfp_opt.pytorch.surgery import (
+    ZeroChannels,
+    channel_dim,
+    cut,
+    largest_difference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Prober", "probe", "random_plan"]
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+SMALL = 32
+EXTRA_ROUNDS = 3
 
 Failures = dict[str, tuple[str, str]]
 """unit -> (layer, reason)"""
@@ -65,35 +72,82 @@ def probe(
     """
     if not units:
         return {}
-    kept = random_plan(units, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    kept = random_plan(units, rng)
+    prober = Prober(model, example, forward, stir=rng)
+    # A wrong permutation may happen to leave a small set in its place.
+    few = min(len(unit.tied) or unit.size for unit in units) <= SMALL
+    failed: Failures = {}
+    for _ in range(EXTRA_ROUNDS if few else 0):
+        failed |= prober.nonzero_readers(PruningPlan(units, random_plan(units, rng)))
     plan = PruningPlan(units, kept)
-    prober = Prober(model, example, forward)
     try:
         exact = prober.in_double()
-        failed = exact.nonzero_readers(plan)
+        failed |= exact.nonzero_readers(plan)
         prober = exact
     except Exception:  # whatever: the network is tied to its own dtype
-        failed = prober.nonzero_readers(plan)
+        failed |= prober.nonzero_readers(plan)
     return failed | prober.admit(
         [unit for unit in units if unit.name not in failed], kept
     )
 
 
+class _Stir:
+    """Forward hook: masked or cut, and every channel that is left made alive.
+
+    A channel that a ReLU silences reads as zero whatever its position, and hides a
+    mistake. So each map is scaled to [-1, 1] and shifted by a positive number of its
+    channel: the same in the masked and in the cut network, where they are one.
+    """
+
+    def __init__(self, removed: IntArray, shift: Tensor, *, is_cut: bool) -> None:
+        gone = torch.from_numpy(removed)
+        keep = torch.ones(len(shift), dtype=torch.bool)
+        keep[gone] = False
+        self.gone = None if is_cut else gone
+        self.shift = shift[keep] if is_cut else shift * keep
+
+    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        dim = channel_dim(module, output)
+        if self.gone is not None:
+            output = output.index_fill(dim, self.gone.to(output.device), 0.0)
+        largest = output.abs().amax()
+        scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+        shape = [1] * output.dim()
+        shape[dim] = -1
+        return output / scale + self.shift.to(output).view(shape)
+
+
 class Prober:
-    """Runs masked and cut copies of a network side by side."""
+    """Runs masked and cut copies of a network side by side.
+
+    Parameters
+    ----------
+    model, example, forward
+        As for `probe`.
+    stir : numpy.random.Generator, optional
+        Shift the maps on the way by random numbers, so that nothing hides.
+    """
 
     def __init__(
-        self, model: nn.Module, example: Any, forward: Forward | None = None
+        self,
+        model: nn.Module,
+        example: Any,
+        forward: Forward | None = None,
+        *,
+        stir: np.random.Generator | None = None,
     ) -> None:
         self.forward = forward
         self.model = copy.deepcopy(model)
         self.example = example
         self.tolerance = TOLERANCE[torch.float32]
+        self.stir = stir
+        self._shifts: dict[str, Tensor] = {}
         self._seen: tuple[PruningPlan, list[Tensor]] | None = None
 
     def in_double(self) -> Prober:
         """Return a prober that runs in float64."""
-        twin = Prober(self.model, self.example, self.forward)
+        twin = Prober(self.model, self.example, self.forward, stir=self.stir)
         twin.model.double()
         twin.example = pytree.tree_map_only(
             Tensor, lambda t: t.double() if t.is_floating_point() else t, self.example
@@ -101,14 +155,38 @@ class Prober:
         twin.tolerance = TOLERANCE[torch.float64]
         return twin
 
-    def _outputs(self, model: nn.Module) -> list[Tensor]:
-        return frozen_outputs(model, self.example, self.forward)
+    def _outputs(
+        self, model: nn.Module, plan: PruningPlan, *, is_cut: bool = False
+    ) -> list[Tensor]:
+        """Run a masked, or a cut, network."""
+        modules = dict(model.named_modules())
+        removed = plan.removed_positions()
+        widths = {
+            (site.layer, site.side): site.channels
+            for unit in plan.units
+            for site in unit.sites
+        }
+        hooks = []
+        for (layer, side), positions in removed.items():
+            if side == "in" or (is_cut and self.stir is None):
+                continue
+            hook: Any = ZeroChannels(positions)
+            if self.stir is not None:
+                if layer not in self._shifts:
+                    shift = self.stir.uniform(0.5, 1.5, widths[layer, side])
+                    self._shifts[layer] = torch.from_numpy(shift)
+                hook = _Stir(positions, self._shifts[layer], is_cut=is_cut)
+            hooks.append(modules[layer].register_forward_hook(hook))
+        try:
+            return frozen_outputs(model, self.example, self.forward)
+        finally:
+            for handle in hooks:
+                handle.remove()
 
     def expected(self, plan: PruningPlan) -> list[Tensor]:
         """Return the masked network's outputs; those of the last plan are kept."""
         if self._seen is None or self._seen[0] != plan:
-            with masked(self.model, plan.removed_positions()):
-                self._seen = plan, self._outputs(self.model)
+            self._seen = plan, self._outputs(self.model, plan)
         return self._seen[1]
 
     def nonzero_readers(self, plan: PruningPlan) -> Failures:
@@ -156,7 +234,7 @@ class Prober:
         pruned = copy.deepcopy(self.model)
         try:
             cut(pruned, plan.removed_positions())
-            outputs = self._outputs(pruned)
+            outputs = self._outputs(pruned, plan, is_cut=True)
         except Exception as error:  # whatever the network raises is the finding
             text = str(error).strip().splitlines() or [""]
             return f"the cut network fails: {type(error).__name__}: {text[0]}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,7 @@ from sirfp_opt._validate import IntArray
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.plan import PruningPlan, Side
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["apply_plan", "mask", "masked"]
+__all__ = ["ZeroChannels", "apply_plan", "mask"]
 
 Removed = Mapping[tuple[str, Side], IntArray]
 
@@ -99,7 +95,10 @@ def mask(model: nn.Module, plan: PruningPlan) -> nn.Module:
     """
     check_plan(model, plan)
     twin = copy.deepcopy(model)
-    _add_masks(twin, plan.removed_positions())
+    modules = dict(twin.named_modules())
+    for (layer, side), positions in plan.removed_positions().items():
+        if side == "out":
+            modules[layer].register_forward_hook(ZeroChannels(positions))
     return twin
 
 
@@ -171,26 +170,6 @@ def channel_dim(module: nn.Module, tensor: Tensor) -> int:
     if isinstance(module, nn.modules.conv._ConvNd):
         return tensor.dim() - len(module.kernel_size) - 1
     return 1
-
-
-def _add_masks(model: nn.Module, removed: Removed) -> list[Any]:
-    modules = dict(model.named_modules())
-    return [
-        modules[layer].register_forward_hook(ZeroChannels(positions))
-        for (layer, side), positions in removed.items()
-        if side == "out"
-    ]
-
-
-@contextmanager
-def masked(model: nn.Module, removed: Removed) -> Iterator[None]:
-    """Mask the given positions of `model` itself inside of a block."""
-    hooks = _add_masks(model, removed)
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def largest_difference(one: list[Tensor], other: list[Tensor]) -> tuple[float, float]:

@@ -109,6 +109,14 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "stem.0",
         "",
     ),
+    "channel shuffle of four": (
+        lambda: Net(
+            lambda net, x: net.head(net.after(_shuffle(net.stem(x)))),
+            stem=conv_bn(3, 4), after=conv_bn(4, 8), head=_conv(8, 4, 1),
+        ),
+        "stem.0",
+        "",
+    ),
     "hard-coded split": (
         lambda: Net(
             lambda net, x: net.head(

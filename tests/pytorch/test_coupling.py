@@ -145,6 +145,25 @@ def test_couplings_that_torch_pruning_cannot_walk() -> None:
     assert [unit.name for unit in coupling.units] == ["after.0"]
 
 
+def test_silent_channels_hide_no_mistake() -> None:
+    """Shuffled channels are found even where a ReLU makes all of them zero."""
+    make, unit, _ = HAZARDS["channel shuffle"]
+    model = randomized(make)
+    norm = model.get_submodule("stem.1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    with torch.no_grad():
+        norm.bias.fill_(-100.0)
+    assert unit in {exclusion.unit for exclusion in couple(model, IMAGES).exclusions}
+
+
+@pytest.mark.parametrize("seed", [12, 24, 25, 75])  # a single set would not do
+def test_small_sets_hide_no_mistake(seed: int) -> None:
+    """A shuffle of four channels leaves some sets in place; the probe tries others."""
+    make, unit, _ = HAZARDS["channel shuffle of four"]
+    found = couple(randomized(make), IMAGES, seed=seed).exclusions
+    assert unit in {exclusion.unit for exclusion in found}
+
+
 @pytest.mark.parametrize("name", HAZARDS)
 def test_hazards_are_excluded_with_layer_and_reason(name: str) -> None:
     """What cannot be cut exactly is found before surgery; the rest is exact."""
