@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,27 @@ def test_stored_without_outputs(name: str) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
 
 
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Future[Any]]]:
+    """Run all notebooks, two at a time, each in a fresh kernel in its folder."""
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        clients = {
+            name: NotebookClient(
+                read(name),
+                timeout=120,
+                kernel_name="python3",
+                shutdown_kernel="graceful",  # joblib's workers end with it
+                resources={"metadata": {"path": str(EXAMPLES)}},
+            )
+            for name in NOTEBOOKS
+        }
+        yield {name: pool.submit(client.execute) for name, client in clients.items()}
+        pool.shutdown(cancel_futures=True)  # those that nobody asked for
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_runs_from_top_to_bottom(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every cell runs, as in a fresh kernel started in its folder."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    client = NotebookClient(
-        read(name),
-        timeout=120,
-        kernel_name="python3",
-        shutdown_kernel="graceful",  # joblib's workers end with it
-        resources={"metadata": {"path": str(EXAMPLES)}},
-    )
-    client.execute()
+def test_runs_from_top_to_bottom(name: str, runs: dict[str, Future[Any]]) -> None:
+    """Every cell runs."""
+    runs[name].result()
