@@ -200,7 +200,7 @@ class MixedDescents:
         inside[items] = True
         chosen, free = np.flatnonzero(inside), np.flatnonzero(~inside)
         total = int(sizes[chosen].sum())
-        gains = problem.values + problem.weights[:, chosen].sum(axis=1)
+        gains = problem.values + problem.weights @ inside
         # Row and column 0 stand for "no item", so adds, drops and swaps are one table.
         out, into = np.concatenate(([-1], chosen)), np.concatenate(([-1], free))
         worth = np.zeros((out.size, into.size))

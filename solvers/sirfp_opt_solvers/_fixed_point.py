@@ -28,7 +28,7 @@ _LARGEST_GAIN = 1 << 29
 # More than any value in fixed point, with room to add two of them up in 64 bits.
 BARRED = 1 << 60
 # Rows converted at a time, so that no second matrix is ever made.
-_ROWS = 128
+_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,7 +113,9 @@ def prices_of_totals(
     high = min(whole, int(allowed[-1]) + slack)
     totals = np.arange(low, high + 1)
     distance = np.abs(totals[:, None] - allowed[None, :]).min(axis=1)
-    gains = canonical.values + canonical.weights[:, items].sum(axis=1)
+    inside = np.zeros(canonical.m)
+    inside[items] = 1.0
+    gains = canonical.values + canonical.weights @ inside
     unit = price_of_a_channel(canonical, gains)
     prices[low : high + 1] = np.rint(distance * unit * scale).astype(np.int64)
     prices[low : high + 1] += distance > 0  # never free where it is not allowed

@@ -202,7 +202,7 @@ def _fit(
     weights = canonical.weights
     inside = np.zeros(canonical.m, dtype=bool)
     inside[items] = True
-    gains = canonical.values + weights[:, items].sum(axis=1)
+    gains = canonical.values + weights @ inside
     if inside.any() and not inside.all():
         i = rng.choice(np.flatnonzero(inside), _SAMPLES)
         j = rng.choice(np.flatnonzero(~inside), _SAMPLES)

@@ -1,0 +1,75 @@
+"""Annealing: temperatures that follow from the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
+from sirfp_opt_solvers.anneal import autofit
+
+from .heuristic_cases import redundancy
+
+
+def test_temperatures_scale_with_the_weights() -> None:
+    """Fitted temperatures are in the objective's units, hot above cold."""
+    graph = redundancy(60)
+    base = autofit(PruningProblem(graph, LayerConstraints(20)).canonical)
+    scaled = ChannelGraph.from_redundancy(graph.weights * 1e6)
+    larger = autofit(PruningProblem(scaled, LayerConstraints(20)).canonical)
+    assert base[0] > base[1] > 0
+    assert larger == pytest.approx((base[0] * 1e6, base[1] * 1e6), rel=1e-6)
+
+
+def test_a_share_of_worsening_swaps_is_accepted_as_asked() -> None:
+    """At the fitted temperature the mean of exp(loss / T) is the share asked for."""
+    rng = np.random.default_rng(0)
+    weights = rng.random((40, 40))
+    graph = ChannelGraph.from_diversity(weights + weights.T)
+    canonical = PruningProblem(graph, LayerConstraints(10)).canonical
+    items = np.sort(canonical.project(solve(graph, 10, "greedy").selected))
+    outside = np.setdiff1d(np.arange(40), items)
+    gains = canonical.weights[:, items].sum(axis=1)
+    deltas = gains[outside][None, :] - gains[items][:, None]
+    deltas = deltas - canonical.weights[np.ix_(items, outside)]
+    losses = -deltas[deltas < 0]
+    initial, final = autofit(canonical, hot=0.2, cold=0.01)
+    # All 300 swaps here, 4000 draws from them there.
+    assert np.exp(-losses / initial).mean() == pytest.approx(0.2, rel=0.1)
+    assert np.exp(-losses / final).mean() == pytest.approx(0.01, rel=0.5)
+
+
+def test_longer_cooling_finds_more() -> None:
+    """On random weights a hundred times the moves give a better mean."""
+    rng = np.random.default_rng(3)
+    weights = rng.random((200, 200))
+    graph = ChannelGraph.from_diversity(weights + weights.T)
+    means = [
+        np.mean(
+            [
+                solve(
+                    graph, 20, "anneal", limits=Limits(iterations=moves), seed=seed
+                ).objective
+                for seed in range(4)
+            ]
+        )
+        for moves in (5_000, 500_000)
+    ]
+    assert means[1] > means[0]
+
+
+def test_given_temperatures_are_used() -> None:
+    """A walk that stays hot ends elsewhere than one that cools."""
+    graph = redundancy(80)
+    limits = Limits(iterations=100_000)
+    cooled = solve(graph, 20, "anneal", limits=limits)
+    hot = solve(
+        graph,
+        20,
+        "anneal",
+        limits=limits,
+        initial_temperature=1e9,
+        final_temperature=1e9,
+    )
+    assert cooled.objective < hot.objective
+    assert hot.options["initial_temperature"] == 1e9

@@ -1,0 +1,75 @@
+"""Greedy: the paper's order, whichever way it is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
+from sirfp_opt_solvers.greedy import backward_order, delete_smallest
+
+from .heuristic_cases import judged_problems, redundancy
+
+
+def _resumming(weights: np.ndarray) -> list[int]:
+    """Return the order of deletion by summing all rows anew each time: O(n³)."""
+    left, order = list(range(len(weights))), []
+    while left:
+        sums = weights[np.ix_(left, left)].sum(axis=1)
+        order.append(left.pop(int(sums.argmax())))
+    return order
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 120])
+def test_the_order_is_that_of_summing_anew(n: int) -> None:
+    """O(n²) and O(n³) delete the same channels in the same order."""
+    weights = np.array(redundancy(n).weights)
+    order, removed = backward_order(weights)
+    # Of the last two, each has the other for its sum: only rounding tells them apart.
+    assert order[:-2].tolist() == _resumming(weights)[:-2]
+    assert removed.sum() == pytest.approx(weights.sum() / 2)
+
+
+def test_compiled_and_numpy_agree_to_the_last_bit() -> None:
+    """Same order, same marginal gains, ties and dead channels included."""
+    rng = np.random.default_rng(0)
+    for n in (1, 5, 64, 200):
+        for weights in (
+            -np.array(redundancy(n).weights),
+            rng.integers(-2, 3, size=(n, n)).astype(float),
+            np.zeros((n, n)),
+        ):
+            symmetric = weights + weights.T
+            np.fill_diagonal(symmetric, 0.0)
+            sums, sizes = symmetric.sum(axis=1), np.ones(n, dtype=np.int64)
+            one = delete_smallest(symmetric, sums, sizes, compiled=False)
+            two = delete_smallest(symmetric, sums, sizes, compiled=True)
+            np.testing.assert_array_equal(one[0], two[0])
+            np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_every_way_of_running_it_is_feasible_and_polish_never_worse() -> None:
+    """Any constraints: forward, backward, compiled and polished sets are feasible."""
+    for problem, best in judged_problems(80):
+        sign = problem.sense.sign
+        plain = solve(problem, method="greedy", compiled=False)
+        compiled = solve(problem, method="greedy", compiled=True)
+        polished = solve(problem, method="greedy", polish=True)
+        forward = solve(problem, method="greedy", direction="forward")
+        assert plain.selected.tolist() == compiled.selected.tolist()
+        assert sign * polished.objective >= sign * plain.objective - 1e-12
+        for found in (polished, forward):
+            assert sign * found.objective <= sign * best.objective + 1e-9
+
+
+def test_a_range_takes_the_best_set_on_the_path() -> None:
+    """The answer for a range is the best of the answers for each k in it."""
+    graph = redundancy(30)
+    weighted = ChannelGraph.from_redundancy(
+        graph.weights, vertex_weights=np.full(30, -0.1 * graph.weights.sum() / 30)
+    )
+    rules = LayerConstraints(k_min=4, k_max=25, multiple_of=3)
+    single = [solve(weighted, k, "greedy").objective for k in range(6, 25, 3)]
+    found = solve(PruningProblem(weighted, rules), method="greedy")
+    assert found.objective == pytest.approx(min(single))
+    assert found.k == 6 + 3 * int(np.argmin(single))
