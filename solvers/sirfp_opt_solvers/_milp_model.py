@@ -11,7 +11,7 @@ import numpy as np
 from sirfp_opt_solvers.relaxations.linear import PartnerBounds, masked_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -152,8 +152,10 @@ class _Builder:
         self.reach += (high - low) * (1.0 + abs(gain))
         return made
 
-    def row(self, terms: list[tuple[Any, float]], relation: str, bound: float) -> None:
-        left = self.pulp.LpAffineExpression(terms)
+    def row(
+        self, terms: Sequence[tuple[Any, float]], relation: str, bound: float
+    ) -> None:
+        left = self.pulp.LpAffineExpression(list(terms))
         self.lp.addConstraint(
             left <= bound
             if relation == "<="
@@ -189,13 +191,17 @@ class _Builder:
             self.row(total, "<=", counts[-1])
         else:
             sizes = canonical.sizes
+
+            def adds_up_to(count: int) -> Callable[[Any], float]:
+                return lambda inside: float(sizes[inside].sum() == count)
+
             picks = [
                 self.variable(
                     f"count_{c}",
                     0,
                     1,
                     binary=True,
-                    value=lambda inside, c=c: float(sizes[inside].sum() == c),
+                    value=adds_up_to(c),
                 )
                 for c in counts
             ]
