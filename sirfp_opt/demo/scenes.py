@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sirfp_opt._extras import require_extra
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -209,12 +211,9 @@ def scene_batches(
 @cache
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """All digits as (1797, 8, 8) ink in [0, 1] with a digit 0 to 9 for each."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            "The digit scenes need scikit-learn. pip install 'sirfp-opt[demo]'"
-        ) from error
+    require_extra("demo", "sklearn")
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     images = (bunch.images / 16.0).astype(np.float32)
     targets = bunch.target.astype(np.int64)
