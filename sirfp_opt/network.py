@@ -359,24 +359,17 @@ def split_by(
     layers, budget = problem.as_layers, problem.fractions
     if hasattr(allocator, "split"):
         uniform = Uniform().allocate(layers, problem.cost, budget).counts
-        first = _snapped(numbers, problem.cost.as_counts(uniform))
+        first = problem.cost.as_counts(uniform)
         found: Split = allocator.split(numbers, [first, *starts])
         return found
     asked = allocator.allocate(layers, problem.cost, budget).counts
-    k = _snapped(numbers, problem.cost.as_counts(asked))
+    k = numbers.snapped(problem.cost.as_counts(asked))
     if not numbers.feasible(k):
         raise InfeasibleError(
             f"`allocation` must keep the budgets {problem.budget}, got "
             f"{problem.cost.predict(k)} from {_name(allocation)!r}. Take 'optimal'."
         )
     return Split(k, numbers.objective(k), -np.inf, np.zeros(len(numbers.forms)))
-
-
-def _snapped(numbers: SplitProblem, k: IntArray) -> IntArray:
-    """Return the largest counts on the curves that are at most k."""
-    pairs = zip(numbers.counts, k, strict=True)
-    places = [max(0, int(np.searchsorted(c, x, side="right")) - 1) for c, x in pairs]
-    return np.array([c[p] for c, p in zip(numbers.counts, places, strict=True)])
 
 
 def _step(counts: tuple[int, ...]) -> int:

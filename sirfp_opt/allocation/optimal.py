@@ -13,7 +13,7 @@ import numpy as np
 
 from sirfp_opt._validate import IntArray, as_int
 from sirfp_opt.allocation.lagrangian import allocate_by, check_limits, deadline_after
-from sirfp_opt.allocation.search import SplitSearch
+from sirfp_opt.allocation.search import Node, SplitSearch
 from sirfp_opt.allocation.worth import Worth
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Optimal", "solve_by_cpsat"]
 
+# Below e^12 splits, CP-SAT is done in no time.
+_SMALL = 12.0
 # Objective coefficients of CP-SAT stay far below its 64 bits, and their sum below 2^31.
 _OBJECTIVE_RANGE = 2**30
 
@@ -108,9 +110,7 @@ class Optimal:
             problem, deadline=deadline, gap=self.gap, max_table=self.max_table
         )
         search.start(starts)
-        search.run()
-        if not (search.proved or search.late):
-            _finish(search, self.workers)
+        search.run(finish=_Finisher(self.workers), small=_SMALL)
         return search.split()
 
 
@@ -131,33 +131,40 @@ def solve_by_cpsat(
     """
     search = SplitSearch(problem, deadline=deadline_after(time_limit), gap=gap)
     search.start()
-    _finish(search, workers)
+    root = Node(problem, search.bound, search.multipliers)
+    search.conclude(_Finisher(workers)(search, root))
     return search.split()
 
 
-def _finish(search: SplitSearch, workers: int) -> None:
-    """Let CP-SAT search the counts that are left, and prove what it can."""
-    from ortools.sat.python import cp_model
+@dataclass(frozen=True)
+class _Finisher:
+    """Lets CP-SAT search the counts of a node, and prove what it can."""
 
-    model = _Model(search.left, search.k)
-    solver = cp_model.CpSolver()
-    parameters = solver.parameters
-    parameters.num_workers = workers
-    parameters.random_seed = 0
-    parameters.catch_sigint_signal = False
-    # or-tools issue 5293: this presolve rule miscounts coefficients above 2^31.
-    parameters.presolve_inclusion_work_limit = 0
-    parameters.relative_gap_limit = search.gap / 2
-    if math.isfinite(search.deadline):
-        parameters.max_time_in_seconds = max(0.1, search.deadline - time.perf_counter())
-    status = solver.solve(model.proto)
-    if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        search.offer(np.array([solver.value(k) for k in model.k], dtype=np.int64))
-    if status == cp_model.INFEASIBLE:
-        # Nothing that is left is feasible: the incumbent is the best there is.
-        search.tighten(search.objective)
-    elif status in (cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.UNKNOWN):
-        search.tighten(model.to_loss(solver.best_objective_bound))
+    workers: int
+
+    def __call__(self, search: SplitSearch, node: Node) -> float:
+        from ortools.sat.python import cp_model
+
+        model = _Model(node.left, search.k)
+        solver = cp_model.CpSolver()
+        parameters = solver.parameters
+        parameters.num_workers = self.workers
+        parameters.random_seed = 0
+        parameters.catch_sigint_signal = False
+        # or-tools issue 5293: this presolve rule miscounts coefficients above 2^31.
+        parameters.presolve_inclusion_work_limit = 0
+        parameters.relative_gap_limit = search.gap / 2
+        if math.isfinite(search.deadline):
+            left = search.deadline - time.perf_counter()
+            parameters.max_time_in_seconds = max(0.1, left)
+        status = solver.solve(model.proto)
+        if status == cp_model.INFEASIBLE:
+            return math.inf
+        if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            search.offer(np.array([solver.value(k) for k in model.k], dtype=np.int64))
+        elif status != cp_model.UNKNOWN:
+            return node.bound
+        return model.to_loss(solver.best_objective_bound)
 
 
 class _Model:

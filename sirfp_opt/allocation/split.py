@@ -84,6 +84,14 @@ class SplitProblem:
         pairs = zip(self.counts, k, strict=True)
         return np.array([np.searchsorted(c, x) for c, x in pairs], dtype=np.int64)
 
+    def snapped(self, k: IntArray) -> IntArray:
+        """Return the largest allowed counts that are at most k, or the least ones."""
+        pairs = zip(self.counts, k, strict=True)
+        places = [
+            max(0, int(np.searchsorted(c, x, side="right")) - 1) for c, x in pairs
+        ]
+        return np.array([c[p] for c, p in zip(self.counts, places, strict=True)])
+
     def objective(self, k: IntArray) -> float:
         """Return Σ_u loss_u(k_u), summed exactly."""
         pairs = zip(self.losses, self.places(k), strict=True)
