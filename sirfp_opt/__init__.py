@@ -30,6 +30,8 @@ from sirfp_opt.errors import (
 )
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.limits import Limits
+from sirfp_opt.network import NetworkProblem, solve_network
+from sirfp_opt.plan import PruningPlan
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import Solver, SolverInfo
 from sirfp_opt.registry import available_solvers, register_solver, unregister_solver
@@ -51,9 +53,11 @@ __all__ = [
     "InvalidProblemError",
     "LayerConstraints",
     "Limits",
+    "NetworkProblem",
     "MissingExtraError",
     "NoSolutionError",
     "Progress",
+    "PruningPlan",
     "PruningProblem",
     "Search",
     "Sense",
@@ -72,5 +76,6 @@ __all__ = [
     "combinatorial_bound",
     "register_solver",
     "solve",
+    "solve_network",
     "unregister_solver",
 ]
