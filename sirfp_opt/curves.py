@@ -8,6 +8,7 @@ points can be improved by any solver, and be given a proven bound.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
     from sirfp_opt.solution import Solution
 
@@ -212,7 +214,12 @@ class ValueCurve:
             place = self._at(solution.k)
             selected = self.layer(solution.k).check(solution.selected)
             objective = self.problem.evaluate(selected)
-            if sign * objective > sign * values[place]:
+            known = float(values[place])
+            # The same set summed in another order counts as the better one: its value
+            # is then the solution's to the last bit.
+            if sign * objective > sign * known or math.isclose(
+                objective, known, rel_tol=1e-12
+            ):
                 values[place] = objective
                 frozen(selected)
                 sets[solution.k] = selected
@@ -229,6 +236,7 @@ class ValueCurve:
         method: str | Solver = "auto",
         *,
         time_limit: float | None = None,
+        limits: Limits | None = None,
         seed: int = 0,
         certify: bool = False,
         **options: Any,
@@ -238,7 +246,7 @@ class ValueCurve:
         Parameters
         ----------
         k : int
-        method, time_limit, seed, certify, **options
+        method, time_limit, limits, seed, certify, **options
             As for `sirfp_opt.solve`.
 
         Returns
@@ -249,6 +257,7 @@ class ValueCurve:
             self.layer(k),
             method=method,
             time_limit=time_limit,
+            limits=limits,
             seed=seed,
             warm_start=self.selected(k),
             certify=certify,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sirfp_opt.allocation import Allocator
     from sirfp_opt.allocation.split import SplitProblem
     from sirfp_opt.cost import CostModel
+    from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
 
 __all__ = ["NetworkProblem", "solve_network"]
@@ -254,6 +255,7 @@ def solve_network(
     curves: ValueCurves | None = None,
     n_jobs: int = 1,
     time_limit: float | None = None,
+    limits: Limits | None = None,
     seed: int = 0,
     progress: bool | Stages = False,
     **options: Any,
@@ -277,6 +279,8 @@ def solve_network(
         Threads of joblib for curves and layers; -1 for all cores.
     time_limit : float, optional
         Seconds for each layer's solver.
+    limits : Limits, optional
+        Other limits of each layer's solver.
     seed : int
         Of the solvers.
     progress : bool or callable
@@ -316,6 +320,7 @@ def solve_network(
                 n_jobs=n_jobs,
                 tick=tick,
                 time_limit=time_limit,
+                limits=limits,
                 seed=seed,
                 certify=certify,
                 **options,
