@@ -11,6 +11,7 @@
 'layer: 3 of 8 channels kept'
 """
 
+from sirfp_opt.plotting.frontier import plot_frontier, plot_kept
 from sirfp_opt.plotting.layers import (
     plot_embedding,
     plot_feature_maps,
@@ -28,7 +29,9 @@ __all__ = [
     "plot_anytime",
     "plot_embedding",
     "plot_feature_maps",
+    "plot_frontier",
     "plot_gaps",
+    "plot_kept",
     "plot_performance_profile",
     "plot_plan",
     "plot_redundancy",
