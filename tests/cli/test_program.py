@@ -44,6 +44,13 @@ def test_the_help_names_the_exit_codes_and_every_command(run: Run) -> None:
     assert all(command in page for command in COMMANDS)
 
 
+def test_the_guide_lists_the_commands() -> None:
+    """The table of the guide has each command, and no other."""
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "cli.md"
+    commands = guide.read_text("utf-8").split("| command | does |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", commands, re.MULTILINE)) == COMMANDS
+
+
 def test_the_version_is_the_packages(run: Run) -> None:
     """One line, and a good end."""
     told = run("--version")
