@@ -158,12 +158,19 @@ def _gains(
     fixed: FixedPoint, items: NDArray[np.int64], near: Known | None
 ) -> NDArray[np.int32]:
     """Return the gains at a set; exact, whichever way they are come by."""
-    base, gains = np.zeros(0, dtype=np.int64), fixed.values
-    if near is not None and np.setxor1d(near[0], items).size < items.size:
-        base, gains = near
+    inside = np.zeros(fixed.m, dtype=bool)
+    inside[items] = True
+    before = np.zeros(fixed.m, dtype=bool)
+    gains = fixed.values
+    if near is not None:
+        before[near[0]] = True
+        if np.count_nonzero(before != inside) < items.size:
+            gains = near[1]
+        else:
+            before[:] = False
     gains = gains.copy()
-    for item in np.setdiff1d(items, base, assume_unique=True):
+    for item in np.flatnonzero(inside & ~before):
         gains += fixed.weights[item]
-    for item in np.setdiff1d(base, items, assume_unique=True):
+    for item in np.flatnonzero(before & ~inside):
         gains -= fixed.weights[item]
     return gains

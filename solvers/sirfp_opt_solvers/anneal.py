@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -302,7 +301,7 @@ class _Cooling:
 
     def advance(self, budget: int) -> NDArray[np.int64] | None:
         """Make some moves of the current cooling."""
-        fixed, state, began = self._fixed, self._state, time.perf_counter()
+        fixed, state, began = self._fixed, self._state, self._search.seconds
         left = self._moves_left()
         moves = max(1, min(budget, math.ceil(left)))
         share = min(1.0, moves / left)
@@ -325,7 +324,7 @@ class _Cooling:
             self._flips,
             self._goal,
         )
-        self._seconds += time.perf_counter() - began
+        self._seconds += self._search.seconds - began
         items = None
         best = int(state[self._kernel.BEST])
         if best > self._reported:

@@ -48,7 +48,7 @@ __all__ = ["Tabu", "improve"]
 # Matrix entries read between two looks at the clock: some milliseconds.
 _CHUNK_ENTRIES = 8_000_000
 # From here on, one population's worth of runs takes so long that breadth pays.
-_LARGE = 3000
+_LARGE = 1000
 _LONGEST = 120
 
 
@@ -76,10 +76,12 @@ class Tabu:
     Parameters
     ----------
     population : int, optional
-        10 by default, 20 from 3000 items on.
+        10 by default, 20 from 1000 items on.
     depth : int, optional
         Iterations of drop-add without a better set before it ends; by default
-        min(5000, 20 m). Best swap goes to a tenth of it.
+        min(2500, 20 m).
+    swap_depth : int, optional
+        The same for best swap; a tenth of `depth` by default.
     tenure : int, optional
         Shortest time that a dropped item stays out, drawn from ten values from here
         on; an added one stays in for 0.7 of it. By default each generation takes
@@ -124,6 +126,7 @@ class Tabu:
 
     population: int | None = None
     depth: int | None = None
+    swap_depth: int | None = None
     tenure: int | None = None
     patience: int = 5
     n_jobs: int = 1
@@ -135,7 +138,8 @@ class Tabu:
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("population", 2), ("depth", 1), ("tenure", 1)):
+        lowest = {"population": 2, "depth": 1, "swap_depth": 1, "tenure": 1}
+        for name, least in lowest.items():
             if getattr(self, name) is not None:
                 as_int(getattr(self, name), name, least=least)
         as_int(self.patience, "patience", least=1)
@@ -174,7 +178,7 @@ class Tabu:
             easy = swaps_suffice(canonical) and canonical.conflicts is None
             mixed = canonical.unit_size is None
             patience = self.patience * (5 if mixed else 1 if easy else 3)
-        depth = self.depth or min(5000, 20 * m)
+        depth = self.depth or min(2500, 20 * m)
         tenures = _tenures(m) if self.tenure is None else (self.tenure,)
         if canonical.unit_size is None:
             return FlipSearch(
@@ -190,7 +194,7 @@ class Tabu:
         effort = Effort(
             population=self.population or (20 if m >= _LARGE else 10),
             depth=depth,
-            swap_depth=max(1, depth // 10),
+            swap_depth=self.swap_depth or max(1, depth // 10),
             tenures=tenures,
         )
         return Memetic(

@@ -32,21 +32,30 @@ _HOPELESS = 40.0
 LEVEL = 64
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _clashes(weights, item, order, inside, penalty):  # type: ignore[no-untyped-def]
+    """Count the first `inside` items of `order` that are in conflict with an item."""
+    count = np.int64(0)
+    for p in range(inside):
+        count += weights[item, order[p]] == -penalty
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def set_up(weights, values, sizes, penalty, prices, gains, order, best, state):  # type: ignore[no-untyped-def]
     """Compute gains and totals of the set ``order[:state[0]]``, best so far."""
     inside = state[INSIDE]
-    gains[:] = values
+    for j in range(gains.size):
+        gains[j] = values[j]
     total = np.int64(0)
     conflicts = np.int64(0)
     for p in range(inside):
-        row = weights[order[p]]
+        item = order[p]
         for j in range(gains.size):
-            gains[j] += row[j]
-        total += sizes[order[p]]
+            gains[j] += weights[item, j]
+        total += sizes[item]
         if penalty > 0:
-            for q in range(p):
-                conflicts += row[order[q]] == -penalty
+            conflicts += _clashes(weights, item, order, p, penalty)
     value = np.int64(0)
     for p in range(inside):
         # Every pair is in two gains, every value in one: halve what is doubled.
@@ -59,19 +68,11 @@ def set_up(weights, values, sizes, penalty, prices, gains, order, best, state): 
     if conflicts == 0 and prices[total] == 0:
         state[BEST] = state[VALUE]
         state[BEST_INSIDE] = inside
-        best[:inside] = order[:inside]
+        for p in range(inside):
+            best[p] = order[p]
 
 
-@njit(nogil=True)
-def _clashes(row, order, inside, penalty):  # type: ignore[no-untyped-def]
-    """Count the members that are in conflict with the item of this row."""
-    count = np.int64(0)
-    for p in range(inside):
-        count += row[order[p]] == -penalty
-    return count
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def anneal(  # type: ignore[no-untyped-def]
     weights,
     sizes,
@@ -125,28 +126,22 @@ def anneal(  # type: ignore[no-untyped-def]
         if move % LEVEL == LEVEL - 1:
             temperature *= cooling
         swap = flips <= 0.0 or uniform(rng) >= flips
+        if swap and (inside == 0 or inside == m):
+            continue
+        p = below(rng, inside if swap else m)
+        q = inside + below(rng, m - inside) if swap else p
+        drops = swap or p < inside
+        adds = swap or p >= inside
+        out, into = order[p], order[q]
+        delta, after = np.int64(0), total
+        if drops:
+            delta -= gains[out]
+            after -= sizes[out]
+        if adds:
+            delta += gains[into]
+            after += sizes[into]
         if swap:
-            if inside == 0 or inside == m:
-                continue
-            p = below(rng, inside)
-            q = inside + below(rng, m - inside)
-            out, into = order[p], order[q]
-            delta = (
-                np.int64(gains[into])
-                - np.int64(gains[out])
-                - np.int64(weights[out, into])
-            )
-            after = total - sizes[out] + sizes[into]
-        else:
-            p = below(rng, m)
-            q = p
-            out = into = order[p]
-            if p < inside:
-                delta = -np.int64(gains[out])
-                after = total - sizes[out]
-            else:
-                delta = np.int64(gains[into])
-                after = total + sizes[into]
+            delta -= weights[out, into]
         cost = delta + prices[total] - prices[after]
         if cost < 0 and (
             cost < -_HOPELESS * temperature
@@ -154,39 +149,33 @@ def anneal(  # type: ignore[no-untyped-def]
         ):
             continue
 
-        if swap:
-            leaving, coming = weights[out], weights[into]
-            if penalty > 0:
-                conflicts -= _clashes(leaving, order, inside, penalty)
-            for j in range(stride):
-                gains[j] += coming[j] - leaving[j]
-            order[p], order[q] = into, out
-            if penalty > 0:
-                # After the exchange `into` is a member, but never its own conflict.
-                conflicts += _clashes(coming, order, inside, penalty)
-        elif p < inside:
-            row = weights[out]
-            for j in range(stride):
-                gains[j] -= row[j]
+        if drops:
             inside -= 1
-            order[p], order[inside] = order[inside], out
+            order[p] = order[inside]
+            order[inside] = out
             if penalty > 0:
-                conflicts -= _clashes(row, order, inside, penalty)
-        else:
-            row = weights[into]
-            for j in range(stride):
-                gains[j] += row[j]
+                conflicts -= _clashes(weights, out, order, inside, penalty)
+        if adds:
             if penalty > 0:
-                conflicts += _clashes(row, order, inside, penalty)
-            order[p], order[inside] = order[inside], into
+                conflicts += _clashes(weights, into, order, inside, penalty)
+            order[q] = order[inside]
+            order[inside] = into
             inside += 1
+        if swap:
+            for j in range(stride):
+                gains[j] += weights[into, j] - weights[out, j]
+        else:
+            sign = np.int32(1 if adds else -1)
+            for j in range(stride):
+                gains[j] += sign * weights[out, j]
         total = after
         value += delta
         if value > state[BEST] and conflicts == 0 and prices[total] == 0:
             state[BEST] = value
             state[BEST_INSIDE] = inside
             state[BEST_MOVE] = move + 1
-            best[:inside] = order[:inside]
+            for p in range(inside):
+                best[p] = order[p]
             if value >= goal:
                 moves = move + 1
                 break
