@@ -1,0 +1,307 @@
+"""The upper part of the exact solver's tree: nodes with a dual of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt_solvers._kernels import qp_tree
+from sirfp_opt_solvers.relaxations.dual import (
+    Bound,
+    Dual,
+    certify,
+    improve,
+    restrict,
+    start,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from sirfp_opt_solvers.relaxations.box import BoxProblem
+
+    Ints = NDArray[np.int64]
+
+__all__ = ["Effort", "Node", "Outcome", "explore"]
+
+_NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to work on a node before it is split.
+
+    Attributes
+    ----------
+    barrier : float
+        The barrier's weight is this times gap / m.
+    rounds : int
+        Multiplier steps at a node below the root.
+    root_rounds : int
+        At the root, at most; it stops once they no longer help.
+    budget : int
+        Nodes of the compiled tree below a node.
+    """
+
+    barrier: float = 0.3
+    rounds: int = 3
+    root_rounds: int = 400
+    budget: int = 2000
+    skip: float = 64.0
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An open subproblem: a problem, variables of it to fix, and its parent's dual.
+
+    Attributes
+    ----------
+    box : BoxProblem
+        The parent's problem.
+    zeros, ones : ndarray of int
+        Its variables that this node fixes.
+    lower : float
+        No set in this subtree is worth less.
+    depth : int
+    dual, bound : Dual, Bound or None
+        The parent's; None at a root.
+    size : float
+        A guess at how many nodes the compiled tree would have.
+    """
+
+    box: BoxProblem
+    zeros: Ints
+    ones: Ints
+    lower: float
+    depth: int = 0
+    dual: Dual | None = None
+    bound: Bound | None = None
+    size: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What exploring a node has given.
+
+    Attributes
+    ----------
+    children : tuple of Node
+        What is left open.
+    found : tuple of ndarray of int
+        Canonical items of sets better than the cut.
+    nodes : int
+        Nodes visited, those of compiled trees included.
+    """
+
+    children: tuple[Node, ...] = ()
+    found: tuple[Ints, ...] = ()
+    nodes: int = 1
+
+
+class _Explorer:
+    """Works on one node until it is closed or split."""
+
+    def __init__(
+        self, node: Node, cut: float, effort: Effort, stop: Callable[[], bool]
+    ) -> None:
+        self.cut = cut
+        self.effort = effort
+        self.stop = stop
+        self.lower = node.lower
+        self.depth = node.depth
+        self.found: list[Ints] = []
+        self.nodes = 1
+        self.box, self.left = node.box.fix(node.zeros, node.ones)
+        self.dual: Dual | None = None
+        self.bound: Bound | None = None
+        self.node = node
+        self.size = node.size
+
+    def outcome(self, children: tuple[Node, ...] = ()) -> Outcome:
+        return Outcome(children, tuple(self.found), self.nodes)
+
+    def run(self) -> Outcome:
+        if self._settled():
+            return self.outcome()
+        node, box = self.node, self.box
+        if node.dual is None or node.bound is None:
+            self.dual = start(box, 0.0)
+            if self._root():
+                return self.outcome()
+        else:
+            mu = self._barrier(node.lower, self.effort.barrier)
+            self.dual = restrict(box, node.bound, node.dual, self.left, mu)
+            self.dual = improve(
+                box, self.dual, mu, rounds=self.effort.rounds, accelerate=False
+            )
+            if self._certified(60) or self._shrink():
+                return self.outcome()
+            if self.size < self.effort.skip * self.effort.budget and self._dive():
+                return self.outcome()
+        return self.outcome(self._split())
+
+    def _settled(self) -> bool:
+        """Close a node with nothing left to choose."""
+        box = self.box
+        room = float(box.upper.sum())
+        if box.total < 0 or box.total > room:
+            return True
+        if box.total == 0:
+            self._offer(_NOTHING)
+            return True
+        if box.total == room:
+            everything = np.arange(box.m)
+            if not box.free.any():
+                self._offer(everything)
+            return True
+        return False
+
+    def _offer(self, chosen: Ints) -> None:
+        value = self.box.evaluate(chosen)
+        if value < self.cut:
+            self.cut = value
+            self.found.append(np.concatenate((self.box.ones, self.box.items[chosen])))
+
+    def _barrier(self, lower: float, share: float) -> float:
+        """Return the barrier's weight that costs about a share of the gap."""
+        gap = self.cut - lower
+        if not np.isfinite(gap):
+            scale = float(np.abs(self.box.cost).mean()) * self.box.total**2
+            gap = 0.05 * (scale + float(np.abs(self.box.linear).mean()))
+        return share * max(gap, 0.0) / self.box.m + 1e-300
+
+    def _certified(self, iterations: int) -> bool:
+        """Bound the node; return whether that closes it."""
+        assert self.dual is not None
+        self.bound = certify(self.box, self.dual, self.cut, iterations)
+        self.lower = max(self.lower, self.bound.value)
+        return self.lower >= self.cut
+
+    def _shrink(self) -> bool:
+        """Fix what the bounds fix; return whether nothing is left."""
+        assert self.bound is not None
+        assert self.dual is not None
+        no_one = self.bound.at_one >= self.cut
+        no_zero = self.bound.at_zero >= self.cut
+        if bool((no_one & no_zero).any()):
+            return True
+        if not (no_one.any() or no_zero.any()):
+            return False
+        bound, dual = self.bound, self.dual
+        self.box, left = self.box.fix(np.flatnonzero(no_one), np.flatnonzero(no_zero))
+        if self._settled():
+            return True
+        mu = self._barrier(self.lower, self.effort.barrier)
+        self.dual = improve(
+            self.box, restrict(self.box, bound, dual, left, mu), mu, newton=1
+        )
+        return self._certified(60)
+
+    def _dive(self, times: int = 1) -> bool:
+        """Search the subtree with the dual as it is; return whether to the end."""
+        assert self.bound is not None
+        assert self.dual is not None
+        box, dual, bound = self.box, self.dual, self.bound
+        quadratic = box.cost - dual.multipliers
+        quadratic[np.diag_indices(box.m)] += bound.diagonal
+        best = np.empty(box.m + 1, dtype=np.int64)
+        budget = times * self.effort.budget
+        finished, _, nodes = qp_tree.search(
+            quadratic,
+            dual.multipliers,
+            box.linear - 0.5 * bound.diagonal * box.upper,
+            box.constant,
+            box.upper,
+            box.total,
+            box.free,
+            0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300),
+            bound.point,
+            self.cut,
+            budget,
+            budget // 8,
+            best,
+        )
+        self.nodes += int(nodes)
+        if best[-1] >= 0:
+            self._offer(best[: best[-1]].copy())
+        self.size = nodes / max(finished, 1e-9)
+        return bool(finished == 1.0)
+
+    def _root(self) -> bool:
+        """Work up the dual in stages; return whether the problem is solved."""
+        assert self.dual is not None
+        for _ in range(4):
+            mu = self._barrier(self.dual.value, 0.3)
+            self.dual = improve(self.box, self.dual, mu, newton=4)
+            if self.stop():
+                return self._certified(100)
+        if self._certified(100) or self._shrink() or self._dive():
+            return True
+        # A strong barrier is quick to climb and costs bound: weaken it step by step.
+        share, block, dived = 1.0, 20, self.box.m
+        for done in range(0, self.effort.root_rounds, block):
+            if self.stop():
+                return False
+            gap = self.cut - self.lower
+            mu = self._barrier(self.lower, share)
+            self.dual = improve(self.box, self.dual, mu, rounds=block, stop=self.stop)
+            if self._certified(100) or self._shrink():
+                return True
+            if self.box.m < 0.8 * dived or done == 4 * block:
+                dived = self.box.m
+                if self._dive():
+                    return True
+            progress = 1.0 - (self.cut - self.lower) / gap
+            if progress < 0.03 and share < 0.1:
+                break
+            if progress < 0.1:
+                share *= 0.5
+        return self._dive(4)
+
+    def _split(self) -> tuple[Node, ...]:
+        """Branch on the variable that hurts most either way."""
+        assert self.bound is not None
+        assert self.dual is not None
+        bound = self.bound
+        rise = np.maximum(bound.at_one - self.lower, 0.0)
+        fall = np.maximum(bound.at_zero - self.lower, 0.0)
+        tiny = 1e-6 * (self.cut - self.lower) if np.isfinite(self.cut) else 1.0
+        pick = np.array([int(((rise + tiny) * (fall + tiny)).argmax())])
+        slim = replace(self.dual, inverse=np.zeros((0, 0)))
+        child = Node(
+            self.box,
+            pick,
+            _NOTHING,
+            self.lower,
+            self.depth + 1,
+            slim,
+            bound,
+            0.5 * self.size,
+        )
+        other = replace(child, zeros=_NOTHING, ones=pick)
+        lower = self.lower
+        return (
+            replace(child, lower=max(lower, float(bound.at_zero[pick[0]]))),
+            replace(other, lower=max(lower, float(bound.at_one[pick[0]]))),
+        )
+
+
+def explore(
+    node: Node, cut: float, effort: Effort, stop: Callable[[], bool]
+) -> Outcome:
+    """Close a node or split it in two.
+
+    Parameters
+    ----------
+    node : Node
+    cut : float
+        Only sets worth less than this matter.
+    effort : Effort
+    stop : callable
+        Asked now and then; once true, the node is handed back split but unsolved.
+    """
+    return _Explorer(node, cut, effort, stop).run()

@@ -1,0 +1,121 @@
+"""The problem for one number of items, in the form that the relaxations work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sirfp_opt_solvers.relaxations.linear import masked_weights
+
+if TYPE_CHECKING:
+    from sirfp_opt.canonical import CanonicalProblem
+
+__all__ = ["BoxProblem"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxProblem:
+    """Minimise constant + ½ y'Hy + h'y over y in {0, u}^m with Σy = total.
+
+    An item of size s is y = s x with u = s, so that the size constraint is Σy = total
+    whatever the sizes.
+
+    Attributes
+    ----------
+    cost : ndarray of shape (m, m)
+        H, symmetric with a zero diagonal.
+    linear : ndarray of shape (m,)
+        h.
+    upper : ndarray of shape (m,)
+        u, whole numbers.
+    total : float
+        A whole number.
+    constant : float
+    free : ndarray of bool, shape (m, m) or (0, 0)
+        Pairs that may not both be chosen; their cost is arbitrary.
+    items : ndarray of int
+        The canonical items that the variables stand for.
+    ones : ndarray of int
+        Canonical items that have been chosen already.
+    """
+
+    cost: Floats
+    linear: Floats
+    upper: Floats
+    total: float
+    constant: float
+    free: Bools
+    items: Ints
+    ones: Ints
+
+    @property
+    def m(self) -> int:
+        """Number of variables."""
+        return int(self.linear.size)
+
+    @classmethod
+    def of(cls, canonical: CanonicalProblem, count: int) -> BoxProblem:
+        """State the canonical problem for one total of sizes, as a minimisation."""
+        sizes = canonical.sizes.astype(np.float64)
+        weights = masked_weights(canonical)
+        conflicts = canonical.conflicts
+        # 0 − W, not −W: a negative zero would spread.
+        cost = (0.0 - weights) / np.outer(sizes, sizes)
+        np.fill_diagonal(cost, 0.0)
+        return cls(
+            cost=np.ascontiguousarray(cost),
+            linear=(0.0 - canonical.values) / sizes,
+            upper=sizes,
+            total=float(count),
+            constant=0.0,
+            free=np.zeros((0, 0), dtype=bool) if conflicts is None else conflicts,
+            items=np.arange(canonical.m),
+            ones=np.zeros(0, dtype=np.int64),
+        )
+
+    @property
+    def trivial(self) -> bool:
+        """Whether at most one choice is left."""
+        return self.m == 0 or self.total <= 0 or self.total >= float(self.upper.sum())
+
+    def evaluate(self, chosen: Ints) -> float:
+        """Return the objective with the variables `chosen` at their upper bound."""
+        y = self.upper[chosen]
+        pairs = 0.5 * y @ self.cost[np.ix_(chosen, chosen)] @ y
+        return float(self.constant + pairs + self.linear[chosen] @ y)
+
+    def fix(self, zeros: Ints, ones: Ints) -> tuple[BoxProblem, Ints]:
+        """Return the problem with variables fixed, and the indices of those left.
+
+        Neighbours in conflict with a variable fixed to one are fixed to zero; where
+        that contradicts `ones`, the total of what is returned is negative.
+        """
+        keep = np.ones(self.m, dtype=bool)
+        keep[zeros] = False
+        keep[ones] = False
+        total = self.total - float(self.upper[ones].sum())
+        if self.free.size and ones.size:
+            barred = np.logical_or.reduce(self.free[ones], axis=0)
+            if barred[ones].any():
+                total = -1.0
+            keep &= ~barred
+        left = np.flatnonzero(keep)
+        y = self.upper[ones]
+        box = BoxProblem(
+            cost=np.ascontiguousarray(self.cost[np.ix_(left, left)]),
+            linear=self.linear[left] + self.cost[np.ix_(left, ones)] @ y,
+            upper=self.upper[left],
+            total=total,
+            constant=self.evaluate(ones),
+            free=self.free[np.ix_(left, left)] if self.free.size else self.free,
+            items=self.items[left],
+            ones=np.concatenate((self.ones, self.items[ones])),
+        )
+        return box, left

@@ -1,0 +1,371 @@
+"""The dual of the doubly non-negative relaxation, by a log-barrier and multipliers.
+
+For y in {0, u} any diagonal d may be added, since y_i² = u_i y_i, and for y >= 0 any
+N >= 0 may be taken off (also off pairs in conflict, with any sign, since y_i y_j = 0):
+
+    ½ y'Hy + h'y  =  q(y) + ½ y'Ny  >=  q(y),
+    q(y) = ½ y'(H − N + Diag d) y + (h − d∘u/2)'y.
+
+Where B = H − N + Diag d is positive definite on the vectors of zero sum, the minimum of
+q over 0 <= y <= u, Σy = total is a lower bound; the best d alone gives the semidefinite
+bound (Billionnet and Elloumi 2007, doi:10.1007/s10107-005-0637-9), with N the doubly
+non-negative one. The bound as a function of (d, N) is concave. Here
+
+    phi(d, N) = min {q(y) : Σy = total} + mu · log det B  (on zero sums)
+
+is maximised, in d by Newton's method and in N by scaled accelerated gradients with d
+following; with P the inverse of B on zero sums and y = argmin q,
+
+    ∂phi/∂d_i = ½ y_i (y_i − u_i) + mu P_ii,      ∂phi/∂N_ij = −(y_i y_j + 2 mu P_ij).
+
+The barrier keeps B well inside the cone, which costs about mu·m of the bound and makes
+the trees of branch and bound much smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import lapack
+
+from sirfp_opt_solvers._kernels import convex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from sirfp_opt_solvers.relaxations.box import BoxProblem
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+__all__ = ["Bound", "Dual", "certify", "improve", "restrict", "start"]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Dual:
+    """A dual point where B is positive definite, and what is known there.
+
+    Attributes
+    ----------
+    diagonal, multipliers : ndarray of shape (m,), (m, m)
+        d and N.
+    value : float
+        min {q(y) : Σy = total}, the problem's constant included.
+    phi : float
+        `value` plus the barrier.
+    point : ndarray of shape (m,)
+        The minimiser; it may leave the box.
+    inverse : ndarray of shape (m, m)
+        P.
+    step : float
+        Where the next multiplier step starts.
+    """
+
+    diagonal: Floats
+    multipliers: Floats
+    value: float
+    phi: float
+    point: Floats
+    inverse: Floats
+    step: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A proven lower bound, with what fixes variables and guides branching.
+
+    Attributes
+    ----------
+    value : float
+        No feasible y is below, rounding accounted for.
+    point : ndarray of shape (m,)
+        A near-minimiser of q over the box.
+    diagonal : ndarray of shape (m,)
+        The d it holds for.
+    at_zero, at_one : ndarray of shape (m,)
+        Lower bounds once y_i is 0, and once it is u_i.
+    """
+
+    value: float
+    point: Floats
+    diagonal: Floats
+    at_zero: Floats
+    at_one: Floats
+
+
+def _evaluate(
+    box: BoxProblem, diagonal: Floats, multipliers: Floats, mu: float, step: float
+) -> Dual | None:
+    """Return the dual point, None where B is not positive definite."""
+    factor = np.empty((box.m, box.m))
+    t = convex.centred(box.cost, multipliers, diagonal, factor)
+    if not t > 0.0:
+        return None
+    # The transposed view is in Fortran order, so LAPACK works in place.
+    cholesky, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
+    if failed:
+        return None
+    logarithm = 2.0 * float(np.log(np.diagonal(cholesky)).sum())
+    inverse, failed = lapack.dpotri(cholesky, lower=1, overwrite_c=1)
+    if failed:
+        return None
+    inverse = inverse.T
+    convex.mirror(inverse, t)
+    base = box.upper * (box.total / box.upper.sum())
+    shifted = box.linear - 0.5 * diagonal * box.upper
+
+    def product(y: Floats) -> Floats:
+        return box.cost @ y - multipliers @ y + diagonal * y
+
+    at_base = product(base)
+    gradient = at_base + shifted
+    move = -(inverse @ gradient)
+    value = 0.5 * float(base @ at_base) + float(shifted @ base)
+    value += 0.5 * float(gradient @ move) + box.constant
+    phi = value + mu * logarithm
+    if not np.isfinite(phi):
+        return None
+    return Dual(diagonal, multipliers, value, phi, base + move, inverse, step)
+
+
+def _into_cone(
+    box: BoxProblem, diagonal: Floats, multipliers: Floats, mu: float, step: float
+) -> Dual:
+    """Raise the diagonal until B is positive definite."""
+    scale = float(np.abs(diagonal).mean()) + float(np.abs(box.cost).mean()) + 1e-300
+    lift = 0.0
+    while True:
+        dual = _evaluate(box, diagonal + lift, multipliers, mu, step)
+        if dual is not None:
+            return dual
+        lift = max(2.0 * lift, 0.01 * scale)
+
+
+def start(box: BoxProblem, mu: float) -> Dual:
+    """Return the uniform diagonal that makes B positive definite, with room."""
+    factor = np.empty((box.m, box.m))
+    none = np.zeros((box.m, box.m))
+    t = convex.centred(box.cost, none, np.zeros(box.m), factor)
+    factor -= t / box.m
+    eigenvalues = np.linalg.eigvalsh(factor)
+    room = 0.01 * float(eigenvalues[-1] - eigenvalues[0]) + 1e-300
+    uniform = np.full(box.m, room - float(eigenvalues[0]))
+    return _into_cone(box, uniform, none, mu, 0.3)
+
+
+def _newton(box: BoxProblem, dual: Dual, mu: float, steps: int) -> Dual:
+    """Improve the diagonal by damped Newton steps on phi."""
+    work = np.empty((box.m, box.m))
+    for _ in range(steps):
+        y, offset = dual.point, dual.point - 0.5 * box.upper
+        gradient = 0.5 * y * (y - box.upper) + mu * np.diagonal(dual.inverse)
+        convex.newton_matrix(dual.inverse, offset, mu, work)
+        _, direction, failed = lapack.dposv(
+            work.T, gradient, lower=1, overwrite_a=1, overwrite_b=0
+        )
+        if failed:
+            return dual
+        decrement = float(gradient @ direction)
+        if decrement <= 1e-3 * mu * box.m:
+            return dual
+        length = 1.0
+        while length > 1e-3:
+            moved = _evaluate(
+                box,
+                dual.diagonal + length * direction,
+                dual.multipliers,
+                mu,
+                dual.step,
+            )
+            if moved is not None and moved.phi > dual.phi + 0.1 * length * decrement:
+                dual = moved
+                break
+            length *= 0.5
+        else:
+            return dual
+    return dual
+
+
+def improve(
+    box: BoxProblem,
+    dual: Dual,
+    mu: float,
+    *,
+    newton: int = 1,
+    rounds: int = 0,
+    accelerate: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> Dual:
+    """Ascend phi for one weight of the barrier.
+
+    Parameters
+    ----------
+    box : BoxProblem
+    dual : Dual
+    mu : float
+        Weight of the barrier.
+    newton : int
+        Newton steps on the diagonal before the first round.
+    rounds : int
+        Steps on the multipliers, each followed by a Newton step on the diagonal.
+    accelerate : bool
+        Extrapolate between rounds, at the price of one more evaluation in each.
+    stop : callable
+        Asked between rounds.
+    """
+    dual = _into_cone(box, dual.diagonal, dual.multipliers, mu, dual.step)
+    dual = _newton(box, dual, mu, newton)
+    best, ahead, t = dual, dual, 1.0
+    for _ in range(rounds):
+        if stop():
+            break
+        taken = np.empty_like(ahead.multipliers)
+        gain = convex.multiplier_step(
+            ahead.multipliers,
+            ahead.inverse,
+            ahead.point,
+            box.free,
+            mu,
+            ahead.step,
+            taken,
+        )
+        moved = _into_cone(box, ahead.diagonal, taken, mu, ahead.step)
+        moved = _newton(box, moved, mu, 1)
+        if moved.phi < ahead.phi + 0.5 * gain - 1e-12 * abs(ahead.phi):
+            ahead = replace(ahead, step=0.5 * ahead.step)
+            if ahead.step < 1e-6:
+                break
+            continue
+        moved = replace(moved, step=min(1.0, 1.1 * ahead.step))
+        if not accelerate:
+            best = ahead = moved
+            continue
+        if moved.phi < best.phi:  # momentum has led astray: start it anew
+            t, ahead = 1.0, replace(best, step=moved.step)
+            continue
+        t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
+        momentum, t = (t - 1.0) / t_next, t_next
+        ahead = moved
+        if momentum > 0.0:
+            beyond = np.empty_like(taken)
+            convex.extrapolate(
+                moved.multipliers, best.multipliers, momentum, box.free, beyond
+            )
+            ahead = _into_cone(box, moved.diagonal, beyond, mu, moved.step)
+            ahead = _newton(box, ahead, mu, 1)
+        best = moved
+    return replace(best, step=ahead.step)
+
+
+def restrict(box: BoxProblem, bound: Bound, dual: Dual, left: Ints, mu: float) -> Dual:
+    """Return a dual point for `box`, whose variables were `left` in a larger one."""
+    multipliers = np.ascontiguousarray(dual.multipliers[np.ix_(left, left)])
+    return _into_cone(box, bound.diagonal[left], multipliers, mu, dual.step)
+
+
+def certify(
+    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
+) -> Bound:
+    """Turn a dual point into a lower bound that holds in exact arithmetic.
+
+    Parameters
+    ----------
+    box : BoxProblem
+    dual : Dual
+    enough : float
+        The bound need not be better than this.
+    iterations : int
+        Projected-gradient steps, at most.
+
+    Notes
+    -----
+    B less a multiple of the rounding unit times its trace passes a Cholesky
+    factorisation, so B itself is positive semidefinite on zero sums (Rump 2006,
+    doi:10.1007/s10543-006-0056-1). The bound is the Frank-Wolfe one, a linear
+    minimisation over the box, less the rounding of its sums.
+    """
+    diagonal = _surely_convex(box, dual.diagonal, dual.multipliers)
+    quadratic = box.cost - dual.multipliers
+    quadratic[np.diag_indices(box.m)] += diagonal
+    linear = box.linear - 0.5 * diagonal * box.upper
+    lipschitz = _largest_curvature(quadratic)
+    point = np.empty(box.m)
+    value, _ = convex.box_minimum(
+        quadratic,
+        linear,
+        box.upper,
+        box.total,
+        np.clip(dual.point, 0.0, box.upper),
+        lipschitz,
+        iterations,
+        enough - box.constant,
+        point,
+    )
+    mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
+    mass += np.abs(linear) @ box.upper + abs(box.constant)
+    rounding = 4.0 * (box.m + 8) * _EPS * float(mass)
+    gradient = quadratic @ point + linear
+    here = 0.5 * float(point @ (gradient + linear)) - float(gradient @ point)
+    here += box.constant - rounding
+    cheapest = convex.least_linear(gradient, box.upper, box.total)
+    with_one = np.empty(box.m)
+    convex.least_linear_with_one(
+        gradient, dual.multipliers, box.upper, box.total, with_one
+    )
+    # A move of y_i by s costs at least ½ s² / P_ii more, whatever else moves.
+    stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
+    out = _forced_out(gradient, box.upper, box.total)
+    return Bound(
+        value=value + box.constant - rounding,
+        point=point,
+        diagonal=diagonal,
+        at_zero=here + cheapest + out + stiffness * point**2,
+        at_one=here + with_one + stiffness * (box.upper - point) ** 2,
+    )
+
+
+def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Floats:
+    """Raise the diagonal, if need be, until B is convex beyond rounding."""
+    factor = np.empty((box.m, box.m))
+    lift = 0.0
+    while True:
+        t = convex.centred(box.cost, multipliers, diagonal + lift, factor)
+        margin = 8.0 * (box.m + 2) * _EPS * float(np.abs(np.diagonal(factor)).sum())
+        factor[np.diag_indices(box.m)] -= margin
+        if t > 0.0:
+            _, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
+            if not failed:
+                return diagonal + lift
+        lift = max(2.0 * lift, margin, 1e-300)
+
+
+def _largest_curvature(quadratic: Floats) -> float:
+    """Estimate the largest eigenvalue on zero sums from below, with room."""
+    m = quadratic.shape[0]
+    vector = np.cos(np.arange(m) * 2.39996)  # any start with no special direction
+    largest = 0.0
+    for _ in range(12):
+        vector = vector - vector.mean()
+        vector /= max(float(np.linalg.norm(vector)), 1e-300)
+        vector = quadratic @ vector
+        vector -= vector.mean()
+        largest = float(np.linalg.norm(vector))
+    return 1.2 * largest + 1e-300
+
+
+def _forced_out(gradient: Floats, upper: Floats, total: float) -> Floats:
+    """Return what min g'z over the box gains, at least, once z_i is 0."""
+    order = np.argsort(gradient)
+    filled = np.cumsum(upper[order])
+    last = int(np.searchsorted(filled, total))
+    last = min(last, order.size - 1)
+    spent = filled[last] == total and last + 1 < order.size
+    room = order[last + 1] if spent else order[last]
+    gains: Floats = np.maximum(gradient[room] - gradient, 0.0) * upper
+    return gains
