@@ -32,6 +32,20 @@ class Logged:
 
 
 @dataclass(frozen=True)
+class SlowAtFirst(Logged):
+    """Take long over each of the first calls in a process, as if compiling."""
+
+    calls: ClassVar[list[int]] = []
+
+    def solve(self, search: Search) -> None:
+        """Sleep three times in all, a stage a call."""
+        if len(self.calls) < 3:
+            self.calls.append(1)
+            time.sleep(0.3)
+        super().solve(search)
+
+
+@dataclass(frozen=True)
 class Failing:
     """Fail in a given way on seed 1, else keep the first channels."""
 

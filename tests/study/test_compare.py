@@ -24,7 +24,7 @@ from sirfp_opt import (
     solve,
 )
 from sirfp_opt.study import Study, compare
-from tests.study.solvers import Failing, Logged
+from tests.study.solvers import Failing, Logged, SlowAtFirst
 
 Layers = dict[str, ChannelGraph]
 
@@ -137,6 +137,15 @@ def test_failed_runs_are_repeated_on_request(layers: Layers, tmp_path: Path) -> 
             retry_failed=retry,
         )
         assert len((results / "runs.jsonl").read_text().splitlines()) == lines
+
+
+def test_methods_are_warm_before_they_are_timed(layers: Layers, tmp_path: Path) -> None:
+    """Calls on a nameless problem go on until one is quick; then the run is made."""
+    log = tmp_path / "log"
+    compare(layers["first"], SlowAtFirst(str(log)), k=3)
+    names = [line.split()[0] for line in log.read_text().splitlines() if line[0] != " "]
+    assert names == ["first"]
+    assert len(log.read_text().splitlines()) == 4 + 1
 
 
 SCRIPT = """
