@@ -1,8 +1,8 @@
 """Exact: branch and bound on convexified relaxations with their best duals.
 
-Not registered yet, hence the underscore: it agreed with enumeration on some 2,000 random
-problems and proves layers of 256 channels, but one run of its tests ended in a ValueError
-that could not be repeated. Until that is understood, nobody gets it by name.
+Not registered yet, hence the underscore: it agreed with enumeration on some 2,000
+random problems and proves layers of 256 channels, but one run of its tests ended in a
+ValueError that could not be repeated. Until that is understood, nobody gets it by name.
 """
 
 from __future__ import annotations
