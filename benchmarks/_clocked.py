@@ -9,13 +9,14 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks._instances import generated
 from sirfp_opt import Limits
 from sirfp_opt.registry import create_solver
 from sirfp_opt.search import Search
 from sirfp_opt.study.record import RunRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from sirfp_opt import PruningProblem
@@ -60,6 +61,13 @@ def run(
         [(e.seconds, e.iteration, e.incumbent, e.bound) for e in trace],
         limit=search.limit,
     )
+
+
+def warm_up(methods: Iterable[str]) -> None:
+    """Load compiled code before any clock runs."""
+    problem = generated("MDG-a", 100, 10, 0)
+    for method in methods:
+        run(problem, method, 0.05, 0)
 
 
 def run_external(

@@ -14,8 +14,8 @@ package is needed; ``--torch`` extracts both from a randomly initialised network
    seconds, and by how much the optimal split lowers the objective of the others.
 2. *End to end.* Curves, optimal split and greedy sets for a budget of 0.4, from graphs.
 3. *CP-SAT alone* (``--cpsat``): the same integers without prices and narrowing.
-4. *Networks* (``--accuracy``): the demo's trained network cut to 0.7, 0.5 and 0.3 of
-   its MACs by each allocation; mIoU after the batch norms are estimated anew, and
+4. *Networks* (``--accuracy``): the demo's trained network cut to ``--shares`` of its
+   MACs by each allocation; mIoU after the batch norms are estimated anew, and
    after fine-tuning for ``--steps`` steps, over ``--seeds`` seeds.
 
 Seconds are wall-clock, CPU seconds beside them; run on an idle machine to compare.
@@ -61,10 +61,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=513)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.7, 0.5, 0.3])
     parser.add_argument("--objectives", nargs="*", default=["product", "sum"])
     options = parser.parse_args()
     if options.accuracy:
-        show(accuracy(options.seeds, options.steps), "accuracy", options.out)
+        frame = accuracy(options.shares, options.seeds, options.steps)
+        show(frame, "accuracy", options.out)
         return
     graphs, cost = extracted(options.size) if options.torch else simulated(options.size)
     base = NetworkProblem(graphs, cost, {"macs": 0.4}, min_keep=0.1)
@@ -174,7 +176,7 @@ def cpsat_alone(problem: NetworkProblem, seconds: float = 30.0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def accuracy(seeds: int, steps: int) -> pd.DataFrame:
+def accuracy(shares: list[float], seeds: int, steps: int) -> pd.DataFrame:
     """Judge the demo's network after each split, on its validation scenes."""
     import torch
 
@@ -193,7 +195,7 @@ def accuracy(seeds: int, steps: int) -> pd.DataFrame:
         "optimal product": Optimal(Worth("product")),
         "optimal sum": Optimal(Worth("sum")),
     }
-    for share in (0.7, 0.5, 0.3):
+    for share in shares:
         for name, allocation in splits.items():
             for seed in range(seeds):
                 result = prune(
@@ -223,6 +225,7 @@ def accuracy(seeds: int, steps: int) -> pd.DataFrame:
                     )
                     row["miou_tuned"] = mean_iou(evaluate(small.eval(), *seen))
                 rows.append(row)
+                print(row, flush=True)
                 if not steps:
                     break  # nothing is drawn: one seed says it all
     return pd.DataFrame(rows)

@@ -30,7 +30,7 @@ greedy
 compile
     Each kernel compiled in a fresh process without a cache, and loaded from it.
 threads
-    Iterations in the same wall-clock time with two threads and with one.
+    Iterations a second with two threads and with one, by both clocks.
 
 ``--against COMMAND`` runs another program on the files of *published* and *generated*
 (written as MDPLIB text): with {file}, {n}, {k}, {seconds}, {seed} in its words, or
@@ -44,21 +44,17 @@ ours: they are printed sums.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks._clocked import PATTERN, run, run_external
+from benchmarks._clocked import PATTERN, run, run_external, warm_up
 from benchmarks._instances import FAMILIES, generated, layers, published
-from benchmarks._instances import resnet50_layers as resnet50
-from sirfp_opt import Limits, PruningProblem, Status, solve
+from benchmarks._machine import compilation, greedy, network, speed, threads
+from sirfp_opt import PruningProblem, Status, solve
 from sirfp_opt.io import best_known, write
 from sirfp_opt.study.metrics import gap_to, primal_integral
 
@@ -103,13 +99,6 @@ def show(frame: pd.DataFrame, name: str, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         frame.to_csv(out / f"{name}.csv", index=False)
         (out / f"{name}.md").write_text(f"## {name}\n\n{table}\n", encoding="utf-8")
-
-
-def warm_up(methods: Iterable[str]) -> None:
-    """Load compiled code before any clock runs."""
-    problem = generated("MDG-a", 100, 10, 0)
-    for method in methods:
-        run(problem, method, 0.05, 0)
 
 
 def all_runs(
@@ -251,7 +240,7 @@ def best_seen(path: Path | None) -> dict[str, float]:
     """Return the best values kept from earlier invocations."""
     if path is None or not path.exists():
         return {}
-    frame = pd.read_csv(path, float_precision="round_trip")
+    frame = pd.read_csv(path)
     return dict(zip(frame["instance"], frame["value"], strict=True))
 
 
@@ -263,191 +252,12 @@ def draw(runs: Sequence[RunRecord], out: Path | None) -> None:
 
     from sirfp_opt.plotting import plot_anytime
 
-    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     plot_anytime(runs, log_time=True, ax=axes)
     axes.set_title(runs[0].instance)
     out.mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(out / f"{runs[0].instance}.svg")
-
-
-def speed(options: argparse.Namespace) -> pd.DataFrame:
-    """Measure iterations a second of drop-add and best-swap tabu."""
-    from sirfp_opt_solvers._fixed_point import FixedPoint
-    from sirfp_opt_solvers._swap_run import SwapRun
-    from sirfp_opt_solvers.tabu import Tabu
-
-    warm_up(["tabu"])
-    rows = []
-    for n, k, share in ((500, 50, 1.0), (2000, 200, 0.2), (5000, 500, 0.05)):
-        fixed = FixedPoint.of(generated("MDG-b", n, k, 0).canonical)
-        for search, iterations in (("drop_add", 1_000_000), ("best_swap", 200_000)):
-            rates = []
-            for repeat in range(5):
-                rng = np.random.default_rng(repeat)
-                walk = SwapRun(fixed, rng.permutation(n)[:k], max(3, n // 100), rng)
-                began = time.process_time()
-                made = getattr(walk, search)(1 << 40, int(share * iterations), 1 << 60)
-                rates.append(made / (time.process_time() - began))
-            rows.append(
-                {
-                    "n": n,
-                    "k": k,
-                    "search": search,
-                    "median_M_per_s": np.median(rates) / 1e6,
-                    "best_M_per_s": max(rates) / 1e6,
-                }
-            )
-        for method in options.methods:
-            if method == Tabu.__name__.lower():
-                record = run(generated("MDG-b", n, k, 0), method, 3.0, 0)
-                rate = record.trace[-1][1] / record.seconds / 1e6
-                rows.append(
-                    {
-                        "n": n,
-                        "k": k,
-                        "search": "tabu, all in all",
-                        "median_M_per_s": rate,
-                        "best_M_per_s": rate,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def network(options: argparse.Namespace) -> pd.DataFrame:
-    """Measure all layers of a network, each solved as `solve` does by default."""
-    graphs = resnet50()
-    warm_up(options.methods)
-    rows = []
-    for method in ["greedy", *options.methods]:
-        for repeat in range(3):
-            began, wall = time.process_time(), time.perf_counter()
-            total = sum(solve(g, g.n // 2, method).objective for g in graphs)
-            rows.append(
-                {
-                    "method": method,
-                    "repeat": repeat,
-                    "layers": len(graphs),
-                    "cpu_seconds": time.process_time() - began,
-                    "wall_seconds": time.perf_counter() - wall,
-                    "redundancy": total,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def greedy(options: argparse.Namespace) -> pd.DataFrame:
-    """Measure backward deletion against summing rows anew."""
-    from sirfp_opt_solvers.greedy import delete_smallest
-
-    n = 2048 if options.sizes is None else options.sizes[0]
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(n, n // 4)) * rng.gamma(3.0, size=(n, 1))
-    redundancy = np.abs(features @ features.T)
-    np.fill_diagonal(redundancy, 0.0)
-    weights, sizes = -redundancy, np.ones(n, dtype=np.int64)
-
-    def resum() -> np.ndarray:
-        left, order = np.arange(n), np.empty(n, dtype=np.int64)
-        for step in range(n):
-            at = redundancy[np.ix_(left, left)].sum(axis=1).argmax()
-            order[step] = left[at]
-            left = np.delete(left, at)
-        return order
-
-    def incremental(compiled: bool) -> np.ndarray:
-        sums = weights.sum(axis=1)
-        return delete_smallest(weights, sums, sizes, compiled=compiled)[0]
-
-    ways: dict[str, tuple[Callable[[], np.ndarray], int]] = {
-        "summing anew, O(n³)": (resum, 1),
-        "NumPy, O(n²)": (lambda: incremental(False), 5),
-        "compiled, O(n²)": (lambda: incremental(True), 5),
-    }
-    incremental(True)
-    rows: list[dict[str, Any]] = []
-    orders = []
-    for way, (function, repeats) in ways.items():
-        times = []
-        for _ in range(repeats):
-            began = time.process_time()
-            order = function()
-            times.append(time.process_time() - began)
-        orders.append(order)
-        rows.append(
-            {
-                "way": way,
-                "n": n,
-                "cpu_seconds": min(times),
-                # The last two have each other for a sum: a tie up to rounding.
-                "same_order": bool((orders[0][:-2] == order[:-2]).all()),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    frame["times_faster"] = frame["cpu_seconds"].iloc[0] / frame["cpu_seconds"]
-    return frame
-
-
-_COMPILE = """
-import sys, time
-import numpy as np
-t = time.process_time()
-import numba
-print("import of numba", time.process_time() - t)
-t = time.process_time()
-numba.njit(lambda x: x + 1)(1)
-print("the first trivial function", time.process_time() - t)
-from sirfp_opt import ChannelGraph, LayerConstraints, Limits, solve
-w = np.random.default_rng(0).random((40, 40)); w = w + w.T
-for name, call in (
-    ("greedy", lambda: solve(w, 9, "greedy", compiled=True)),
-    ("local_search", lambda: solve(w, 9, "local_search", descents=1)),
-    ("tabu", lambda: solve(w, 9, "tabu", limits=Limits(iterations=2000))),
-    ("anneal", lambda: solve(w, 9, "anneal", limits=Limits(iterations=2000))),
-    ("tabu, mixed sizes", lambda: solve(w, method="tabu", limits=Limits(iterations=99),
-        constraints=LayerConstraints(9, tied=[(0, 1, 2)]))),
-):
-    t = time.process_time(); call(); print(name, time.process_time() - t)
-"""
-
-
-def compilation(options: argparse.Namespace) -> pd.DataFrame:
-    """Measure first calls in a fresh process, without and with the cache on disk."""
-    del options
-    frames = []
-    with tempfile.TemporaryDirectory() as cache:
-        for state in ("cold", "cached"):
-            done = subprocess.run(
-                [sys.executable, "-c", _COMPILE],
-                capture_output=True,
-                text=True,
-                check=True,
-                env=os.environ | {"NUMBA_CACHE_DIR": cache},
-            )
-            rows = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
-            frames.append(pd.Series({a: float(b) for a, b in rows}, name=state))
-    frame = pd.concat(frames, axis=1)
-    frame.loc["sum"] = frame.sum()
-    return frame.rename_axis("first call of").reset_index()
-
-
-def threads(options: argparse.Namespace) -> pd.DataFrame:
-    """Measure what a second thread adds, in wall-clock time."""
-    warm_up(["tabu"])
-    rows = []
-    for n, k in ((500, 50), (2000, 200)):
-        problem = generated("MDG-b", n, k, 0)
-        for jobs in (1, 2):
-            found = solve(
-                problem,
-                method="tabu",
-                limits=Limits(time=min(options.seconds, 5.0)),
-                n_jobs=jobs,
-            )
-            rate = found.trace[-1].iteration / found.runtime / 1e6
-            rows.append({"n": n, "threads": jobs, "M_iterations_per_s": rate})
-    frame = pd.DataFrame(rows)
-    alone = frame.groupby("n")["M_iterations_per_s"].transform("first")
-    return frame.assign(times_one=frame["M_iterations_per_s"] / alone)
+    figure.savefig(out / f"{runs[0].instance}.svg")
 
 
 SUITES: dict[str, Callable[[argparse.Namespace], pd.DataFrame]] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sirfp_opt.plan import PruningPlan, PruningUnit
 from sirfp_opt.sense import relative_gap
@@ -76,14 +78,18 @@ class NetworkSolution:
     @cached_property
     def losses(self) -> dict[str, float]:
         """What each layer loses against keeping it whole, in the objective's units."""
-        worth, factors = self.problem.worth, self.problem.factors
-        losses = {}
-        for name in self:
-            curve = self.curves[name]
-            weight = worth.weights.get(name, 1.0)
-            loss = worth.loss(curve, factors[name], self.price, weight)
-            losses[name] = float(loss[curve.counts.tolist().index(self.counts[name])])
-        return losses
+        return {name: self._loss(name, self.redundancy[name]) for name in self}
+
+    def _loss(self, name: str, value: float) -> float:
+        """Return a layer's loss if its set had this objective."""
+        worth, factor = self.problem.worth, self.problem.factors[name]
+        point = replace(
+            self.curves[name],
+            counts=np.array([self.counts[name]]),
+            values=np.array([value]),
+        )
+        weight = worth.weights.get(name, 1.0)
+        return float(worth.loss(point, factor, self.price, weight)[0])
 
     @property
     def objective(self) -> float:
@@ -105,6 +111,22 @@ class NetworkSolution:
     def gap(self) -> float | None:
         """|objective - bound| / max(|objective|, |bound|); None without a bound."""
         return None if self.bound is None else relative_gap(self.objective, self.bound)
+
+    @cached_property
+    def sets_bound(self) -> float | None:
+        """No sets at all of these counts have a smaller loss; None without proofs.
+
+        From the layers' own bounds: solve with ``certify=True``, or by an exact method.
+        """
+        losses = []
+        for name in self:
+            bound = self.curves[name].bound(self.counts[name])
+            if self.counts[name] == self.curves[name].available:
+                bound = self.redundancy[name]  # there is but one set
+            if not math.isfinite(bound):
+                return None
+            losses.append(self._loss(name, bound))
+        return math.fsum(losses)
 
     @property
     def redundancy(self) -> dict[str, float]:
@@ -236,6 +258,11 @@ class NetworkSolution:
             f"  objective {self.objective:.6g}  bound {bound}  gap {gap}  "
             f"(loss of worth, {self.problem.worth.objective} over layers)"
         )
+        if self.sets_bound is not None:
+            apart = relative_gap(self.objective, self.sets_bound)
+            lines.append(
+                f"  sets proved within {apart:.4%} of the least loss at these counts"
+            )
         width = max((len(name) for name in self), default=5)
         lines.append(f"  {'layer':{width}s}   kept    of  redundancy  binds")
         for name, graph in self.problem.layers.items():

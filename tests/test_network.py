@@ -124,6 +124,7 @@ def test_joint_optimum_of_counts_and_sets_is_the_enumerated_one() -> None:
         if all(costs[b] <= limit for b, limit in problem.limits.items()):
             best = min(best, sum(value for _, value in rows))
     assert solution.objective == pytest.approx(best, abs=1e-9)
+    assert solution.sets_bound == pytest.approx(best, abs=1e-9)
     assert solution.gap == pytest.approx(0.0, abs=1e-6)
 
 
@@ -232,6 +233,10 @@ def test_solving_the_layers_never_makes_it_worse(network: NetworkProblem) -> Non
     assert better.gap is not None
     assert better.gap <= 1.1e-4 * greedy.objective / better.objective
     assert better.objective == again.objective
+    assert greedy.sets_bound is None
+    assert better.sets_bound is not None
+    assert better.sets_bound <= better.objective + 1e-12
+    assert "sets proved within" in better.summary()
     frame = better.to_frame()
     solved = frame[frame["status"] != "whole"]
     assert (solved["bound"] <= solved["redundancy"]).all()

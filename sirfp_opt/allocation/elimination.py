@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import FloatArray, IntArray
 
-__all__ = ["Elimination"]
+__all__ = ["Elimination", "elimination_order", "largest_scope"]
 
 Pair = tuple[int, int]
 
@@ -209,20 +209,35 @@ def elimination_order(states: Sequence[int], pairs: Sequence[Pair]) -> list[int]
     pairs : sequence of (int, int)
         Units that are coupled.
     """
+    return [scope[0] for scope in _scopes(states, pairs)]
+
+
+def largest_scope(states: Sequence[int], pairs: Sequence[Pair]) -> tuple[int, ...]:
+    """Return the units of the largest table that the elimination will need."""
+    size = np.log(np.asarray(states, dtype=np.float64))
+    scopes = _scopes(states, pairs)
+    return max(scopes, key=lambda scope: float(size[list(scope)].sum()))
+
+
+def _scopes(states: Sequence[int], pairs: Sequence[Pair]) -> list[tuple[int, ...]]:
+    """Return, in order of elimination, a unit and those it is coupled with by then."""
     near: list[set[int]] = [set() for _ in states]
     for u, v in pairs:
         near[u].add(v)
         near[v].add(u)
-    size = np.log(np.asarray(states, dtype=np.float64))
-    left, order = set(range(len(states))), []
+    size = np.log(np.asarray(states, dtype=np.float64)).tolist()
+    table = [size[u] + sum(size[v] for v in near[u]) for u in range(len(size))]
+    left, scopes = set(range(len(size))), []
     while left:
-        unit = min(left, key=lambda u: (size[u] + sum(size[v] for v in near[u]), u))
+        unit = min(left, key=lambda u: (table[u], u))
         left.remove(unit)
-        order.append(unit)
+        scopes.append((unit, *sorted(near[unit])))
         for v in near[unit]:
             near[v] |= near[unit] - {v}
             near[v].discard(unit)
-    return order
+        for v in near[unit]:
+            table[v] = size[v] + sum(size[w] for w in near[v])
+    return scopes
 
 
 def _spread(

@@ -135,18 +135,18 @@ class Exchange:
         For every value of the first unit the largest value of the second that the
         budgets leave room for is known in closed form.
         """
-        problem, k = self.problem, k.copy()
-        improved = True
-        while improved:
-            improved = False
-            for u in range(problem.m):
+        k = k.copy()
+        free = [u for u, counts in enumerate(self.problem.counts) if counts.size > 1]
+        moved = set(free)
+        while moved:
+            # After the first round only what has moved is worth another look.
+            looked_at, moved = sorted(moved), set()
+            for u in looked_at:
                 if time.perf_counter() > self.deadline:
                     return k
-                if problem.counts[u].size < 2:
-                    continue
-                for v in range(problem.m):
+                for v in free:
                     if u != v and self._exchange(k, u, v):
-                        improved = True
+                        moved |= {u, v}
         return k
 
     def _exchange(self, k: IntArray, u: int, v: int) -> bool:

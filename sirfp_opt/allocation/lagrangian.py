@@ -72,7 +72,7 @@ class Lagrangian:
 
     worth: Worth = field(default_factory=Worth)
     levels: int = 48
-    rounds: int = 4
+    rounds: int = 6
     gap: float = 1e-2
     time_limit: float | None = 30.0
 

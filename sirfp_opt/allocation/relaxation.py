@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.allocation.elimination import Elimination
+from sirfp_opt.allocation.elimination import Elimination, largest_scope
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.allocation.split import SplitProblem
 
 __all__ = ["DualPoint", "Relaxation"]
+
+FEWEST_LEVELS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ class Relaxation:
     ----------
     problem : SplitProblem
     levels : int
-        At most so many intervals for each unit.
+        At most so many intervals for each unit; fewer for units that a thick part of
+        the network would otherwise put into tables that are too large.
     max_table : int
         See `Elimination`.
     """
@@ -69,7 +72,12 @@ class Relaxation:
         self.problem = problem
         self._max_table = max_table
         self._scale = np.maximum(problem.ceilings, 1e-12)
-        self._starts = [_starts(c, max(levels, 1)) for c in problem.counts]
+        self._starts = [
+            _starts(c, most)
+            for c, most in zip(
+                problem.counts, _levels(problem, max(levels, 1), max_table), strict=True
+            )
+        ]
         self._floor = [
             c[s].astype(np.float64)
             for c, s in zip(problem.counts, self._starts, strict=True)
@@ -219,6 +227,21 @@ class Relaxation:
             alive = np.repeat(low + shift <= objective, self._lengths(u))
             keep.append(np.flatnonzero(alive))
         return keep
+
+
+def _levels(problem: SplitProblem, levels: int, max_table: int) -> list[int]:
+    """Return how many intervals each unit may have, for tables to fit if they can."""
+    cross = sum(np.triu(form.quadratic, 1) > 0 for form in problem.forms)
+    pairs = [(int(u), int(v)) for u, v in np.argwhere(cross)]
+    states = [min(c.size, levels) for c in problem.counts]
+    while True:
+        scope = largest_scope(states, pairs)
+        if np.prod([float(states[u]) for u in scope]) <= max_table:
+            return states
+        widest = max(scope, key=states.__getitem__)
+        if states[widest] <= FEWEST_LEVELS:
+            return states  # too thick: `Elimination` will split units
+        states[widest] = max(FEWEST_LEVELS, int(0.8 * states[widest]))
 
 
 def _starts(counts: IntArray, levels: int) -> IntArray:

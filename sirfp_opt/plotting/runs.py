@@ -101,6 +101,8 @@ def plot_performance_profile(
     -------
     Axes
     """
+    from matplotlib.ticker import LogFormatter
+
     from sirfp_opt.study.profile import performance_profile
 
     profile = performance_profile(study, metric)
@@ -110,8 +112,10 @@ def plot_performance_profile(
         style = line_style(number) | {"markevery": max(1, len(taus) // 8)}
         ax.step(taus, 100 * profile[method], where="post", label=method, **style)
     ax.set_xscale("log")
-    for formatting in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        formatting("{x:g}")  # 2, 3, 4 instead of powers of ten
+    # 1, 2, 5, 10 instead of powers of ten, and no more of them than there is room for
+    plain = LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.6))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(plain)
     ax.set_xlim(1.0, max(float(taus[-1]), 1.1))
     ax.set_ylim(-2, 102)
     names = {

@@ -177,6 +177,8 @@ _FAILED_AS: dict[type[BaseException], str] = {
     NoSolutionError: "no_solution",
     UnsupportedError: "unsupported",
 }
+_WARM_SECONDS = 0.05
+_WARM_CALLS = 8
 _warmed: set[str] = set()
 
 
@@ -185,15 +187,22 @@ def _warm(task: Task) -> None:
     if task.method.fingerprint in _warmed:
         return
     _warmed.add(task.method.fingerprint)
-    rng = np.random.default_rng(0)
-    matrix = rng.random((8, 8))
-    graph = ChannelGraph(weights=matrix + matrix.T, sense=task.instance.problem.sense)
-    rules = LayerConstraints(4)
-    limits = Limits(time=0.05) if "time" in task.method.solver.info.limits else None
-    try:
-        solve(graph, constraints=rules, method=task.method.solver, limits=limits)
-    except (Exception, SystemExit):  # the run itself will show it, in its row
-        return
+    matrix = np.random.default_rng(0).random((12, 12))
+    problem = PruningProblem(
+        ChannelGraph(weights=matrix + matrix.T, sense=task.instance.problem.sense),
+        LayerConstraints(6),
+    )
+    solver = task.method.solver
+    limits = Limits(time=_WARM_SECONDS) if "time" in solver.info.limits else None
+    # What one call compiles may use up its time before the next stage is compiled.
+    for _ in range(_WARM_CALLS):
+        started = time.perf_counter()
+        try:
+            solve(problem, method=solver, limits=limits)
+        except (Exception, SystemExit):  # the run itself will show it, in its row
+            return
+        if time.perf_counter() - started < 2 * _WARM_SECONDS:
+            return
 
 
 def _one_line(error: BaseException) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Effort", "Memetic"]
 
+# A value in fixed point, and the set it belongs to.
+Member = tuple[int, Known]
+
 # Conflicts become twice as dear after this many runs in a row without a conflict-free
 # set, up to this many times max |W| + max |c|.
 _FRUITLESS = 20
@@ -80,7 +83,10 @@ class Memetic:
         self._goal = fixed.goal(canonical, target)
         self._penalty, self._fruitless = 2.0, 0
         self._depth, self._swap_depth = effort.depth, effort.swap_depth
-        self._population: list[tuple[int, Known]] = []
+        self._population: list[Member] = []
+        self._places = effort.population
+        self._elite: list[Member] = []
+        self._merged = False
         self._idle = 0
         # The middle one is the rule of thumb: it starts ahead of the others.
         arms = len(effort.tenures)
@@ -151,6 +157,8 @@ class Memetic:
         self._goal = self._fixed.goal(self._canonical, self._target)
         self._best = None  # known values are in the old units
         self._population.clear()
+        self._elite.clear()
+        self._places, self._merged = self._effort.population, False
 
     def _conceive(self) -> SwapRun:
         """Start a run from a given set, a random one, or a child of two."""
@@ -158,7 +166,7 @@ class Memetic:
         self._choose_tenure()
         if self._starts:
             items = self._starts.pop()
-        elif len(self._population) < self._effort.population:
+        elif len(self._population) < self._places:
             items = self._complete(np.zeros(0, dtype=np.int64), self._newcomer_size())
         else:
             one, two = self._rng.choice(len(self._population), 2, replace=False)
@@ -213,11 +221,9 @@ class Memetic:
 
     def _adopt(self, value: int, child: Known) -> None:
         """Let a child replace the worst; renew a population that stagnates."""
-        population, most = self._population, self._effort.population
-        known = any(
-            v == value and np.array_equal(other[0], child[0]) for v, other in population
-        )
-        if not known and len(population) < most:
+        population = self._population
+        known = _is_among((value, child), population)
+        if not known and len(population) < self._places:
             population.append((value, child))
             return
         population.sort(key=lambda member: -member[0])
@@ -226,10 +232,33 @@ class Memetic:
             self._idle = 0
             return
         self._idle += 1
-        if self._idle >= most:
-            # Nothing new comes of these parents at this depth: look deeper, and give
-            # half of the places to newcomers.
+        if self._idle >= self._places:
             self._idle = 0
+            self._renew()
+
+    def _renew(self) -> None:
+        """Give up a population of which nothing new comes.
+
+        Every other time its better half meets the best of all those before it; else,
+        and if that has been tried, a population is raised from scratch, to end up
+        elsewhere. Once both have failed, runs go twice as deep.
+        """
+        population, most = self._population, self._effort.population
+        if len(self._elite) > 0 and not self._merged:
+            elite = [e for e in self._elite if not _is_among(e, population)]
+            self._elite.append(population[0])
+            population[most // 2 :] = elite[-most // 2 :]
+            self._places = max(2, len(population))
+            self._merged = True
+            return
+        self._elite.append(population[0])
+        population.clear()
+        self._places = most
+        if self._merged:
             self._depth = min(2 * self._depth, _DEEPEST)
             self._swap_depth = min(2 * self._swap_depth, _DEEPEST)
-            del population[most // 2 :]
+        self._merged = False
+
+
+def _is_among(one: Member, others: list[Member]) -> bool:
+    return any(one[0] == v and np.array_equal(one[1][0], k[0]) for v, k in others)

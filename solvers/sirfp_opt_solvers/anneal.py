@@ -15,6 +15,7 @@ from sirfp_opt_solvers._fixed_point import FixedPoint
 from sirfp_opt_solvers._runs import (
     HEURISTIC_LIMITS,
     check_jobs,
+    compilation_reported,
     drive,
     runs_until_stopped,
     xorshift_state,
@@ -141,11 +142,12 @@ class Anneal:
         start = self.initial_temperature or start
         end = min(self.final_temperature or end, start)
         fixed = FixedPoint.of(canonical)
-        walkers = [
-            _Cooling(self, search, fixed, reference, (start, end), rng)
-            for rng in search.rng.spawn(self.n_jobs)
-        ]
-        drive(search, walkers, _CHUNK)
+        with compilation_reported():
+            walkers = [
+                _Cooling(self, search, fixed, reference, (start, end), rng)
+                for rng in search.rng.spawn(self.n_jobs)
+            ]
+            drive(search, walkers, _CHUNK)
 
 
 def autofit(

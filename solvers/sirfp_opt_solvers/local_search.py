@@ -12,6 +12,7 @@ from sirfp_opt_solvers._fixed_point import FixedPoint
 from sirfp_opt_solvers._runs import (
     HEURISTIC_LIMITS,
     check_jobs,
+    compilation_reported,
     drive,
     runs_until_stopped,
 )
@@ -116,7 +117,8 @@ class LocalSearch:
                 )
                 for rng in generators
             ]
-        drive(search, walkers, _CHUNK)
+        with compilation_reported():
+            drive(search, walkers, _CHUNK)
 
 
 def polish(search: Search) -> None:
@@ -134,4 +136,5 @@ def polish(search: Search) -> None:
         walker = SwapDescents(
             canonical, fixed, rng, starts=[items], descents=1, goal=goal
         )
-    drive(search, [walker], _CHUNK)
+    with compilation_reported():
+        drive(search, [walker], _CHUNK)

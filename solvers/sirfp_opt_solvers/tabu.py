@@ -22,6 +22,7 @@ from sirfp_opt_solvers._memetic import Effort, Memetic
 from sirfp_opt_solvers._runs import (
     HEURISTIC_LIMITS,
     check_jobs,
+    compilation_reported,
     drive,
     runs_until_stopped,
 )
@@ -161,7 +162,8 @@ class Tabu:
             self._walker(canonical, fixed, rng, starts, limits.target, endless)
             for rng in search.rng.spawn(self.n_jobs)
         ]
-        drive(search, walkers, _chunk(fixed))
+        with compilation_reported():
+            drive(search, walkers, _chunk(fixed))
 
     def _walker(
         self,

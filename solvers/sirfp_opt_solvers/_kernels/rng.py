@@ -1,4 +1,7 @@
-"""Random numbers inside kernels: each run has its own state, nothing is global."""
+"""Random numbers inside kernels: each run has its own state, nothing is global.
+
+Kernels cached on disk do not notice a change in this file: change theirs with it.
+"""
 
 from __future__ import annotations
 
