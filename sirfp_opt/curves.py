@@ -21,90 +21,17 @@ from sirfp_opt._validate import FloatArray, IntArray, frozen
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
-from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.graph import ChannelGraph
     from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
     from sirfp_opt.solution import Solution
 
-__all__ = ["NORMALIZATIONS", "ValueCurve", "ValueCurves", "normalized", "value_curve"]
-
-NORMALIZATIONS = ("none", "trace", "cosine", "map_size")
-
-
-def normalized(
-    graph: ChannelGraph, mode: str, *, map_size: float | None = None
-) -> tuple[ChannelGraph, float]:
-    """Return a graph and a factor that put layers on one scale.
-
-    The paper's redundancy is an inner product of L1-normalised maps, which shrinks as
-    one over the map's positions; raw objectives of two layers do not compare.
-
-    Parameters
-    ----------
-    graph : ChannelGraph
-    mode : {"none", "trace", "cosine", "map_size"}
-        Leave it; divide the objective by Σ_i R_ii; replace R_ij by
-        R_ij / sqrt(R_ii R_jj) (a channel with R_ii = 0 keeps no redundancy); or
-        multiply the objective by the number of positions of the layer's maps.
-    map_size : float, optional
-        Positions (height times width) for "map_size".
-
-    Returns
-    -------
-    graph : ChannelGraph
-        The graph to solve; another one for "cosine" only.
-    factor : float
-        What its objective is to be multiplied by.
-
-    Notes
-    -----
-    "trace" is free of the number of channels too: the row sum of a channel over all n
-    of a layer is then its mean redundancy relative to the layer's mean R_ii. On
-    cosines, row sums grow with n, and wide layers lose more than narrow ones.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sirfp_opt import ChannelGraph
-    >>> graph = ChannelGraph.from_redundancy(np.array([[4.0, 1.0], [1.0, 1.0]]))
-    >>> normalized(graph, "trace")[1], normalized(graph, "cosine")[0].weights[0, 1]
-    (0.2, np.float64(0.5))
-    """
-    if mode not in NORMALIZATIONS:
-        raise InvalidProblemError(
-            f"`normalize` must be one of {list(NORMALIZATIONS)}, got {mode!r}. "
-            "The default is 'trace'."
-        )
-    if mode == "map_size":
-        if map_size is None or not map_size > 0:
-            raise InvalidProblemError(
-                f"`map_sizes` must give the positions of each layer's maps, got "
-                f"{map_size!r} for {graph.name!r}. Pass height times width."
-            )
-        return graph, float(map_size)
-    own = graph.self_redundancy
-    if mode == "trace":
-        total = float(own.sum())
-        return graph, 1.0 / total if total > 0 else 1.0
-    if mode == "cosine":
-        scale = np.zeros_like(own)
-        scale[own > 0] = 1.0 / np.sqrt(own[own > 0])
-        scaled = ChannelGraph(
-            graph.weights * scale[:, None] * scale[None, :],
-            sense=graph.sense,
-            vertex_weights=graph.vertex_weights,
-            adjacency=graph.adjacency,
-            name=graph.name,
-            labels=graph.labels,
-            self_redundancy=(own > 0).astype(np.float64),
-        )
-        return scaled, 1.0
-    return graph, 1.0
+__all__ = ["ValueCurve", "ValueCurves", "value_curve"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,11 @@ from sirfp_opt.allocation.base import check_reachable
 from sirfp_opt.allocation.lagrangian import split_problem
 from sirfp_opt.allocation.split import Split
 from sirfp_opt.constraints import LayerConstraints
-from sirfp_opt.curves import ValueCurves, normalized
+from sirfp_opt.curves import ValueCurves
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.network_solution import NetworkSolution
+from sirfp_opt.normalization import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sirfp_opt import ChannelGraph, InvalidProblemError, LayerConstraints, solve
 from sirfp_opt.allocation import Worth
-from sirfp_opt.curves import ValueCurves, normalized, value_curve
+from sirfp_opt.curves import ValueCurves, value_curve
+from sirfp_opt.normalization import normalized
 
 
 def graph_of(seed: int, n: int, **options: object) -> ChannelGraph:

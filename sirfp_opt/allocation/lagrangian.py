@@ -15,8 +15,9 @@ from sirfp_opt.allocation.split import Split, SplitProblem
 from sirfp_opt.allocation.uniform import Uniform
 from sirfp_opt.allocation.worth import Worth
 from sirfp_opt.constraints import LayerConstraints
-from sirfp_opt.curves import ValueCurves, normalized
+from sirfp_opt.curves import ValueCurves
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.normalization import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -104,14 +105,13 @@ class Lagrangian:
 
 def check_limits(gap: float, time_limit: float | None) -> None:
     """Raise unless `gap` and `time_limit` are numbers that can end a search."""
-    for name, value in (("gap", gap), ("time_limit", time_limit)):
+    for name, value, way_out in (
+        ("gap", gap, "0 asks for a proof"),
+        ("time_limit", time_limit, "None sets no limit"),
+    ):
         if value is not None and not value >= 0:
             raise InvalidProblemError(
-                f"`{name}` must be a number of at least 0, got {value!r}. "
-                "0 asks for a proof."
-                if name == "gap"
-                else f"`{name}` must be a number of at least 0, got {value!r}. "
-                "None sets no limit."
+                f"`{name}` must be a number of at least 0, got {value!r}. {way_out}."
             )
 
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sirfp_opt._validate import FloatArray, frozen
-from sirfp_opt.curves import NORMALIZATIONS
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.normalization import NORMALIZATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Worth:
         What is minimised: Σ_l -w_l log(worth_l(k_l) / worth_l(n_l)), or
         Σ_l w_l (worth_l(n_l) - worth_l(k_l)).
     normalize : {"trace", "none", "cosine", "map_size"}
-        Puts the layers' redundancies on one scale; see `sirfp_opt.curves.normalized`.
+        Puts the layers' redundancies on one scale; see `sirfp_opt.normalization`.
     price : float, optional
         What a channel without any redundancy is worth, on that scale. By default the
         largest redundancy that any channel meets on the greedy path of any layer: the
@@ -115,7 +115,7 @@ class Worth:
         ----------
         curves : mapping of str to ValueCurve
         factors : mapping of str to float
-            By layer, what makes the scale; from `sirfp_opt.curves.normalized`.
+            By layer, what makes the scale; from `sirfp_opt.normalization.normalized`.
 
         Raises
         ------

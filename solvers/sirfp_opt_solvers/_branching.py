@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-__all__ = ["Effort", "Node", "Outcome", "explore"]
+__all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -51,7 +51,6 @@ class Effort:
     rounds: int = 3
     root_rounds: int = 400
     budget: int = 2000
-    skip: float = 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +68,6 @@ class Node:
     depth : int
     dual, bound : Dual, Bound or None
         The parent's; None at a root.
-    size : float
-        A guess at how many nodes the compiled tree would have.
     """
 
     box: BoxProblem
@@ -80,7 +77,6 @@ class Node:
     depth: int = 0
     dual: Dual | None = None
     bound: Bound | None = None
-    size: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +98,48 @@ class Outcome:
     nodes: int = 1
 
 
+class Odds:
+    """How often the compiled tree closed a node, by the size of the node's gap.
+
+    Attributes
+    ----------
+    scale : float
+        The gap at the root.
+    """
+
+    _BINS = 20
+    _LEAST = 0.15
+
+    def __init__(self) -> None:
+        self.scale = np.inf
+        self.tried = np.zeros(self._BINS + 1)
+        self.closed = np.zeros(self._BINS + 1)
+
+    def _bin(self, ratio: float) -> int:
+        return int(min(max(ratio, 0.0), 1.0) * self._BINS) if ratio == ratio else 0
+
+    def promising(self, ratio: float) -> bool:
+        b = self._bin(ratio)
+        return bool(self.closed[b] + 1.0 >= self._LEAST * self.tried[b])
+
+    def record(self, ratio: float, closed: bool) -> None:
+        b = self._bin(ratio)
+        self.tried[b] += 1
+        self.closed[b] += closed
+
+
 class _Explorer:
     """Works on one node until it is closed or split."""
 
     def __init__(
-        self, node: Node, cut: float, effort: Effort, stop: Callable[[], bool]
+        self,
+        node: Node,
+        cut: float,
+        effort: Effort,
+        odds: Odds,
+        stop: Callable[[], bool],
     ) -> None:
+        self.odds = odds
         self.cut = cut
         self.effort = effort
         self.stop = stop
@@ -119,7 +151,6 @@ class _Explorer:
         self.dual: Dual | None = None
         self.bound: Bound | None = None
         self.node = node
-        self.size = node.size
 
     def outcome(self, children: tuple[Node, ...] = ()) -> Outcome:
         return Outcome(children, tuple(self.found), self.nodes)
@@ -132,6 +163,7 @@ class _Explorer:
             self.dual = start(box, 0.0)
             if self._root():
                 return self.outcome()
+            self.odds.scale = min(self.odds.scale, self.cut - self.lower)
         else:
             mu = self._barrier(node.lower, self.effort.barrier)
             self.dual = restrict(box, node.bound, node.dual, self.left, mu)
@@ -140,8 +172,12 @@ class _Explorer:
             )
             if self._certified(60) or self._shrink():
                 return self.outcome()
-            if self.size < self.effort.skip * self.effort.budget and self._dive():
-                return self.outcome()
+            ratio = (self.cut - self.lower) / self.odds.scale
+            if self.odds.promising(ratio):
+                closed = self._dive()
+                self.odds.record(ratio, closed)
+                if closed:
+                    return self.outcome()
         return self.outcome(self._split())
 
     def _settled(self) -> bool:
@@ -209,8 +245,7 @@ class _Explorer:
         quadratic = box.cost - dual.multipliers
         quadratic[np.diag_indices(box.m)] += bound.diagonal
         best = np.empty(box.m + 1, dtype=np.int64)
-        budget = times * self.effort.budget
-        finished, _, nodes = qp_tree.search(
+        done, _, nodes = qp_tree.search(
             quadratic,
             dual.multipliers,
             box.linear - 0.5 * bound.diagonal * box.upper,
@@ -221,15 +256,13 @@ class _Explorer:
             0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300),
             bound.point,
             self.cut,
-            budget,
-            budget // 8,
+            times * self.effort.budget,
             best,
         )
         self.nodes += int(nodes)
         if best[-1] >= 0:
             self._offer(best[: best[-1]].copy())
-        self.size = nodes / max(finished, 1e-9)
-        return bool(finished == 1.0)
+        return bool(done)
 
     def _root(self) -> bool:
         """Work up the dual in stages; return whether the problem is solved."""
@@ -280,7 +313,6 @@ class _Explorer:
             self.depth + 1,
             slim,
             bound,
-            0.5 * self.size,
         )
         other = replace(child, zeros=_NOTHING, ones=pick)
         lower = self.lower
@@ -291,7 +323,7 @@ class _Explorer:
 
 
 def explore(
-    node: Node, cut: float, effort: Effort, stop: Callable[[], bool]
+    node: Node, cut: float, effort: Effort, odds: Odds, stop: Callable[[], bool]
 ) -> Outcome:
     """Close a node or split it in two.
 
@@ -304,4 +336,4 @@ def explore(
     stop : callable
         Asked now and then; once true, the node is handed back split but unsolved.
     """
-    return _Explorer(node, cut, effort, stop).run()
+    return _Explorer(node, cut, effort, odds, stop).run()

@@ -112,7 +112,7 @@ class Exact:
     def solve(self, search: Search) -> None:
         """Offer a start, then close the tree from the least bound on."""
         # Loads numba: only when it is to run.
-        from sirfp_opt_solvers._branching import Effort, Node, explore
+        from sirfp_opt_solvers._branching import Effort, Node, Odds, explore
 
         offer_start(search)
         if search.stop():
@@ -126,13 +126,14 @@ class Exact:
             node = Node(box, _NOTHING, _NOTHING, -math.inf)
             heap.append((-math.inf, next(order), node))
         visited = 0
+        odds = Odds()
         while heap:
             cut = -search.best_value
             lower, _, node = heapq.heappop(heap)
             if lower >= cut:
                 heap.clear()
                 break
-            outcome = explore(node, cut, effort, search.stop)
+            outcome = explore(node, cut, effort, odds, search.stop)
             visited += 1
             for items in outcome.found:
                 search.offer_items(items, visited)

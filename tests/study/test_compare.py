@@ -145,7 +145,8 @@ def test_methods_are_warm_before_they_are_timed(layers: Layers, tmp_path: Path) 
     compare(layers["first"], SlowAtFirst(str(log)), k=3)
     names = [line.split()[0] for line in log.read_text().splitlines() if line[0] != " "]
     assert names == ["first"]
-    assert len(log.read_text().splitlines()) == 4 + 1
+    # Three slow calls, at least one quick one (more on a busy machine), and the run.
+    assert len(log.read_text().splitlines()) >= 4 + 1
 
 
 SCRIPT = """
@@ -195,12 +196,20 @@ def test_runs_on_a_dask_cluster(layers: Layers) -> None:
     assert [r.objective for r in there] == [r.objective for r in here]
 
 
-def test_solvers_defined_in_a_script_can_be_compared(layers: Layers) -> None:
+def test_solvers_defined_in_a_script_can_be_compared(tmp_path: Path) -> None:
     """A class that no worker can import, as in a notebook, travels by value."""
-    scope: dict[str, object] = {"__name__": "__main__"}
-    exec(Path(__file__).with_name("solvers.py").read_text(), scope)
-    method = {"mine": scope["Logged"]()}  # type: ignore[operator]
-    assert compare(layers, method, k=3)[0].status == "feasible"
+    source = Path(__file__).with_name("solvers.py").read_text()
+    use = (
+        "import numpy as np; from sirfp_opt.study import compare;"
+        "assert Logged.__module__ == '__main__';"
+        "print(compare(np.ones((5, 5)), Logged(), k=2)[0].status)"
+    )
+    (tmp_path / "script.py").write_text(f"{source}\n{use}\n")
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "feasible"
 
 
 def test_all_kinds_of_problems_are_understood(layers: Layers) -> None:

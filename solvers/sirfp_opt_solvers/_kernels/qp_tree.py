@@ -151,7 +151,6 @@ def search(  # type: ignore[no-untyped-def]
     start,
     cut,
     budget,
-    patience,
     best,
 ):
     """Search the whole tree, or as much as `budget` nodes allow.
@@ -172,17 +171,16 @@ def search(  # type: ignore[no-untyped-def]
         A point of the relaxation to begin with.
     cut : float
         Only sets of value below this are of interest.
-    budget, patience : int
-        Nodes at most; give up after `patience` nodes unless at this pace the budget
-        will do.
+    budget : int
+        Nodes at most.
     best : ndarray of int64, shape (m + 1,)
         Filled with the variables of the best set below `cut`: their number in
         ``best[m]`` (-1 if there is none).
 
     Returns
     -------
-    finished : float
-        What part of the tree was searched, weighing each child half its parent.
+    done : bool
+        Whether the whole tree was searched.
     cut : float
         Value of the best set found, or `cut` as given.
     nodes : int
@@ -201,7 +199,6 @@ def search(  # type: ignore[no-untyped-def]
     constants = np.zeros(depths)
     branch = np.zeros(depths, np.int64)
     state = np.zeros(depths, np.int8)
-    weight = np.zeros(depths)
     keys = np.empty(m)
     fill = np.empty(2)
     any_conflict = conflicts.shape[0] > 0
@@ -213,8 +210,6 @@ def search(  # type: ignore[no-untyped-def]
     ys[0] = start
     linears[0] = linear0
     gradients[0] = quadratic @ start + linear0
-    weight[0] = 1.0
-    finished = 0.0
     nodes = 0
     d = 0
     entering = True
@@ -298,19 +293,14 @@ def search(  # type: ignore[no-untyped-def]
                         state[d] = _ONE_FIRST
                     else:
                         state[d] = _ZERO_FIRST
-            if state[d] == _DONE:
-                finished += weight[d]
         while d >= 0 and state[d] == _DONE:
             d -= 1
         if d < 0:
-            return 1.0, cut, nodes
-        if nodes >= budget or (
-            nodes == patience and finished * (budget / patience) < 1.0
-        ):
-            return min(finished, 0.999999), cut, nodes
+            return True, cut, nodes
+        if nodes >= budget:
+            return False, cut, nodes
         pick = branch[d]
         value_of_pick = 0
-        share = 0.5
         if state[d] == _ZERO_FIRST:
             state[d] = _ONE_LEFT
         elif state[d] == _ONE_FIRST:
@@ -320,10 +310,7 @@ def search(  # type: ignore[no-untyped-def]
             if state[d] == _ONE_LEFT:
                 value_of_pick = 1
             state[d] = _DONE
-            if pick < 0:
-                share = 1.0
         e = d + 1
-        weight[e] = share * weight[d]
         n, need, constant, count = sizes[d], needs[d], constants[d], n_ones[d]
         free = frees[d]
         ys[e] = ys[d]
