@@ -50,10 +50,10 @@ class Effort:
         Nodes of the compiled tree below a node.
     """
 
-    barrier: float = 0.3
-    rounds: int = 3
+    barrier: float = 1.0
+    rounds: int = 8
     root_rounds: int = 400
-    budget: int = 2000
+    budget: int = 1000
 
 
 @dataclass(frozen=True, eq=False)

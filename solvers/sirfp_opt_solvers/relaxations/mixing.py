@@ -1,7 +1,7 @@
 """The dual of the doubly non-negative relaxation for large layers: the mixing method.
 
-Let w_i = ½ u_i (e + v_i) with unit vectors v_i in a space of about √(2m) dimensions, so
-that w_i·w_j stands for y_i y_j, w_i·e for y_i, and ‖w_i‖² = u_i w_i·e for y_i² = u_i y_i.
+Let w_i = ½ u_i (e + v_i) with unit vectors v_i in a space of about √(2m) dimensions:
+w_i·w_j stands for y_i y_j, w_i·e for y_i, and ‖w_i‖² = u_i w_i·e for y_i² = u_i y_i.
 Then min ½ Σ H_ij w_i·w_j + Σ h_i w_i·e with Σ w_i = total e is the semidefinite
 relaxation (Burer and Monteiro 2003, doi:10.1007/s10107-002-0352-8), and minimising over
 one v_i at a time has a closed form, v_i = −g/‖g‖ (Wang, Chang, Kolter 2017,
