@@ -11,39 +11,13 @@ from sirfp_opt import (
     ChannelGraph,
     InfeasibleError,
     InvalidProblemError,
-    LayerConstraints,
     Limits,
-    PruningProblem,
-    Sense,
     solve,
 )
 from sirfp_opt_solvers.exact import Exact
+from tests.solvers.random_problems import random_problem
 
 LAYERS = Path(__file__).parents[2] / "examples" / "data" / "layers.npz"
-
-
-def random_problem(rng: np.random.Generator) -> PruningProblem:
-    """Draw a problem of up to 11 channels: any sense, weights and constraints."""
-    n = int(rng.integers(4, 12))
-    maps = rng.normal(size=(n, 5))
-    weights = [
-        maps @ maps.T,  # positive semidefinite
-        np.abs(maps @ maps.T) * 10.0 ** rng.integers(-8, 8),  # in general not
-        np.rint(3 * rng.normal(size=(n, n))),  # ties
-    ][int(rng.integers(3))]
-    weights = np.triu(weights, 1)
-    missing = np.triu(rng.random((n, n)) < 0.15, 1) & (rng.random() < 0.3)
-    graph = ChannelGraph(
-        weights + weights.T,
-        sense=list(Sense)[int(rng.integers(2))],
-        adjacency=~(missing | missing.T),
-        vertex_weights=rng.normal(size=n) * np.abs(weights).max(),
-    )
-    k = int(rng.integers(1, n))
-    tied = [rng.choice(n, 2, replace=False).tolist()] if rng.random() < 0.3 else []
-    if rng.random() < 0.6:
-        return PruningProblem(graph, LayerConstraints(k, tied=tied))
-    return PruningProblem(graph, LayerConstraints(k_min=1, k_max=k, tied=tied))
 
 
 @pytest.mark.parametrize("seed", range(10))

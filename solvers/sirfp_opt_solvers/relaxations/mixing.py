@@ -32,7 +32,6 @@ __all__ = ["ascend"]
 # Found by trial on layers of 64 to 2048 channels.
 _FIRST_STEP = 0.2
 _HALF_LIFE = 20
-_SETTLE = 15
 
 
 def ascend(
@@ -40,6 +39,7 @@ def ascend(
     *,
     rounds: int,
     sweeps: int = 2,
+    settle: int = 15,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Floats, Floats]:
     """Return a near-optimal dual point (diagonal, multipliers).
@@ -52,6 +52,8 @@ def ascend(
         Steps on the multipliers; 0 gives the semidefinite dual, with none.
     sweeps : int
         Sweeps over the vectors in each round.
+    settle : int
+        The same before the first round, and after the last.
     stop : callable
         Asked after each round; once true, what there is is returned.
 
@@ -92,8 +94,8 @@ def ascend(
             sums[0] -= box.total
             price[:] += penalty * sums
 
-    work(_SETTLE)
-    step, averaged = 0.0, 0
+    work(settle)
+    step = 0.0
     for done in range(rounds):
         if stop():
             break
@@ -108,12 +110,11 @@ def ascend(
             multipliers,
             reduced,
         )
-        if 2 * done >= rounds:
-            averaged += 1
-            mean += (multipliers - mean) / averaged
+        # Weights grow with the square of the round: late ones are the better ones.
+        mean += (multipliers - mean) * (3.0 / (done + 3.0))
         work(sweeps)
-    if averaged:
+    if rounds:
         multipliers = mean
         np.subtract(box.cost, multipliers, out=reduced)
-        work(_SETTLE)
+        work(settle)
     return diagonal, multipliers
