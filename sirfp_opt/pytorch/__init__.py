@@ -18,6 +18,8 @@ from sirfp_opt.pytorch.graphs import ExtractedGraphs
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.saving import load_pruned, save_pruned
+from sirfp_opt.pytorch.statistics import reestimate_batch_norm
 from sirfp_opt.pytorch.surgery import apply_plan, mask
 
 __all__ = [
@@ -34,8 +36,11 @@ __all__ = [
     "count_params",
     "couple",
     "extract",
+    "load_pruned",
     "mask",
     "prune",
     "prune_",
     "read_cost",
+    "reestimate_batch_norm",
+    "save_pruned",
 ]
