@@ -15,6 +15,7 @@ from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
 from sirfp_opt.pytorch.extract import extract
 from sirfp_opt.pytorch.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.importance import RedundancyImportance
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
@@ -29,6 +30,7 @@ __all__ = [
     "Member",
     "PruneReport",
     "PruneResult",
+    "RedundancyImportance",
     "ReferenceOptions",
     "UnitReport",
     "apply_plan",
