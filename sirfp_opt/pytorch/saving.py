@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.plan import PruningPlan, Site
 from sirfp_opt.pytorch.prune import PruneResult
-from sirfp_opt.pytorch.surgery import apply_plan
+from sirfp_opt.pytorch.surgery import apply_plan, check_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +49,8 @@ def save_pruned(
     Raises
     ------
     InvalidProblemError
-        If there is no plan, or the state dict holds what is no tensor.
+        If there is no plan, the network is not what it leaves, or the state dict holds
+        what is no tensor.
 
     Examples
     --------
@@ -70,11 +72,20 @@ def save_pruned(
         plan = network.plan if plan is None else plan
         network = network.model
     plans = [plan] if isinstance(plan, PruningPlan) else list(plan or ())
-    if not plans:
+    if not plans or not all(isinstance(one, PruningPlan) for one in plans):
         raise InvalidProblemError(
             f"`plan` must say how the network was cut, got {plan!r}. "
             "Pass the result of `prune` itself, or result.plan with the network."
         )
+    try:
+        check_plan(network, _after(plans[-1]))
+    except InvalidProblemError as error:
+        what, _, _ = str(error).partition(". ")  # its way out is not ours
+        raise InvalidProblemError(
+            f"`network` must be what the plan has cut, got {type(network).__name__}: "
+            f"{what}. Pass the pruned network itself, without any wrapper "
+            "(DistributedDataParallel, torch.compile)."
+        ) from error
     state = network.state_dict()
     other = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if other:
@@ -138,6 +149,23 @@ def load_pruned(
             f"{type(fresh).__name__}: {error}"
         ) from error
     return fresh
+
+
+def _after(plan: PruningPlan) -> PruningPlan:
+    """Return a plan that cuts nothing and fits the network that `plan` has cut."""
+    removed = plan.removed_positions()
+
+    def left(site: Site) -> Site:
+        gone = len(removed.get((site.layer, site.side), ()))
+        return replace(site, channels=site.channels - gone, offset=0)
+
+    units = [
+        replace(
+            unit, size=len(plan[unit.name]), sites=tuple(map(left, unit.sites)), tied=()
+        )
+        for unit in plan.units
+    ]
+    return PruningPlan(units, {})
 
 
 def _read(path: Path) -> dict[str, Any]:

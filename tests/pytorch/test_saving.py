@@ -166,7 +166,7 @@ def test_damage_is_noticed(file: Path) -> None:
 def test_what_cannot_be_read_back_is_not_written(
     result: PruneResult, tmp_path: Path
 ) -> None:
-    """No plan, or a state that is no tensor: an error, and no file."""
+    """No plan, another network, a state that is no tensor: an error, and no file."""
     path = tmp_path / "small.pt"
 
     class Moody(nn.Linear):
@@ -177,8 +177,13 @@ def test_what_cannot_be_read_back_is_not_written(
 
     with pytest.raises(InvalidProblemError, match="how the network was cut"):
         save_pruned(path, result.model)
+    for other in (Residual(), nn.Sequential(result.model), nn.Linear(2, 2)):
+        with pytest.raises(InvalidProblemError, match="what the plan has cut"):
+            save_pruned(path, other, result.plan)
+    odd = prune(result.model, IMAGES, keep=1.0).model
+    odd.mood = Moody(2, 2)
     with pytest.raises(InvalidProblemError, match="_extra_state"):
-        save_pruned(path, Moody(2, 2), result.plan)
+        save_pruned(path, odd, result.plan)
     assert not path.exists()
 
 
