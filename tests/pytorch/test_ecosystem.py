@@ -17,10 +17,10 @@ from tests.pytorch.networks import DeepLab, randomized
 BATCH = torch.export.Dim("batch", min=1, max=64)
 
 
-def scenes(count: int, seed: int) -> torch.Tensor:
-    """Return random pictures of the demo's size."""
+def scenes(count: int, seed: int, size: int = 96) -> torch.Tensor:
+    """Return random pictures, by default of the demo's size."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, 96, 96, generator=generator)
+    return torch.rand(count, 3, size, size, generator=generator)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_torch_export_computes_the_same(
 
 def test_torch_compile_takes_it_in_one_graph() -> None:
     """No graph break; outputs and gradients are those of the network itself."""
-    images, gradients = torch.randn(2, 3, 16, 16), []
+    images, gradients = scenes(2, 5, 16), []
     small = prune(randomized(DeepLab), images, macs=0.5).model
     torch.compiler.reset()
     for network in (small, torch.compile(small, backend="aot_eager", fullgraph=True)):
@@ -81,3 +81,23 @@ def test_torch_compile_takes_it_in_one_graph() -> None:
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
     torch.compiler.reset()
+
+
+def test_it_trains_distributed_and_in_mixed_precision(tmp_path: Path) -> None:
+    """Wrapped after the cut, under autocast: every parameter gets a finite gradient."""
+    images = scenes(2, 5, 16)
+    small = prune(randomized(DeepLab), images, macs=0.5).model.train()
+    torch.distributed.init_process_group(
+        "gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1
+    )
+    try:
+        network = nn.parallel.DistributedDataParallel(small)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = network(images)
+        assert outputs["out"].dtype == torch.bfloat16
+        loss = torch.stack([y.float().square().mean() for y in outputs.values()]).sum()
+        torch.autograd.backward(loss)
+    finally:
+        torch.distributed.destroy_process_group()
+    gradients = [p.grad for p in small.parameters()]
+    assert all(g is not None and bool(torch.isfinite(g).all()) for g in gradients)
