@@ -15,9 +15,12 @@ from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
 from sirfp_opt.pytorch.extract import extract
 from sirfp_opt.pytorch.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.importance import RedundancyImportance
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.saving import load_pruned, save_pruned
+from sirfp_opt.pytorch.statistics import reestimate_batch_norm
 from sirfp_opt.pytorch.surgery import apply_plan, mask
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "Member",
     "PruneReport",
     "PruneResult",
+    "RedundancyImportance",
     "ReferenceOptions",
     "UnitReport",
     "apply_plan",
@@ -34,8 +38,11 @@ __all__ = [
     "count_params",
     "couple",
     "extract",
+    "load_pruned",
     "mask",
     "prune",
     "prune_",
     "read_cost",
+    "reestimate_batch_norm",
+    "save_pruned",
 ]
