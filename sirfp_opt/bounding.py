@@ -30,9 +30,9 @@ EFFORTS = ("combinatorial", "eigenvalue", "semidefinite", "doubly_nonnegative")
 """Levels, cheapest first; each includes the ones before it."""
 
 Level = Callable[["CanonicalProblem", int, float, Callable[[], bool]], float]
-"""``level(canonical, count, enough, stop)`` bounds from above the canonical value of all
-sets whose sizes total `count`. It need not go below `enough`, and may end with what it
-has once ``stop()`` is true."""
+"""``level(canonical, count, enough, stop)`` bounds from above the canonical value of
+all sets whose sizes total `count`. It need not go below `enough`, and may end with what
+it has once ``stop()`` is true."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,9 @@ class Exact:
         The same at the root, at most; it stops once they no longer help.
     budget : int
         Nodes of the compiled tree that tries to finish a node.
+    max_nodes : int, optional
+        Give up after so many nodes, as after Limits(iterations=...), but as an end of
+        its own.
     n_jobs : int
         Threads, each with a node of its own.
 
@@ -116,6 +119,7 @@ class Exact:
     rounds: int = 8
     root_rounds: int = 400
     budget: int = 1000
+    max_nodes: int | None = None
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="branch and bound on convexified relaxations; proves whole layers",
@@ -133,6 +137,8 @@ class Exact:
         as_int(self.rounds, "rounds", least=0)
         as_int(self.root_rounds, "root_rounds", least=1)
         as_int(self.budget, "budget", least=1)
+        if self.max_nodes is not None:
+            as_int(self.max_nodes, "max_nodes", least=1)
         check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:
@@ -182,7 +188,8 @@ class Exact:
                     )
                     known = max(box.to_canonical(least), search.best_value)
                     search.tighten_canonical(known, visited)
-                    if search.stop(visited) and (heap or running):
+                    ended = visited == self.max_nodes or search.stop(visited)
+                    if ended and (heap or running):
                         return
             finally:
                 halted = True  # lets the threads end before the pool waits for them
