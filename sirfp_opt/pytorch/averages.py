@@ -163,7 +163,8 @@ class LayerStatistics:
         self.dtype = dtype
         self.counts = Counts()
         self.map_size: tuple[int, ...] = ()
-        self._gram = self._mass = self._term = torch.empty(0)
+        self._gram = torch.empty(0, 0)
+        self._mass = self._term = torch.empty(0)
 
     @torch.no_grad()
     def update(self, maps: Tensor) -> None:

@@ -262,7 +262,7 @@ class Extractor:
             readings[layer] = _reading(measured)
             if counts.term_steps:
                 terms[layer] = measured.term.cpu().numpy()
-        if self.needs_data and not batches:
+        if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
                 "of the `with` block."
