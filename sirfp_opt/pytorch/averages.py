@@ -7,7 +7,6 @@ a part at a time, so that little more than the averages is held.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -138,7 +137,7 @@ class LayerStatistics:
     skip : bool
         Leave out images with NaN or inf, instead of averaging them in.
     positions : int, optional
-        Multiply about so many positions of each map, on a regular grid, and scale up.
+        Multiply so many random positions of each larger map, and scale up.
     dtype : torch.dtype, optional
         Of the products' factors; by default that of the average.
     """
@@ -300,19 +299,18 @@ class LayerStatistics:
             old = 1.0
 
     def _thin(self, maps: Tensor) -> tuple[Tensor, float]:
-        """Return maps (N, C, P), on a grid of positions, and what each stands for."""
-        sides = maps.shape[2:]
-        total = prod(sides)
-        if self.positions is None or total <= self.positions:
-            return maps.reshape(*maps.shape[:2], -1), 1.0
-        stride = ceil((total / self.positions) ** (1 / len(sides)))
-        steps = [min(stride, side) for side in sides]
-        thin = maps
-        for dim, step in enumerate(steps, start=2):
-            here = [slice(None)] * dim + [slice(step // 2, None, step)]
-            thin = thin[tuple(here)]
-        thin = thin.reshape(*maps.shape[:2], -1)
-        return thin, total / thin.shape[2]
+        """Return maps (N, C, P) at a choice of positions, and what each stands for."""
+        flat = maps.reshape(*maps.shape[:2], -1)
+        total, count = flat.shape[2], self.positions
+        if count is None or total <= count:
+            return flat, 1.0
+        # One at random in each of so many stretches, others at each batch: nothing is
+        # favoured, and the error falls as batches are averaged. A regular grid would
+        # fall in step with strides and transposed convolutions.
+        generator = torch.Generator().manual_seed(self.counts.batches)
+        chosen = torch.arange(count) + torch.rand(count, generator=generator)
+        chosen = (chosen * (total / count)).long().clamp_(max=total - 1)
+        return flat.index_select(2, chosen.to(flat.device)), total / count
 
 
 def _constant(maps: Tensor) -> bool:

@@ -70,8 +70,8 @@ class Extractor:
         What to do with a layer that gives NaN or inf: an error in `graphs`, its unit
         left whole, or such images left out, and noted.
     positions : int, optional
-        An approximation: multiply about so many positions of each larger map, on a
-        regular grid, instead of all.
+        An approximation: multiply only so many positions of each larger map, drawn
+        anew for each batch. Norms and edges are still those of the whole maps.
     dtype : torch.dtype, optional
         An approximation: precision of the factors of each product, for instance
         torch.bfloat16. Averages stay in float32 or more.
