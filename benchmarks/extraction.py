@@ -9,15 +9,15 @@ with ``--threads`` threads, on the CPU and, where there is one, on a CUDA device
 
 forward
     The network alone.
-per image
+per image, per image + edge
     What a straightforward hook on each batch norm does: image by image, maps divided by
     their L1 norm, one product, the average kept on the CPU; edges by a 3 x 3
     convolution. Written for this comparison from the formulas.
-matrix only, ours
-    `Extractor` without importances, and with the edge term as *per image* has it.
+ours, ours + edge
+    `Extractor` without importances, and with the edge term.
 bfloat16, positions
     The two approximations, ``dtype=torch.bfloat16`` and ``positions=256``, without
-    importances: what they spare is to be compared with *matrix only*.
+    the edge term.
 
 All ways take turns, ``--rounds`` times after a warm-up, on the same batch of each
 round; all average exponentially with r = 0.9 from zero. On the CPU seconds are CPU
@@ -28,18 +28,20 @@ seconds, overhead
     Median over the rounds; the time beyond *forward*'s in the same round, in forward
     passes, median.
 ratio
-    Median over the rounds of *per image*'s overhead over this way's.
+    Median over the rounds of the straightforward hook's overhead over this way's, both
+    with the edge term or both without.
 error
-    Largest difference from the matrices and edges of *per image*, relative to the
-    largest entry of each layer, the worst layer. Exact ways must stay below 1e-6 (of
+    Largest difference from the straightforward hook's matrices and edges, relative to
+    the largest entry of each layer, the worst layer. Exact ways must stay below 1e-6 (of
     double precision where ``--double``; in single precision both sides round).
 off_diagonal
     Norm of the difference of the cosine-scaled off-diagonals over their norm: median
     layer and worst layer. ``common``: of the halves that greedy keeps by these and by
     the exact graphs, the share in common, mean over units.
 extra_MiB, graphs_MiB, memory
-    Peak memory beyond *forward*'s while it runs, the averages included; the size of all
-    matrices in float32; the first over the second.
+    Peak memory of the first step beyond *forward*'s, averages included (resident memory
+    on the CPU, freed memory returned before); the size of all matrices in float32; the
+    first over the second.
 
     python -m benchmarks.extraction --out results
 """
@@ -47,6 +49,7 @@ extra_MiB, graphs_MiB, memory
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import sys
 import time
@@ -76,8 +79,8 @@ DECAY = 0.9
 SMALL = ("residual", "unet", "deeplab")
 LARGE = "deeplabv3_resnet50"
 WAYS: dict[str, dict[str, Any]] = {
-    "matrix only": {"importance": None},
-    "ours": {},
+    "ours": {"importance": None},
+    "ours + edge": {"importance": "edge"},
     "bfloat16": {"importance": None, "dtype": torch.bfloat16},
     "positions": {"importance": None, "positions": 256},
 }
@@ -130,41 +133,41 @@ def measure(name: str, device: str, options: argparse.Namespace) -> pd.DataFrame
         with torch.no_grad():
             model(x)
 
-    contexts: dict[str, Any] = {"per image": PerImage(model, coupling)} | {
-        way: Extractor(
-            model,
-            coupling=coupling,
-            decay=DECAY,
-            bias_correction=False,
-            normalize="none",
-            **kwargs,
-        )
-        for way, kwargs in WAYS.items()
-    }
+    def made() -> dict[str, Any]:
+        common: dict[str, Any] = {"decay": DECAY, "bias_correction": False}
+        common["normalize"] = "none"
+        return {
+            "per image": PerImage(model, coupling, edge=False),
+            "per image + edge": PerImage(model, coupling, edge=True),
+        } | {
+            way: Extractor(model, coupling=coupling, **common, **kwargs)
+            for way, kwargs in WAYS.items()
+        }
 
-    def watched(way: str) -> Callable[[Tensor], None]:
-        def call(x: Tensor) -> None:
-            with contexts[way]:
-                forward(x)
+    def watched(context: Any, x: Tensor) -> None:
+        with context:
+            forward(x)
 
-        return call
-
-    calls = {"forward": forward} | {way: watched(way) for way in contexts}
-    before = peak(partial(forward, rounds[0]), device)
-    # The first round warms up and, the averages being made in it, shows the peak.
-    extra = {
-        way: peak(partial(call, rounds[0]), device) - before
-        for way, call in calls.items()
-    }
+    forward(rounds[0])
+    alone = peak(partial(forward, rounds[0]), device)
+    extra = {}
+    for way in made():
+        context = made()[way]
+        extra[way] = peak(partial(watched, context, rounds[0]), device) - alone
+        del context
+    contexts = made()
+    calls = {"forward": forward} | {k: partial(watched, c) for k, c in contexts.items()}
+    for call in calls.values():
+        call(rounds[0])
     seconds: dict[str, list[float]] = {way: [] for way in calls}
     for x in rounds[1:]:
         for way, call in calls.items():
             seconds[way].append(clocked(partial(call, x), device))
-    alone = np.array(seconds["forward"])
-    overhead = {way: np.array(s) / alone - 1 for way, s in seconds.items()}
-    reference = contexts["per image"]
+    base = np.array(seconds["forward"])
+    overhead = {way: np.array(s) / base - 1 for way, s in seconds.items()}
+    reference = contexts["per image + edge"]
     size = 4 * sum(len(a) ** 2 for a in reference.matrices.values()) / 2**20
-    exact = contexts["matrix only"].graphs()
+    exact = contexts["ours"].graphs()
     rows = []
     for way, call_seconds in seconds.items():
         row: dict[str, Any] = {
@@ -175,8 +178,9 @@ def measure(name: str, device: str, options: argparse.Namespace) -> pd.DataFrame
             "overhead": np.median(overhead[way]),
         }
         if way != "forward":
+            other = "per image + edge" if way.endswith("edge") else "per image"
             row |= {
-                "ratio": np.median(overhead["per image"] / overhead[way]),
+                "ratio": np.median(overhead[other] / overhead[way]),
                 "extra_MiB": extra[way] / 2**20,
                 "graphs_MiB": size,
                 "memory": extra[way] / 2**20 / size,
@@ -190,7 +194,8 @@ def measure(name: str, device: str, options: argparse.Namespace) -> pd.DataFrame
 class PerImage:
     """A context manager like `Extractor`, with the straightforward hook."""
 
-    def __init__(self, model: nn.Module, coupling: Coupling) -> None:
+    def __init__(self, model: nn.Module, coupling: Coupling, *, edge: bool) -> None:
+        self.edge = edge
         modules = dict(model.named_modules())
         members = coupling.members.values()
         layers = dict.fromkeys(m.layer for some in members for m in some)
@@ -222,6 +227,11 @@ class PerImage:
             rows = image.flatten(1)
             rows = rows / (rows.abs().sum(dim=1, keepdim=True) + 1e-5)
             matrix += (rows @ rows.T).cpu()
+        self.matrices[layer] = self.averaged(
+            self.matrices.get(layer), matrix / len(maps)
+        )
+        if not self.edge:
+            return
         x = torch.tensor([-1.0, 0.0, 1.0], dtype=maps.dtype)
         square = (x[:, None] ** 2 + x**2).clamp(min=1)
         kernel = (x / square).to(maps.device)
@@ -230,10 +240,12 @@ class PerImage:
         strength = gradient.square().sum(dim=1).sqrt().flatten(1)
         spread = strength.square().mean(dim=1) - strength.mean(dim=1).square()
         edge = spread.clamp(min=0).sqrt().view(len(maps), channels).mean(dim=0).cpu()
-        zero = torch.zeros(())
-        old, new = self.matrices.get(layer, zero), self.edges.get(layer, zero)
-        self.matrices[layer] = DECAY * old + (1 - DECAY) * matrix / len(maps)
-        self.edges[layer] = DECAY * new + (1 - DECAY) * edge
+        self.edges[layer] = self.averaged(self.edges.get(layer), edge)
+
+    @staticmethod
+    def averaged(before: Tensor | None, now: Tensor) -> Tensor:
+        """Return the next exponential average, from zero."""
+        return (1 - DECAY) * now + (0.0 if before is None else DECAY * before)
 
 
 def compare(found: Any, exact: Any, reference: PerImage) -> dict[str, float]:
@@ -293,12 +305,12 @@ def peak(call: Callable[[], None], device: str) -> float:
         call()
         return float(torch.cuda.max_memory_allocated() - before)
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # else freed memory hides what is taken
         Path("/proc/self/clear_refs").write_text("5")
         before = _status("VmRSS")
         call()
         return float(_status("VmHWM") - before)
-    except OSError:  # not Linux
-        call()
+    except (AttributeError, OSError):  # not Linux with glibc
         return float("nan")
 
 
