@@ -32,8 +32,8 @@ ratio
     with the edge term or both without.
 error
     Largest difference from the straightforward hook's matrices and edges, relative to
-    the largest entry of each layer, the worst layer. Exact ways must stay below 1e-6 (of
-    double precision where ``--double``; in single precision both sides round).
+    the largest entry of each layer, the worst layer. Exact ways must stay below
+    1e-6; with ``--double`` all is in double precision.
 off_diagonal
     Norm of the difference of the cosine-scaled off-diagonals over their norm: median
     layer and worst layer. ``common``: of the halves that greedy keeps by these and by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
@@ -265,7 +266,7 @@ class Extractor:
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
-                "of the `with` block."
+                "of the `with` block; a compiled one that ran before does not see it."
             )
         members = term_members = self.coupling.members
         if self._metric.source == "weights":
@@ -347,7 +348,11 @@ class Extractor:
                 record.update(output.detach().movedim(channel_dim(module, output), 1))
 
         if record.metric is not None or not self.needs_gradients:
-            self._hooks.append(self._modules[layer].register_forward_hook(see))
+            # A compiled network calls its hooks, but need not compile them as well.
+            # Without dynamo loaded nothing is compiled, and loading it takes seconds.
+            loaded = "torch._dynamo" in sys.modules
+            hook = torch.compiler.disable(see) if loaded else see  # type: ignore[no-untyped-call]
+            self._hooks.append(self._modules[layer].register_forward_hook(hook))
         scale = self.scales.get(layer)
         if self.needs_gradients and scale is not None:
             self._hooks.append(_on_gradient(scale, record, self._scaler))
