@@ -14,7 +14,7 @@ from sirfp_opt.pytorch.assemble import Reading, Scaling, assemble
 from sirfp_opt.pytorch.averages import Averaging, Counts, LayerStatistics, Measured
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling import Coupling, Member, couple
-from sirfp_opt.pytorch.filters import filters, makers, scale_of, width_of
+from sirfp_opt.pytorch.filters import filters, makers, scale_of, widened, width_of
 from sirfp_opt.pytorch.importances import Importance, find_importance
 from sirfp_opt.pytorch.metrics import Metric, find_metric
 from sirfp_opt.pytorch.ranks import over_ranks
@@ -282,7 +282,7 @@ class Extractor:
             for layer in _layers(term_members):
                 scale = scale_of(self._modules[layer])
                 if scale is not None:
-                    terms[layer] = importance.measure(scale.detach()).cpu().numpy()
+                    terms[layer] = importance.measure(widened(scale)).cpu().numpy()
         order = [layer for layer in self._order if layer in readings]
         return assemble(
             self.coupling,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from sirfp_opt.pytorch.coupling import Member
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.plan import PruningUnit
 
-__all__ = ["filters", "makers", "scale_of", "width_of"]
+__all__ = ["filters", "makers", "scale_of", "widened", "width_of"]
 
 
 def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
@@ -32,13 +33,19 @@ def filters(module: nn.Module) -> Tensor:
     """Return a layer's weights with one row for each channel that it makes."""
     weight = module.weight
     assert isinstance(weight, Tensor)  # only layers of `makers` come here
-    weight = weight.detach()
+    weight = widened(weight)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         # (in, out / groups, ...): of each group the inputs go behind its outputs.
         groups = module.groups
         weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
         return weight.reshape(module.out_channels, -1)
     return weight.reshape(weight.shape[0], -1)
+
+
+def widened(parameter: Tensor) -> Tensor:
+    """Return a parameter's values in float32 or more."""
+    wide = torch.promote_types(parameter.dtype, torch.float32)
+    return parameter.detach().to(wide)
 
 
 def scale_of(module: nn.Module) -> nn.Parameter | None:

@@ -330,7 +330,7 @@ def test_compiled_networks() -> None:
     with extractor, torch.no_grad():
         compiled(IMAGES)
     same(extract(model, IMAGES, coupling=coupling), extractor.graphs())
-    torch.compiler.reset()  # type: ignore[no-untyped-call]
+    torch.compiler.reset()
     late = Extractor(model, coupling=coupling)
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

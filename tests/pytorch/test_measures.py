@@ -96,6 +96,21 @@ def test_scales_of_batch_norms() -> None:
     assert graphs.mean_importance("1") is None
 
 
+def test_weights_of_low_precision() -> None:
+    """Filters and scales in bfloat16 are measured in float32."""
+    model = randomized(Residual)
+    coupling = couple(model, IMAGES)
+    model.bfloat16()
+    for importance in ("l1", "bn_scale"):
+        graphs = extract(
+            model, IMAGES, metric="filter", importance=importance, coupling=coupling
+        )
+        for unit, graph in graphs.items():
+            assert graph.weights.max() <= 1 + 1e-6
+            terms = graphs.importance[unit].values()
+            assert {term.dtype for term in terms} == {np.dtype(np.float32)}
+
+
 def test_measures_of_ones_own() -> None:
     """A Metric and an Importance go wherever a name does."""
     correlation = Metric(
