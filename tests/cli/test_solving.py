@@ -139,7 +139,7 @@ def test_bound_is_bound(run: Run, file: Path, layers: dict[str, ChannelGraph]) -
     assert told.code == ExitCode.DONE
     assert told.json["value"] == pytest.approx(alone.value)
     assert list(told.json["levels"]) == list(alone.levels)
-    assert f"{alone.value:.6g}" in run(*asked).out
+    assert f"{alone.value:.12g}" in run(*asked).out
     assert run("bound", file, "-l", "a", "-k", 4, "-e", "high").code == ExitCode.USAGE
 
 
