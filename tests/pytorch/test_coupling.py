@@ -76,7 +76,7 @@ UNITS = {
     "unet": ["down1.0", "down2.0", "bottom.0", "up2", "join2.0", "up1", "join1.0"],
     "dense": ["stem.0", "conv1", "conv2"],
     "resnext": ["stem.0", "reduce.0", "grouped.0"],
-    "group_norm": ["3.0"],
+    "group_norm": ["0", "3.0"],
 }
 
 
@@ -180,11 +180,18 @@ def test_hazards_are_excluded_with_layer_and_reason(name: str) -> None:
         assert difference(model, plan, IMAGES) <= 1e-5
 
 
-def test_group_norm_is_excluded() -> None:
-    """A group norm's statistics change with the channels: named as the reason."""
-    coupling = couple(randomized(SOUND["group_norm"]), IMAGES)
-    reasons = {e.unit: (e.layer, e.reason) for e in coupling.exclusions}
-    assert reasons["0"] == ("1", "GroupNorm normalises across channels")
+def test_group_norm_goes_by_whole_groups() -> None:
+    """The other groups keep their statistics; a norm of one group has no others."""
+    model = randomized(SOUND["group_norm"])
+    unit = couple(model, IMAGES).unit("0")
+    assert unit.tied == ((0, 1, 2, 3), (4, 5, 6, 7))
+    pruned: Any = apply_plan(model, PruningPlan([unit], {"0": [4, 5, 6, 7]}))
+    assert (pruned[1].num_groups, pruned[1].num_channels) == (1, 4)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 2, 1))
+    reasons = {e.unit: (e.layer, e.reason) for e in couple(model, IMAGES).exclusions}
+    assert reasons["0"] == (
+        "1", "a group norm of one group normalises across all channels"
+    )  # fmt: skip
 
 
 def test_outputs_are_never_cut() -> None:
