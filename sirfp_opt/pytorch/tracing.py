@@ -229,7 +229,7 @@ class Tracer:
         Torch-Pruning divides channels by channels in a reshape, and stops the whole
         trace where that fails.
         """
-        self._unmapped: set[Any] = set()
+        self.unmapped: set[Any] = set()
         self.graph = tp.DependencyGraph()
         try:
             self.graph.build_dependency(
@@ -249,7 +249,7 @@ class Tracer:
                 try:
                     _MAPPINGS[node.type](self.graph, node)
                 except ArithmeticError:
-                    self._unmapped.add(node)
+                    self.unmapped.add(node)
 
     def _record(self, module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.grad_fn is not None:
@@ -304,7 +304,7 @@ class Tracer:
                 seen.add(id(node))
                 if not self._is_own_product(node.grad_fn):
                     group.operations.append(self._operation(node))
-        lost += [node for node, _ in found if node in self._unmapped]
+        lost += [node for node, _ in found if node in self.unmapped]
         for node in lost:  # last: a rule that knows the operation says more
             group.operations.append(replace(self._operation(node), kind="lost"))
         return group

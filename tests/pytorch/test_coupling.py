@@ -17,6 +17,7 @@ from sirfp_opt.pytorch.batches import frozen_outputs
 from sirfp_opt.pytorch.cost_reader import read_cost
 from sirfp_opt.pytorch.probe import random_plan
 from sirfp_opt.pytorch.surgery import largest_difference
+from sirfp_opt.pytorch.tracing import Tracer
 from tests.pytorch.hazards import HAZARDS
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 
@@ -236,6 +237,48 @@ def test_layers_out_of_reach_are_listed() -> None:
 
     coupling = couple(randomized(WithAuxiliary), IMAGES)
     assert coupling.untraced == ("extra",)
+
+
+def test_a_head_that_runs_for_nothing_is_cut_along() -> None:
+    """What it reads may go; what it makes stays whole, though no output shows it."""
+    coupling = couple(randomized(SOUND["upernet"]), IMAGES)
+    reasons = {e.unit: e.reason for e in coupling.exclusions}
+    assert "no output depends" in reasons["auxiliary.1"]
+    sites = coupling.unit("stages.1.two").sites
+    assert "auxiliary.0.0" in {site.layer for site in sites if site.side == "in"}
+    assert coupling.untraced == ()
+
+
+def test_a_view_that_torch_pruning_cannot_divide() -> None:
+    """A chain of shuffles ends its trace with a division by zero; ours goes on."""
+
+    def shuffle(x: torch.Tensor) -> torch.Tensor:
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous()
+        return x.view(n, c, h, w)
+
+    def body(net: Any, x: torch.Tensor) -> torch.Tensor:
+        y = shuffle(torch.cat([net.one(x), net.two(x)], 1))
+        for layer in (net.three, net.four):
+            left, right = y.chunk(2, 1)
+            y = shuffle(torch.cat([left, layer(right)], 1))
+        scores: torch.Tensor = net.head(net.after(y))
+        return scores
+
+    model = Net(
+        body,
+        one=conv_bn(3, 8),
+        two=conv_bn(3, 8),
+        three=conv_bn(8, 8),
+        four=conv_bn(8, 8),
+        after=conv_bn(16, 8),
+        head=nn.Conv2d(8, 4, 1),
+    ).eval()
+    assert Tracer(model, IMAGES[:1]).unmapped
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == ["after.0"]
+    excluded = {exclusion.unit for exclusion in coupling.exclusions}
+    assert {"one.0", "two.0", "four.0", "head"} <= excluded
 
 
 def test_the_trace_leaves_the_model_alone() -> None:
