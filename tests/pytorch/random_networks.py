@@ -18,13 +18,13 @@ KINDS = {
     "depthwise": 2,
     "grouped": 2,
     "linear": 1,
-    "group norm": 2,
+    "group norm": 4,
     "layer norm": 0.5,
     "sigmoid": 0.5,
     "gelu": 1,
     "prelu": 1,
     "gate": 1,
-    "transposed": 2,
+    "transposed": 3,
     "pool": 1,
     "upsample": 1,
     "shuffle": 0.5,
@@ -116,7 +116,7 @@ class Step:
     sources: tuple[int, ...]
     layer: nn.Module | None
     channels: int
-    stride: int
+    stride: int  # in quarters of a pixel
 
 
 class RandomNetwork(nn.Module):
@@ -124,8 +124,8 @@ class RandomNetwork(nn.Module):
 
     def __init__(self, rng: Drawn) -> None:
         super().__init__()
-        self.steps = [Step("input", (), None, 3, 1)]
-        for _ in range(int(rng.integers(5, 14))):
+        self.steps = [Step("input", (), None, 3, 4)]
+        for _ in range(int(rng.integers(6, 16))):
             self._grow(rng)
         used = {source for step in self.steps for source in step.sources}
         self.ends = [i for i in range(1, len(self.steps)) if i not in used]
@@ -161,9 +161,9 @@ class RandomNetwork(nn.Module):
             "group norm": c % 2 == 0,
             "shuffle": c % 2 == 0,
             "chunk": c % 2 == 0,
-            "pool": stride < 4,
-            "upsample": stride > 1,
-            "transposed": stride > 1,
+            "pool": stride < 16,
+            "upsample": stride > 2,
+            "transposed": stride > 2,
         }
         if not possible.get(kind, True):
             return
