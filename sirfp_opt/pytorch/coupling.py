@@ -13,7 +13,7 @@ from torch import nn
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.plan import Heads, PruningUnit, Site
-from sirfp_opt.pytorch.batches import Forward, first_and_all, one_sample, to_model
+from sirfp_opt.pytorch.batches import Forward, first_and_all, small_sample, to_model
 from sirfp_opt.pytorch.heads import find_heads
 from sirfp_opt.pytorch.probe import probe
 from sirfp_opt.pytorch.rules import Hazard, hazard, sites_of, tied_channels
@@ -112,7 +112,8 @@ def couple(
     model : nn.Module
         The network; not touched.
     batches : Tensor, mapping or iterable of batches
-        The first sample of the first batch is run.
+        The first sample of the first batch is run, cut to 128 pixels a side where the
+        network takes pictures of that size.
     forward : callable, optional
         ``forward(model, batch)``; by default `model` is called with the batch.
     ignore : sequence of str
@@ -147,8 +148,8 @@ def couple(
     (['0'], "its channels are the network's output")
     """
     first, _ = first_and_all(batches)
-    example = one_sample(to_model(first, model))
     ignore = _as_patterns(ignore)
+    example = small_sample(model, to_model(first, model), forward)
     finder = _Finder(Tracer(model, example, forward), ignore)
     coupling = finder.coupling()
     failed = probe(model, coupling.units, example, forward=forward, seed=seed)

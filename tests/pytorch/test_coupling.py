@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from sirfp_opt import InvalidProblemError
 from sirfp_opt.plan import PruningPlan
@@ -247,6 +248,24 @@ def test_a_head_that_runs_for_nothing_is_cut_along() -> None:
     sites = coupling.unit("stages.1.two").sites
     assert "auxiliary.0.0" in {site.layer for site in sites if site.side == "in"}
     assert coupling.untraced == ()
+
+
+@pytest.mark.parametrize(("pooled", "side"), [(True, 128), (False, 160)])
+def test_large_pictures_are_cut_to_a_corner(pooled: bool, side: int) -> None:
+    """Unless the network takes one size only; the units are those of the whole."""
+    sides = set()
+
+    def body(net: Any, x: torch.Tensor) -> torch.Tensor:
+        sides.add(x.shape[-1])
+        y = F.adaptive_avg_pool2d(net.one(x), 2) if pooled else net.one(x)
+        scores: torch.Tensor = net.two(y.flatten(1))
+        return scores
+
+    one = nn.Conv2d(3, 8, 64, stride=80)
+    model = Net(body, one=one, two=nn.Linear(8 * 4, 3)).eval()
+    coupling = couple(model, torch.randn(1, 3, 160, 160))
+    assert [unit.name for unit in coupling.units] == ["one"]
+    assert sides == ({side} if pooled else {128, side})
 
 
 def test_a_view_that_torch_pruning_cannot_divide() -> None:
