@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from sirfp_opt._validate import IntArray, as_int, frozen, in_range
 from sirfp_opt.errors import InvalidProblemError
 
-__all__ = ["PruningPlan", "PruningUnit", "Side", "Site"]
+__all__ = ["Heads", "PruningPlan", "PruningUnit", "Side", "Site"]
 
 Side = Literal["in", "out"]
 FORMAT = "sirfp-opt/plan/1"
@@ -69,6 +69,26 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """Attention heads that a unit's tied groups are.
+
+    Parameters
+    ----------
+    module : str
+        Qualified name of the module in which they are multiplied with each other.
+    attributes : tuple of str
+        Its attributes that count heads, or the channels of all heads; they shrink
+        with the unit.
+    """
+
+    module: str
+    attributes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributes", tuple(self.attributes))
+
+
+@dataclass(frozen=True)
 class PruningUnit:
     """A set of channels that several layers share, kept or removed together.
 
@@ -81,13 +101,17 @@ class PruningUnit:
     sites : sequence of Site
         Every place that has to be cut when a channel goes.
     tied : sequence of sequences of int
-        Channels that only go together (grouped convolutions); all of one length.
+        Channels that only go together (grouped convolutions, the groups of a group
+        norm, attention heads); all of one length.
+    heads : Heads, optional
+        If the tied groups are attention heads: of which module.
     """
 
     name: str
     size: int
     sites: tuple[Site, ...]
     tied: tuple[tuple[int, ...], ...] = ()
+    heads: Heads | None = None
 
     def __post_init__(self) -> None:
         as_int(self.size, "size", least=1)
@@ -248,6 +272,7 @@ class PruningPlan(Mapping[str, IntArray]):
                         }
                         for site in unit.sites
                     ],
+                    "heads": None if unit.heads is None else asdict(unit.heads),
                 }
                 for unit in self._units.values()
             ],
@@ -275,6 +300,7 @@ class PruningPlan(Mapping[str, IntArray]):
                     size=entry["size"],
                     sites=tuple(Site(**site) for site in entry["sites"]),
                     tied=tuple(tuple(group) for group in entry["tied"]),
+                    heads=Heads(**entry["heads"]) if entry.get("heads") else None,
                 )
                 for entry in data["units"]
             ]
@@ -318,7 +344,7 @@ def _as_kept(values: Any, unit: PruningUnit) -> IntArray:
             raise InvalidProblemError(
                 f"`kept` must hold all or none of the tied channels {group} of "
                 f"{unit.name!r}, got {sorted(chosen.intersection(group))}. "
-                "A grouped convolution loses the same positions in each group."
+                "Grouped convolutions, group norms and attention heads tie them."
             )
     frozen(kept)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,13 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: nn.Module, batch: Any, forward: Forward | None = None) -> int:
+def count_macs(
+    model: nn.Module,
+    batch: Any,
+    forward: Forward | None = None,
+    *,
+    counter: FlopCounterMode | None = None,
+) -> int:
     """Count the multiply-accumulates of one forward pass.
 
     Half of what `torch.utils.flop_counter.FlopCounterMode` counts: convolutions and
@@ -41,6 +48,8 @@ def count_macs(model: nn.Module, batch: Any, forward: Forward | None = None) -> 
         One batch; the count is for all of its samples.
     forward : callable, optional
         ``forward(model, batch)``.
+    counter : FlopCounterMode, optional
+        A fresh one, for its other counts.
 
     Examples
     --------
@@ -49,7 +58,7 @@ def count_macs(model: nn.Module, batch: Any, forward: Forward | None = None) -> 
     >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), torch.rand(1, 3, 10, 10))
     21600
     """
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False) if counter is None else counter
     with evaluating(model), torch.no_grad(), counter:
         run(model, to_model(batch, model), forward)
     return int(counter.get_total_flops()) // 2
@@ -103,7 +112,10 @@ def read_cost(
     modules: dict[str, Any] = dict(model.named_modules())
     layers = list(dict.fromkeys(layer for layer, _ in sides))
     sample = one_sample(to_model(batch, model))
-    counted, positions = _run_counting(model, layers, sample, forward)
+    attention = {unit.heads.module: unit for unit in units if unit.heads}
+    counted, positions, products = _run_counting(
+        model, layers, list(attention), sample, forward
+    )
     macs: list[tuple[float, Affine, Affine]] = []
     params: list[tuple[float, Affine, Affine]] = []
     one = Affine(1.0)
@@ -129,6 +141,9 @@ def read_cost(
             own = list(module.parameters(recurse=False))
             params.append((float(len(own)), one, width("out", 0)))
 
+    for name, unit in attention.items():  # each head costs the same
+        macs.append((products[name] / unit.size, one, Affine(0.0, {unit.name: 1.0})))
+
     sizes = np.array([unit.size for unit in units], dtype=np.int64)
 
     def form(total: int, products: list[tuple[float, Affine, Affine]]) -> CostForm:
@@ -140,9 +155,25 @@ def read_cost(
 
 
 def _run_counting(
-    model: nn.Module, layers: list[str], batch: Any, forward: Forward | None
-) -> tuple[int, dict[str, float]]:
-    """Return the network's MACs, and how often each layer applies its kernel."""
+    model: nn.Module,
+    layers: list[str],
+    attention: list[str],
+    batch: Any,
+    forward: Forward | None,
+) -> tuple[int, dict[str, float], dict[str, float]]:
+    """Count one run.
+
+    Returns
+    -------
+    int
+        The network's MACs.
+    dict of str to float
+        How often each layer applies its kernel.
+    dict of str to float
+        MACs of the products between activations in each attention module.
+    """
+    counter = FlopCounterMode(display=False)
+    products = dict.fromkeys(attention, 0.0)
     positions = dict.fromkeys(layers, 0.0)
     modules = dict(model.named_modules())
     hooks = []
@@ -160,12 +191,28 @@ def _run_counting(
                 )
 
         hooks.append(modules[layer].register_forward_hook(count))
+    for name in attention:
+
+        def before(module: nn.Module, args: Any, name: str = name) -> None:
+            products[name] -= _product_macs(counter)
+
+        def after(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
+            products[name] += _product_macs(counter)
+
+        hooks.append(modules[name].register_forward_pre_hook(before))
+        hooks.append(modules[name].register_forward_hook(after))
     try:
-        total = count_macs(model, batch, forward)
+        total = count_macs(model, batch, forward, counter=counter)
     finally:
         for hook in hooks:
             hook.remove()
-    return total, positions
+    return total, positions, products
+
+
+def _product_macs(counter: FlopCounterMode) -> float:
+    """Return the MACs so far of batched products; linear layers are plain ones."""
+    counts = counter.get_flop_counts().get("Global", {})
+    return sum(n for op, n in counts.items() if re.search("bmm|scaled", str(op))) / 2
 
 
 def _shape(module: Any) -> tuple[float, int, int, int]:

@@ -12,10 +12,11 @@ import numpy as np
 from torch import nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.plan import PruningUnit, Site
-from sirfp_opt.pytorch.batches import Forward, first_and_all, one_sample, to_model
+from sirfp_opt.plan import Heads, PruningUnit, Site
+from sirfp_opt.pytorch.batches import Forward, first_and_all, small_sample, to_model
+from sirfp_opt.pytorch.heads import find_heads
 from sirfp_opt.pytorch.probe import probe
-from sirfp_opt.pytorch.rules import Hazard, conv_groups, hazard, sites_of, tied_channels
+from sirfp_opt.pytorch.rules import Hazard, hazard, sites_of, tied_channels
 from sirfp_opt.pytorch.tracing import Group, Tracer
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def couple(
     model : nn.Module
         The network; not touched.
     batches : Tensor, mapping or iterable of batches
-        The first sample of the first batch is run.
+        The first sample of the first batch is run, cut to 128 pixels a side where the
+        network takes pictures of that size.
     forward : callable, optional
         ``forward(model, batch)``; by default `model` is called with the batch.
     ignore : sequence of str
@@ -146,8 +148,8 @@ def couple(
     (['0'], "its channels are the network's output")
     """
     first, _ = first_and_all(batches)
-    example = one_sample(to_model(first, model))
     ignore = _as_patterns(ignore)
+    example = small_sample(model, to_model(first, model), forward)
     finder = _Finder(Tracer(model, example, forward), ignore)
     coupling = finder.coupling()
     failed = probe(model, coupling.units, example, forward=forward, seed=seed)
@@ -195,6 +197,7 @@ class _Finder:
         overlapping = self._overlaps(groups)
         shared = _shared_parameters(self.tracer)
         order = {name: i for i, name in enumerate(self.tracer.names.values())}
+        modules = {name: module for module, name in self.tracer.names.items()}
         with_input = {
             touch.layer
             for group in groups
@@ -206,20 +209,28 @@ class _Finder:
             makers = [touch.layer for touch in group.touches if _makes(touch)]
             if not makers:
                 continue
-            name = min(makers, key=order.__getitem__)
+            lost = any(operation.kind == "lost" for operation in group.operations)
+            first = min(makers, key=order.__getitem__)
+            name = (group.root if lost else first) or first
             outs = [touch.layer for touch in group.touches if touch.side == "out"]
             asked = matches(outs, self.ignore)
             found: Hazard | None = None
+            heads = find_heads(group, modules)
             if asked:
                 found = asked[0][0], f"left whole on request ({asked[0][1]!r})"
             elif not with_input.isdisjoint(outs):
                 found = name, "its channels are added to the network's input"
             else:
-                found = hazard(group, self.tracer.output_layers, shared)
+                found = hazard(
+                    group,
+                    self.tracer.output_layers,
+                    shared,
+                    heads=heads is not None,
+                )
             if found is None and number in overlapping:
                 found = overlapping[number], "only a part of its channels is coupled"
             if found is None:
-                found = self._accept(name, group)
+                found = self._accept(name, group, heads)
             if found is not None:
                 layer, reason = found
                 self.exclusions.append(
@@ -282,19 +293,25 @@ class _Finder:
                         found.setdefault(other, touch.layer)
         return found
 
-    def _accept(self, name: str, group: Group) -> Hazard | None:
+    def _accept(
+        self, name: str, group: Group, heads: tuple[int, Heads] | None
+    ) -> Hazard | None:
         sites, wrong = sites_of(group)
         if wrong is not None:
             return wrong
         modules = {t.layer: t.module for t in group.touches}
-        grouped = [(s, conv_groups(modules[s.layer])) for s in sites]
-        ties = tied_channels(group.size, [(s, g) for s, g in grouped if g > 1])
+        block = 1 if heads is None else heads[0]
+        ties = tied_channels(group.size, sites, modules, block)
         if isinstance(ties, tuple):
             return ties
         if (len(ties) or group.size) < 2:
             return name, "there is only one channel, or one tied group, to keep"
         unit = PruningUnit(
-            name, group.size, tuple(sites), tuple(tuple(c.tolist()) for c in ties)
+            name,
+            group.size,
+            tuple(sites),
+            tuple(tuple(c.tolist()) for c in ties),
+            heads=None if heads is None else heads[1],
         )
         self.units.append(unit)
         self.sizes[name] = group.size

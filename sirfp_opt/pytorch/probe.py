@@ -233,7 +233,7 @@ class Prober:
         expected = self.expected(plan)
         pruned = copy.deepcopy(self.model)
         try:
-            cut(pruned, plan.removed_positions())
+            cut(pruned, plan)
             outputs = self._outputs(pruned, plan, is_cut=True)
         except Exception as error:  # whatever the network raises is the finding
             text = str(error).strip().splitlines() or [""]

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from sirfp_opt.plan import Site
+from sirfp_opt.pytorch.heads import PRODUCT
 from sirfp_opt.pytorch.tracing import Group, Operation, Touch, is_depthwise
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ Hazard = tuple[str, str]
 
 _BY_NAME = (
     (r"PixelShuffle|PixelUnshuffle|ChannelShuffle", "moves channels into positions"),
-    (r"GroupNorm|LayerNorm", "normalises across channels"),
+    (r"GroupNorm|LayerNorm|RMSNorm", "normalises across channels"),
     (r"LocalResponseNorm", "normalises across channels"),
-    (r"Bmm|^Mm|Addmm|Addbmm|Baddbmm|ScaledDot|Einsum|MultiheadAttention", "attention"),
     (r"Convolution", "is a functional convolution, whose weight no layer owns"),
     (r"Embedding|LSTM|GRU|RNN", "is a layer whose channels are not cut"),
 )
@@ -40,7 +40,11 @@ _HUGE = 1 << 32  # autograd saves negative dimensions and open ends as huge unsi
 
 
 def hazard(
-    group: Group, outputs: Collection[str], shared: Mapping[str, str]
+    group: Group,
+    outputs: Mapping[str, str],
+    shared: Mapping[str, str],
+    *,
+    heads: bool = False,
 ) -> Hazard | None:
     """Return the first reason not to prune `group`, None if there is none to see.
 
@@ -48,29 +52,33 @@ def hazard(
     ----------
     group : Group
         What goes together with a layer's output channels.
-    outputs : collection of str
-        Layers whose output the network returns.
+    outputs : mapping of str to str
+        Layers whose output stays whole, and what it is.
     shared : mapping of str to str
         Layers that share a parameter with another, and that one.
+    heads : bool
+        Whether the group is to be cut by whole attention heads.
     """
     for operation in group.operations:
-        found = _operation_hazard(operation)
+        found = _operation_hazard(operation, heads=heads)
         if found is not None:
             return found
     for touch in group.touches:
         if touch.side == "out" and touch.layer in outputs:
-            return touch.layer, "its channels are the network's output"
+            return touch.layer, f"its channels are {outputs[touch.layer]}"
         found = _layer_hazard(touch, shared)
         if found is not None:
             return found
     return None
 
 
-def _operation_hazard(operation: Operation) -> Hazard | None:
+def _operation_hazard(operation: Operation, *, heads: bool) -> Hazard | None:
     where, name = operation.after, operation.name
     if operation.kind == "output":
-        return where, "its channels are the network's output"
+        return where, f"its channels are {name}"
     if operation.kind == "lost":
+        if operation.grad_fn is None:
+            return where, "the channels are broadcast or rearranged on the way to it"
         return where, f"its channels cannot be followed through {name}"
     if operation.kind == "input":
         return where, "its channels are added to the network's input"
@@ -78,9 +86,11 @@ def _operation_hazard(operation: Operation) -> Hazard | None:
         return where, f"its channels meet the bare parameter {name!r}"
     for pattern, verb in _BY_NAME:
         if re.search(pattern, name):
-            if verb == "attention":
-                return where, f"{name} multiplies activations with each other"
             return where, f"{name} {verb}"
+    if heads:
+        return None  # products, softmax and sums go over tokens; the probe checks
+    if PRODUCT.search(name):
+        return where, f"{name} multiplies activations with each other"
     grad_fn = operation.grad_fn
     if re.match(r"Split|Unbind|Unsafe_?Split", name) and _on_channels(grad_fn):
         return where, f"{name} splits the channels at fixed positions"
@@ -140,6 +150,8 @@ def _layer_hazard(touch: Touch, shared: Mapping[str, str]) -> Hazard | None:
             f"it has only {limit} channels there: the sum or product is broadcast, or "
             "the channels are rearranged on the way"
         )
+    if isinstance(module, nn.GroupNorm) and module.num_groups == 1:
+        return layer, "a group norm of one group normalises across all channels"
     if conv_groups(module) > 1:
         conv: Any = module
         if conv.transposed:
@@ -158,6 +170,8 @@ def channels_of(touch: Touch) -> int:
         return module.in_features if touch.side == "in" else module.out_features
     if isinstance(module, nn.PReLU):
         return module.num_parameters
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
     return int(module.num_features)
 
 
@@ -213,36 +227,52 @@ def conv_groups(module: nn.Module) -> int:
 
 
 def tied_channels(
-    size: int, ties: Collection[tuple[Site, int]]
+    size: int, sites: Collection[Site], modules: Mapping[str, nn.Module], block: int = 1
 ) -> list[IntArray] | Hazard:
-    """Return the classes of channels that grouped convolutions tie together.
+    """Return the classes of channels that only go together.
 
-    Positions j, j + B, j + 2B, ... of a convolution with G groups of B channels may
-    only go together: then each group loses one channel and the rest keeps its place.
+    Positions j, j + B, j + 2B, ... of a convolution with G groups of B channels: then
+    each group loses one channel and the rest keeps its place.  All the channels of a
+    group of a group norm: then the statistics of the other groups stay.
 
     Parameters
     ----------
     size : int
         Channels of the unit.
-    ties : collection of (Site, int)
-        Sites at grouped convolutions, and their numbers of groups.
+    sites : collection of Site
+        Where these are.
+    modules : mapping of str to nn.Module
+        The layers of the sites.
+    block : int
+        Consecutive channels that go together besides (an attention head).
 
     Returns
     -------
     list of ndarray, or (layer, reason)
-        Classes of one size each; an empty list without grouped convolutions.
+        Classes of one size each; an empty list where nothing is tied.
     """
     links = np.zeros((size, size), dtype=bool)
-    for site, groups in ties:
-        if site.offset or site.repeat != 1 or site.channels != size:
-            return site.layer, "a grouped convolution reads a concatenation"
-        channels = np.arange(size)
-        links[channels, channels % (size // groups)] = True
-    if not ties:
+    channels = np.arange(size)
+    links[channels, channels - channels % block] = True
+    tie = ""
+    for site in sites:
+        module: Any = modules[site.layer]
+        groups = conv_groups(module)
+        if groups > 1:
+            if site.offset or site.repeat != 1 or site.channels != size:
+                return site.layer, "a grouped convolution reads a concatenation"
+            links[channels, channels % (size // groups)] = True
+            tie = site.layer
+        elif isinstance(module, nn.GroupNorm) and site.side == "out":
+            width = module.num_channels // module.num_groups
+            if site.repeat != 1 or site.offset % width or size % width:
+                return site.layer, "its groups reach across parts of a concatenation"
+            links[channels, channels - channels % width] = True
+            tie = site.layer if width > 1 else tie
+    if not tie and block == 1:
         return []
     count, label = connected_components(links, directed=False)
     classes = [np.flatnonzero(label == value) for value in range(count)]
     if len({len(members) for members in classes}) > 1:
-        layer = next(iter(ties))[0].layer
-        return layer, "grouped convolutions tie its channels in groups of unequal size"
+        return tie, "grouped layers tie its channels in sets of unequal size"
     return classes

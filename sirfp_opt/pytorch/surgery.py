@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,13 +11,13 @@ from torch import Tensor, nn
 from torch_pruning.ops import module2type
 from torch_pruning.pruner.function import PrunerBox
 
-from sirfp_opt._validate import IntArray
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.plan import PruningPlan, Side
+
+if TYPE_CHECKING:
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.plan import Heads, PruningPlan, Side
 
 __all__ = ["ZeroChannels", "apply_plan", "mask"]
-
-Removed = Mapping[tuple[str, Side], IntArray]
 
 
 def apply_plan(
@@ -66,7 +65,7 @@ def apply_plan(
     """
     check_plan(model, plan)
     target = model if inplace else copy.deepcopy(model)
-    cut(target, plan.removed_positions())
+    cut(target, plan)
     return target
 
 
@@ -106,6 +105,8 @@ def check_plan(model: nn.Module, plan: PruningPlan) -> None:
     """Raise unless every site of `plan` is found in `model`, at its full size."""
     modules = dict(model.named_modules())
     for unit in plan.units:
+        if unit.heads is not None:
+            _check_heads(modules.get(unit.heads.module), unit.heads, unit.name)
         for site in unit.sites:
             module = modules.get(site.layer)
             if module is None:
@@ -123,6 +124,16 @@ def check_plan(model: nn.Module, plan: PruningPlan) -> None:
                 )
 
 
+def _check_heads(owner: nn.Module | None, heads: Heads, unit: str) -> None:
+    for name in heads.attributes:
+        if not isinstance(getattr(owner, name, None), int):
+            raise InvalidProblemError(
+                f"`plan` must fit the network, got heads counted in {name!r} of "
+                f"{heads.module!r} (unit {unit!r}), which it lacks. "
+                "Apply it to a network of the class that it was made for."
+            )
+
+
 def _channels(module: Any, side: Side) -> int | None:
     pruner = PrunerBox.get(module2type(module))
     if pruner is None:
@@ -132,13 +143,14 @@ def _channels(module: Any, side: Side) -> int | None:
     return None if count is None else int(count)
 
 
-def cut(model: nn.Module, removed: Removed) -> None:
-    """Remove the given positions of each layer, by Torch-Pruning's layer pruners.
+def cut(model: nn.Module, plan: PruningPlan) -> None:
+    """Remove what a plan removes from each layer, by Torch-Pruning's layer pruners.
 
     The positions are those of the network before any cut: each side of each layer is
     cut once, so none shifts under another.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, Any] = dict(model.named_modules())
+    removed = plan.removed_positions()
     # Before any cut: a grouped convolution left with one output a group would pass for
     # a depthwise one.
     pruners = {layer: PrunerBox[module2type(modules[layer])] for layer, _ in removed}
@@ -146,9 +158,19 @@ def cut(model: nn.Module, removed: Removed) -> None:
         module, pruner = modules[layer], pruners[layer]
         frozen = {n: p.requires_grad for n, p in module.named_parameters(recurse=False)}
         act = pruner.prune_in_channels if side == "in" else pruner.prune_out_channels
+        grouped = isinstance(module, nn.GroupNorm)
+        width = module.num_channels // module.num_groups if grouped else 1
         act(module, positions.tolist())
+        if grouped:  # whole groups go: the others keep their width
+            module.num_groups = module.num_channels // width
         for name, parameter in module.named_parameters(recurse=False):
             parameter.requires_grad_(frozen[name])
+    for unit in plan.units:
+        if unit.heads is not None:
+            owner = modules[unit.heads.module]
+            for name in unit.heads.attributes:
+                kept = getattr(owner, name) * plan.counts[unit.name] // unit.size
+                setattr(owner, name, kept)
 
 
 class ZeroChannels:

@@ -20,6 +20,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch_pruning._helpers import _HybridIndex
+from torch_pruning.dependency import index_mapping
 
 from sirfp_opt.errors import SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import Forward, evaluating, outputs_of, run
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Operation", "Touch", "Tracer", "is_depthwise"]
 
 OPTYPE = tp.ops.OPTYPE
+OUTPUT = "the network's output"
+UNUSED = "made, but no output depends on them"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class _Traced(nn.Module):
         self.inputs = nn.ModuleList()
         self._forward = forward
         self.output_grads: list[Any] = []
+        self.made: list[Tensor] = []
+        self.unused_grads: set[Any] = set()
 
     def add_input(self, tensor: Tensor) -> nn.Module:
         """Return an identity layer for an input of such a shape."""
@@ -105,9 +110,38 @@ class _Traced(nn.Module):
         outputs = outputs_of(run(self.model, batch, self._forward))
         outputs = [tensor for tensor in outputs if tensor.grad_fn is not None]
         self.output_grads = [tensor.grad_fn for tensor in outputs]
-        return outputs
+        return outputs + self._unused()
+
+    def _unused(self) -> list[Tensor]:
+        """Return what layers have made that no output depends on.
+
+        An auxiliary head that is run for nothing reads channels all the same.
+        """
+        if not self.output_grads:
+            return []
+        reached: set[Any] = set()
+        _reach(self.output_grads, reached)
+        unused = []
+        for tensor in reversed(self.made):
+            if tensor.grad_fn not in reached:
+                unused.append(tensor)
+                _reach([tensor.grad_fn], reached)
+        self.made.clear()
+        self.unused_grads = {tensor.grad_fn for tensor in unused}
+        return unused
 
     spec: Any = None
+
+
+def _reach(grad_fns: list[Any], reached: set[Any]) -> None:
+    """Add to `reached` all that goes into these."""
+    stack = [grad_fn for grad_fn in grad_fns if grad_fn not in reached]
+    reached.update(stack)
+    while stack:
+        for source, _ in stack.pop().next_functions:
+            if source is not None and source not in reached:
+                reached.add(source)
+                stack.append(source)
 
 
 def _is_map(leaf: Any) -> bool:
@@ -158,14 +192,7 @@ class Tracer:
         hooks = [m.register_forward_hook(self._record) for m in model.modules()]
         try:
             with evaluating(self.wrapper), torch.enable_grad():
-                self.graph = tp.DependencyGraph()
-                self.graph.build_dependency(
-                    self.wrapper,
-                    tuple(leaves),
-                    forward_fn=lambda wrapper, args: wrapper(*args),
-                    unwrapped_parameters=[],
-                    verbose=False,
-                )
+                self._build(tuple(leaves))
         except SirfpError:
             raise
         except Exception as error:
@@ -186,15 +213,50 @@ class Tracer:
         self._widest = max(
             (max(p.shape) for p in model.parameters() if p.dim() > 0), default=0
         )
-        grads = self.wrapper.output_grads
         self.output_layers = {
-            self.names[self._made_by[g]] for g in grads if g in self._made_by
+            self.names[self._made_by[grad_fn]]: what
+            for grad_fns, what in (
+                (self.wrapper.unused_grads, UNUSED),
+                (self.wrapper.output_grads, OUTPUT),
+            )
+            for grad_fn in grad_fns
+            if grad_fn in self._made_by
         }
+
+    def _build(self, leaves: tuple[Any, ...]) -> None:
+        """Run and trace; where the channels' way through a view is not found, note it.
+
+        Torch-Pruning divides channels by channels in a reshape, and stops the whole
+        trace where that fails.
+        """
+        self.unmapped: set[Any] = set()
+        self.graph = tp.DependencyGraph()
+        try:
+            self.graph.build_dependency(
+                self.wrapper,
+                leaves,
+                forward_fn=lambda wrapper, args: wrapper(*args),
+                unwrapped_parameters=[],
+                verbose=False,
+            )
+        except ArithmeticError:
+            for node in self.graph.module2node.values():
+                for dependency in node.dependencies:
+                    dependency.index_mapping = [None, None]
+            for node in self.graph.module2node.values():
+                if node.type not in _MAPPINGS:
+                    continue
+                try:
+                    _MAPPINGS[node.type](self.graph, node)
+                except ArithmeticError:
+                    self.unmapped.add(node)
 
     def _record(self, module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.grad_fn is not None:
             # The innermost layer of a nest comes first: that is the maker.
             self._made_by.setdefault(output.grad_fn, module)
+            if not any(module.children()):
+                self.wrapper.made.append(output)
 
     def input_groups(self) -> Iterator[Group]:
         """Yield the groups that hang on the network's inputs."""
@@ -225,9 +287,6 @@ class Tracer:
         group = Group(root=name, size=size)
         seen: set[int] = set()
         found, lost = self._closure(module, size)
-        for node in lost:
-            operation = self._operation(node)
-            group.operations.append(replace(operation, kind="lost"))
         for (node, handler), pairs in found.items():
             if node.module in self.names and node.type in LAYER_TYPES:
                 side: Side = "in" if "_in_" in handler.__name__ else "out"
@@ -245,6 +304,9 @@ class Tracer:
                 seen.add(id(node))
                 if not self._is_own_product(node.grad_fn):
                     group.operations.append(self._operation(node))
+        lost += [node for node, _ in found if node in self.unmapped]
+        for node in lost:  # last: a rule that knows the operation says more
+            group.operations.append(replace(self._operation(node), kind="lost"))
         return group
 
     def _closure(
@@ -276,12 +338,27 @@ class Tracer:
                     lost.append(dependency.source)
                     continue
                 key = (dependency.target, dependency.handler)
-                fresh = set(pairs) - found.get(key, set())
+                before = found.get(key, set())
+                if len(before) > self._room(*key):  # two channels at one position
+                    lost.append(dependency.source)
+                    continue
+                fresh = set(pairs) - before
                 if fresh:
                     found.setdefault(key, set()).update(fresh)
                     # A position that no layer has is wrong, and leads nowhere.
                     work.append((key, [p for p in fresh if p.idx < self._widest]))
         return found, lost
+
+    def _room(self, node: Any, handler: Any) -> int:
+        """Return how many positions a node can have."""
+        if node.module not in self.names:
+            return self._widest
+        pruner = self.graph.get_pruner_of_module(node.module)
+        reads = "_in_" in handler.__name__
+        count = (pruner.get_in_channels if reads else pruner.get_out_channels)(
+            node.module
+        )
+        return self._widest if count is None else int(count)
 
     def _is_own_product(self, grad_fn: Any) -> bool:
         """Tell whether a matrix product is the inside of a linear layer.
@@ -311,7 +388,9 @@ class Tracer:
             name = type(node.module).__name__
             return Operation("op", name, self.names[node.module])
         if node.type == OPTYPE.OUTPUT or node.grad_fn in self.wrapper.output_grads:
-            return Operation("output", "the network's output", after, node.grad_fn)
+            unused = node.grad_fn in self.wrapper.unused_grads
+            what = UNUSED if unused else OUTPUT
+            return Operation("output", what, after, node.grad_fn)
         name = node.grad_fn.name() if hasattr(node.grad_fn, "name") else "unknown"
         return Operation("op", name, after, node.grad_fn)
 
@@ -328,6 +407,15 @@ class Tracer:
         return ""
 
 
+_MAPPINGS = {
+    OPTYPE.CONCAT: index_mapping.update_concat_index_mapping,
+    OPTYPE.SPLIT: index_mapping.update_split_index_mapping,
+    OPTYPE.RESHAPE: index_mapping.update_reshape_index_mapping,
+    OPTYPE.UNBIND: index_mapping.update_unbind_index_mapping,
+    OPTYPE.EXPAND: index_mapping.update_expand_index_mapping,
+    OPTYPE.SLICE: index_mapping.update_slice_index_mapping,
+}
+
 LAYER_TYPES = {
     OPTYPE.CONV,
     OPTYPE.DEPTHWISE_CONV,
@@ -335,6 +423,7 @@ LAYER_TYPES = {
     OPTYPE.BN,
     OPTYPE.PRELU,
     OPTYPE.IN,
+    OPTYPE.GN,
 }
 """Layers that this package cuts; any other that holds channels is refused."""
 

@@ -237,6 +237,304 @@ def group_norm() -> nn.Module:
     )
 
 
+class HighResolution(nn.Module):
+    """Two resolutions that exchange by strided convolution and upsampling (HRNet)."""
+
+    class Exchange(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.high = Residual.Block(8, 6, 8, 1)
+            self.low = Residual.Block(12, 6, 12, 1)
+            self.down = nn.Sequential(
+                nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(12),
+            )
+            self.up = nn.Sequential(nn.Conv2d(12, 8, 1, bias=False), nn.BatchNorm2d(8))
+
+        def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            x, y = self.high(x), self.low(y)
+            up = F.interpolate(self.up(y), scale_factor=2.0, mode="nearest")
+            return F.relu(x + up), F.relu(y + self.down(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(3, 8)
+        self.split = conv_bn(8, 12, stride=2)
+        self.one = self.Exchange()
+        self.two = self.Exchange()
+        self.last = conv_bn(20, 16, 1)
+        self.head = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        high = self.stem(x)
+        high, low = self.two(*self.one(high, self.split(high)))
+        low = F.interpolate(low, size=high.shape[-2:], mode="bilinear")
+        scores: Tensor = self.head(self.last(torch.cat([high, low], 1)))
+        return scores
+
+
+class PyramidPooling(nn.Module):
+    """Maps pooled to several sizes, upsampled, joined with the map itself (PSPNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(conv_bn(3, 8), Residual.Block(8, 8, 12, 2))
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(bins), conv_bn(12, 6, 1))
+            for bins in (1, 2, 4)
+        )
+        self.fuse = conv_bn(12 + 3 * 6, 10)
+        self.head = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(10, 4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.backbone(x)
+        size = y.shape[-2:]
+        parts = [F.interpolate(p(y), size=size, mode="bilinear") for p in self.levels]
+        y = self.head(self.fuse(torch.cat([y, *parts], 1)))
+        return F.interpolate(y, size=x.shape[-2:], mode="bilinear")
+
+
+class LiteReduced(nn.Module):
+    """A gated head on two depths of an inverted-residual backbone (LR-ASPP)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(3, 8, stride=2)
+        self.low = DepthwiseSE.Block(8, 12, 10, 1)
+        self.high = DepthwiseSE.Block(10, 16, 14, 2)
+        self.cbr = conv_bn(14, 12, 1)
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(14, 12, 1, bias=False), nn.Sigmoid()
+        )
+        self.low_head = nn.Conv2d(10, 4, 1)
+        self.high_head = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = self.low(self.stem(x))
+        high = self.high(low)
+        y = self.cbr(high) * self.scale(high)
+        y = F.interpolate(y, size=low.shape[-2:], mode="bilinear")
+        return F.interpolate(
+            self.low_head(low) + self.high_head(y), size=x.shape[-2:], mode="bilinear"
+        )
+
+
+class EfficientAttention(nn.Module):
+    """Attention of several heads, keys and values at a lower resolution.
+
+    ``style``: products of matrices with a fixed number of heads, the same with einsum,
+    or `scaled_dot_product_attention` with a fixed number of channels a head.
+    """
+
+    def __init__(self, width: int, heads: int, ratio: int, style: str) -> None:
+        super().__init__()
+        self.num_heads, self.style, self.ratio = heads, style, ratio
+        self.all_head_size, self.head_dim = width, width // heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        if ratio > 1:
+            self.reduce = nn.Conv2d(width, width, ratio, stride=ratio)
+            self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        n, length, channels = x.shape
+        y = x
+        if self.ratio > 1:
+            y = x.transpose(1, 2).reshape(n, channels, height, width)
+            y = self.norm(self.reduce(y).flatten(2).transpose(1, 2))
+        q, k, v = self.query(x), self.key(y), self.value(y)
+        if self.style == "sdpa":
+            q, k, v = (
+                t.unflatten(2, (-1, self.head_dim)).transpose(1, 2) for t in (q, k, v)
+            )
+            y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            return self.out(y)  # type: ignore[no-any-return]
+        q, k, v = (
+            t.view(n, t.shape[1], self.num_heads, self.head_dim).transpose(1, 2)
+            for t in (q, k, v)
+        )
+        if self.style == "einsum":
+            weights = torch.einsum("nhqd,nhkd->nhqk", q, k).softmax(-1)
+            y = torch.einsum("nhqk,nhkd->nhqd", weights, v)
+        else:
+            y = (q @ k.transpose(-2, -1) / self.head_dim**0.5).softmax(-1) @ v
+        y = y.transpose(1, 2).reshape(n, length, self.all_head_size)
+        out: Tensor = self.out(y)
+        return out
+
+
+class SegFormer(nn.Module):
+    """Overlapping patches, efficient attention, Mix-FFN, all-MLP decoder."""
+
+    class Block(nn.Module):
+        def __init__(self, width: int, heads: int, ratio: int, style: str) -> None:
+            super().__init__()
+            self.norm1 = nn.LayerNorm(width)
+            self.attention = EfficientAttention(width, heads, ratio, style)
+            self.norm2 = nn.LayerNorm(width)
+            self.fc1 = nn.Linear(width, 2 * width)
+            self.depthwise = nn.Conv2d(
+                2 * width, 2 * width, 3, padding=1, groups=2 * width
+            )
+            self.fc2 = nn.Linear(2 * width, width)
+
+        def forward(self, x: Tensor) -> Tensor:
+            n, c, h, w = x.shape
+            y = x.flatten(2).transpose(1, 2)
+            y = y + self.attention(self.norm1(y), h, w)
+            z = self.fc1(self.norm2(y)).transpose(1, 2)
+            z = self.depthwise(z.reshape(n, -1, h, w)).flatten(2).transpose(1, 2)
+            y = y + self.fc2(F.gelu(z))
+            out: Tensor = y.transpose(1, 2).reshape(n, c, h, w)
+            return out
+
+    def __init__(self, style: str = "matmul") -> None:
+        super().__init__()
+        self.patches = nn.ModuleList(
+            [
+                nn.Conv2d(3, 12, 7, stride=2, padding=3),
+                nn.Conv2d(12, 20, 3, stride=2, padding=1),
+            ]
+        )
+        self.blocks = nn.ModuleList(
+            [self.Block(12, 3, 2, style), self.Block(20, 4, 1, style)]
+        )
+        self.decode = nn.ModuleList([nn.Linear(12, 10), nn.Linear(20, 10)])
+        self.fuse = conv_bn(20, 12, 1)
+        self.head = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: list[Tensor] = []
+        y = x
+        for patch, block, linear in zip(
+            self.patches, self.blocks, self.decode, strict=True
+        ):
+            y = block(patch(y))
+            n, _, h, w = y.shape
+            z = linear(y.flatten(2).transpose(1, 2)).transpose(1, 2)
+            z = z.reshape(n, -1, h, w)
+            size = maps[0].shape[-2:] if maps else (h, w)
+            maps.append(F.interpolate(z, size=size, mode="bilinear"))
+        scores: Tensor = self.head(self.fuse(torch.cat(maps[::-1], 1)))
+        return scores
+
+
+class Perceptual(nn.Module):
+    """Pyramid pooling, lateral sums top down, an unused auxiliary head (UPerNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                conv_bn(3, 8, stride=2),
+                Residual.Block(8, 8, 12, 2),
+                Residual.Block(12, 8, 16, 2),
+            ]
+        )
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(b), conv_bn(16, 6, 1)) for b in (1, 2)
+        )
+        self.bottleneck = conv_bn(28, 10)
+        self.laterals = nn.ModuleList([conv_bn(8, 10, 1), conv_bn(12, 10, 1)])
+        self.smooth = nn.ModuleList([conv_bn(10, 10), conv_bn(10, 10)])
+        self.fuse = conv_bn(30, 12)
+        self.head = nn.Conv2d(12, 4, 1)
+        self.auxiliary = nn.Sequential(conv_bn(12, 8), nn.Conv2d(8, 4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = []
+        y = x
+        for stage in self.stages:
+            y = stage(y)
+            maps.append(y)
+        size = y.shape[-2:]
+        pools = [F.interpolate(p(y), size=size, mode="bilinear") for p in self.pools]
+        y = self.bottleneck(torch.cat([y, *pools], 1))
+        levels = [y]
+        for i in (1, 0):
+            lateral = self.laterals[i](maps[i])
+            y = lateral + F.interpolate(y, size=lateral.shape[-2:], mode="bilinear")
+            levels.append(self.smooth[i](y))
+        size = levels[-1].shape[-2:]
+        levels = [F.interpolate(m, size=size, mode="bilinear") for m in levels]
+        self.auxiliary(maps[1])  # as a loss would need it; the scores do not
+        scores: Tensor = self.head(self.fuse(torch.cat(levels, 1)))
+        return scores
+
+
+def classifier() -> nn.Module:
+    """Flatten maps into linear layers with batch norm, as in VGG."""
+    return nn.Sequential(
+        conv_bn(3, 8),
+        nn.MaxPool2d(2),
+        conv_bn(8, 12),
+        nn.AdaptiveAvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(108, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Linear(16, 10),
+        nn.ReLU(),
+        nn.Linear(10, 5),
+    )
+
+
+class Detector(nn.Module):
+    """A feature pyramid and heads shared by its levels; scores and boxes of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn(3, 8, stride=2)
+        self.deep = Residual.Block(8, 8, 12, 2)
+        self.inner = nn.ModuleList([nn.Conv2d(8, 10, 1), nn.Conv2d(12, 10, 1)])
+        self.outer = nn.ModuleList([nn.Conv2d(10, 10, 3, padding=1) for _ in range(2)])
+        self.tower = nn.Sequential(
+            nn.Conv2d(10, 12, 3, padding=1), nn.GroupNorm(4, 12), nn.ReLU()
+        )
+        self.scores = nn.Conv2d(12, 3, 3, padding=1)
+        self.boxes = nn.Conv2d(12, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> dict[str, list[Tensor]]:
+        low = self.stem(x)
+        high = self.deep(low)
+        top = self.inner[1](high)
+        side = self.inner[0](low) + F.interpolate(top, size=low.shape[-2:])
+        towers = [
+            self.tower(layer(m))
+            for layer, m in zip(self.outer, (side, top), strict=True)
+        ]
+        return {
+            "scores": [self.scores(tower) for tower in towers],
+            "boxes": [self.boxes(tower).flatten(2) for tower in towers],
+        }
+
+
+class GroupNorms(nn.Module):
+    """Group norms of several widths, one after a concatenation, one in a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3, padding=1)
+        self.two = nn.Conv2d(3, 12, 3, padding=1)
+        self.joint = nn.GroupNorm(5, 20)
+        self.three = nn.Conv2d(20, 12, 3, padding=1, bias=False)
+        self.norm3 = nn.GroupNorm(6, 12)
+        self.four = nn.Conv2d(12, 12, 3, padding=1, groups=2)
+        self.norm4 = nn.GroupNorm(12, 12)
+        self.five = nn.ConvTranspose2d(12, 8, 2, stride=2)
+        self.norm5 = nn.GroupNorm(4, 8, affine=False)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.joint(torch.cat([self.one(x), self.two(x)], 1)))
+        y = F.relu(self.norm3(self.three(y)))
+        y = y + F.silu(self.norm4(self.four(y)))
+        scores: Tensor = self.head(self.norm5(self.five(y)))
+        return scores
+
+
 SOUND: dict[str, Callable[[], nn.Module]] = {
     "plain": plain,
     "residual": Residual,
@@ -246,6 +544,14 @@ SOUND: dict[str, Callable[[], nn.Module]] = {
     "resnext": ResNeXt,
     "dense": Dense,
     "group_norm": group_norm,
+    "group_norms": GroupNorms,
+    "hrnet": HighResolution,
+    "pspnet": PyramidPooling,
+    "lraspp": LiteReduced,
+    "segformer": SegFormer,
+    "upernet": Perceptual,
+    "classifier": classifier,
+    "detector": Detector,
 }
 """Networks in which most of the channels can be pruned."""
 

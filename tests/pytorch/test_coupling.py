@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from sirfp_opt import InvalidProblemError
 from sirfp_opt.plan import PruningPlan
@@ -17,6 +18,7 @@ from sirfp_opt.pytorch.batches import frozen_outputs
 from sirfp_opt.pytorch.cost_reader import read_cost
 from sirfp_opt.pytorch.probe import random_plan
 from sirfp_opt.pytorch.surgery import largest_difference
+from sirfp_opt.pytorch.tracing import Tracer
 from tests.pytorch.hazards import HAZARDS
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 
@@ -76,7 +78,7 @@ UNITS = {
     "unet": ["down1.0", "down2.0", "bottom.0", "up2", "join2.0", "up1", "join1.0"],
     "dense": ["stem.0", "conv1", "conv2"],
     "resnext": ["stem.0", "reduce.0", "grouped.0"],
-    "group_norm": ["3.0"],
+    "group_norm": ["0", "3.0"],
 }
 
 
@@ -180,11 +182,18 @@ def test_hazards_are_excluded_with_layer_and_reason(name: str) -> None:
         assert difference(model, plan, IMAGES) <= 1e-5
 
 
-def test_group_norm_is_excluded() -> None:
-    """A group norm's statistics change with the channels: named as the reason."""
-    coupling = couple(randomized(SOUND["group_norm"]), IMAGES)
-    reasons = {e.unit: (e.layer, e.reason) for e in coupling.exclusions}
-    assert reasons["0"] == ("1", "GroupNorm normalises across channels")
+def test_group_norm_goes_by_whole_groups() -> None:
+    """The other groups keep their statistics; a norm of one group has no others."""
+    model = randomized(SOUND["group_norm"])
+    unit = couple(model, IMAGES).unit("0")
+    assert unit.tied == ((0, 1, 2, 3), (4, 5, 6, 7))
+    pruned: Any = apply_plan(model, PruningPlan([unit], {"0": [4, 5, 6, 7]}))
+    assert (pruned[1].num_groups, pruned[1].num_channels) == (1, 4)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 2, 1))
+    reasons = {e.unit: (e.layer, e.reason) for e in couple(model, IMAGES).exclusions}
+    assert reasons["0"] == (
+        "1", "a group norm of one group normalises across all channels"
+    )  # fmt: skip
 
 
 def test_outputs_are_never_cut() -> None:
@@ -229,6 +238,66 @@ def test_layers_out_of_reach_are_listed() -> None:
 
     coupling = couple(randomized(WithAuxiliary), IMAGES)
     assert coupling.untraced == ("extra",)
+
+
+def test_a_head_that_runs_for_nothing_is_cut_along() -> None:
+    """What it reads may go; what it makes stays whole, though no output shows it."""
+    coupling = couple(randomized(SOUND["upernet"]), IMAGES)
+    reasons = {e.unit: e.reason for e in coupling.exclusions}
+    assert "no output depends" in reasons["auxiliary.1"]
+    sites = coupling.unit("stages.1.two").sites
+    assert "auxiliary.0.0" in {site.layer for site in sites if site.side == "in"}
+    assert coupling.untraced == ()
+
+
+@pytest.mark.parametrize(("pooled", "side"), [(True, 128), (False, 160)])
+def test_large_pictures_are_cut_to_a_corner(pooled: bool, side: int) -> None:
+    """Unless the network takes one size only; the units are those of the whole."""
+    sides = set()
+
+    def body(net: Any, x: torch.Tensor) -> torch.Tensor:
+        sides.add(x.shape[-1])
+        y = F.adaptive_avg_pool2d(net.one(x), 2) if pooled else net.one(x)
+        scores: torch.Tensor = net.two(y.flatten(1))
+        return scores
+
+    one = nn.Conv2d(3, 8, 64, stride=80)
+    model = Net(body, one=one, two=nn.Linear(8 * 4, 3)).eval()
+    coupling = couple(model, torch.randn(1, 3, 160, 160))
+    assert [unit.name for unit in coupling.units] == ["one"]
+    assert sides == ({side} if pooled else {128, side})
+
+
+def test_a_view_that_torch_pruning_cannot_divide() -> None:
+    """A chain of shuffles ends its trace with a division by zero; ours goes on."""
+
+    def shuffle(x: torch.Tensor) -> torch.Tensor:
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous()
+        return x.view(n, c, h, w)
+
+    def body(net: Any, x: torch.Tensor) -> torch.Tensor:
+        y = shuffle(torch.cat([net.one(x), net.two(x)], 1))
+        for layer in (net.three, net.four):
+            left, right = y.chunk(2, 1)
+            y = shuffle(torch.cat([left, layer(right)], 1))
+        scores: torch.Tensor = net.head(net.after(y))
+        return scores
+
+    model = Net(
+        body,
+        one=conv_bn(3, 8),
+        two=conv_bn(3, 8),
+        three=conv_bn(8, 8),
+        four=conv_bn(8, 8),
+        after=conv_bn(16, 8),
+        head=nn.Conv2d(8, 4, 1),
+    ).eval()
+    assert Tracer(model, IMAGES[:1]).unmapped
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == ["after.0"]
+    excluded = {exclusion.unit for exclusion in coupling.exclusions}
+    assert {"one.0", "two.0", "four.0", "head"} <= excluded
 
 
 def test_the_trace_leaves_the_model_alone() -> None:

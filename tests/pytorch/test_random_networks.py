@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
-import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sirfp_opt.plan import PruningPlan
 from sirfp_opt.pytorch import (
@@ -19,15 +22,26 @@ from sirfp_opt.pytorch.batches import frozen_outputs
 from sirfp_opt.pytorch.probe import random_plan
 from sirfp_opt.pytorch.surgery import largest_difference
 from tests.pytorch.networks import randomized
-from tests.pytorch.random_networks import RandomNetwork
+from tests.pytorch.random_networks import Drawn, RandomNetwork
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_network(seed: int) -> None:
+EXAMPLES = os.environ.get("SIRFP_OPT_NETWORKS")
+"""How many networks to draw, others each time; by default the same few."""
+
+
+@settings(
+    max_examples=int(EXAMPLES or 40),
+    derandomize=EXAMPLES is None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+@given(st.data(), st.integers(0, 1 << 16))
+def test_random_network(data: st.DataObject, seed: int) -> None:
     """What is not excluded is exact in float64 for random sets, and so is its cost."""
-    model = randomized(lambda: RandomNetwork(np.random.default_rng(seed)), seed)
+    model = randomized(lambda: RandomNetwork(Drawn(data)), seed)
     coupling = couple(model, IMAGES)
     assert coupling.exclusions  # its outputs, at least
     cost = read_cost(model, coupling.units, IMAGES)

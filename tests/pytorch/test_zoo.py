@@ -1,0 +1,77 @@
+"""The networks that people use: what is cut is exact and costs what was predicted.
+
+The large and slow ones run on request: ``pytest -m zoo tests/pytorch/test_zoo.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sirfp_opt.plan import PruningPlan
+from sirfp_opt.pytorch import (
+    apply_plan,
+    count_macs,
+    count_params,
+    couple,
+    mask,
+    prune,
+    read_cost,
+)
+from sirfp_opt.pytorch.batches import frozen_outputs
+from sirfp_opt.pytorch.probe import random_plan
+from sirfp_opt.pytorch.surgery import largest_difference
+from tests.pytorch.zoo import ZOO
+
+EXCLUDED = (
+    "output",
+    "no output depends",
+    "LayerNorm",
+    "multiplies activations",
+    "bare parameter",
+    "splits the channels",
+    "only one channel",
+    "broadcast",
+)
+"""Words of the reasons for which something stays whole in these networks."""
+
+QUICK = [name for name, entry in ZOO.items() if not entry.slow]
+SLOW = [pytest.param(name, marks=pytest.mark.zoo) for name in ZOO if name not in QUICK]
+
+
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+def test_zoo(name: str) -> None:
+    """All units at once, random sets: pruned = masked to 1e-5, costs to the unit."""
+    entry = ZOO[name]
+    if not entry.importable:
+        pytest.skip(f"{entry.package} is not installed")
+    model, images = entry.build(), entry.images()
+    coupling = couple(model, images)
+    assert len(coupling.units) >= 8
+    for exclusion in coupling.exclusions:
+        assert any(words in exclusion.reason for words in EXCLUDED), str(exclusion)
+    cost = read_cost(model, coupling.units, images)
+    rng = np.random.default_rng(0)
+    plan = PruningPlan(coupling.units, random_plan(coupling.units, rng))
+    pruned = apply_plan(model, plan)
+    gap, scale = largest_difference(
+        frozen_outputs(pruned, images), frozen_outputs(mask(model, plan), images)
+    )
+    assert scale > 0
+    assert gap <= 1e-5 * max(1.0, scale)
+    assert cost.predict(plan.counts) == {
+        "macs": count_macs(pruned, images[:1]),
+        "params": count_params(pruned),
+    }
+
+
+@pytest.mark.parametrize("name", ["smp/FPN", "transformers/segformer"])
+def test_prune_a_zoo_network(name: str) -> None:
+    """The whole way, within budget, on group norms and on attention heads."""
+    entry = ZOO[name]
+    if not entry.importable:
+        pytest.skip(f"{entry.package} is not installed")
+    report = prune(entry.build(), [entry.images()], macs=0.8).report
+    assert report.reached["macs"] <= 0.8
+    assert report.max_difference is not None
+    assert report.max_difference <= 1e-5 * max(1.0, report.output_scale or 0.0)
