@@ -78,23 +78,30 @@ def sweep(
 def multiplier_step(
     cost: Floats,
     products: Floats,
+    stiffness: Floats,
     step: float,
     free: Bools,
     multipliers: Floats,
     reduced: Floats,
 ) -> None:
-    """Take `step` times the products off the multipliers, but not below zero.
+    """Move the multipliers against their products, but not below zero.
 
-    ``free[i, j]`` marks pairs whose multiplier has no sign, `free` of shape (0, 0)
-    none. Writes cost − multipliers to `reduced`.
+    With its multiplier, a product rises at a rate of the order of ‖w_j‖ / s_i +
+    ‖w_i‖ / s_j (s = `stiffness`): a vector turns by the length of the other over that
+    of its slope. The move is `step` times product over rate, whatever the weights'
+    scale. ``free[i, j]`` marks
+    pairs whose multiplier has no sign, `free` of shape (0, 0) none. Writes
+    cost − multipliers to `reduced`.
     """
     m = cost.shape[0]
     any_free = free.shape[0] > 0
     for i in range(m):
+        length, stiff = np.sqrt(products[i, i]), stiffness[i]
         for j in range(m):
             if i == j:
                 continue
-            value = multipliers[i, j] - step * products[i, j]
+            rate = np.sqrt(products[j, j]) / stiff + length / stiffness[j] + 1e-300
+            value = multipliers[i, j] - step * products[i, j] / rate
             if value < 0.0 and not (any_free and free[i, j]):
                 value = 0.0
             multipliers[i, j] = value
