@@ -24,8 +24,6 @@ __all__ = ["Averaging", "LayerStatistics", "Measured"]
 
 # Elements of normalised maps held at a time.
 PART = {"cpu": 1 << 22, "accelerator": 1 << 25}
-# Columns of a product on a CPU: of few but long rows it loses digits in float32.
-LONGEST = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -293,8 +291,7 @@ class LayerStatistics:
             )
         thin, scale = self._thin(maps)
         positions, norms = thin.transpose(0, 1), norms.transpose(0, 1)
-        width = min(most // channels, LONGEST if maps.device.type == "cpu" else most)
-        width //= images
+        width = most // (images * channels)
         for block in _parts(positions, 2, width):
             rows = block.new_empty(block.shape, dtype=self.dtype or block.dtype)
             torch.div(block, norms, out=rows)
