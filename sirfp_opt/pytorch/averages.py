@@ -18,7 +18,7 @@ from sirfp_opt.pytorch.importances import Importance, find_importance
 from sirfp_opt.pytorch.metrics import L1_EPSILON, Metric, find_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Averaging", "LayerStatistics", "Measured"]
 
@@ -187,7 +187,7 @@ class LayerStatistics:
         old, new = self.averaging.factors(counts.images, images)
         device = "cpu" if maps.device.type == "cpu" else "accelerator"
         importance = self._importance_of(maps)
-        for part in torch.split(maps, max(1, PART[device] // maps[0].numel())):
+        for part in _parts(maps, 0, PART[device] * images // maps.numel()):
             wide = part.to(self._gram.dtype)
             if metric is not None:
                 self._add_maps(wide, metric, old, new, PART[device])
@@ -291,8 +291,8 @@ class LayerStatistics:
             )
         thin, scale = self._thin(maps)
         positions, norms = thin.transpose(0, 1), norms.transpose(0, 1)
-        width = max(1, most // (images * channels))
-        for block in torch.split(positions, width, dim=2):
+        width = most // (images * channels)
+        for block in _parts(positions, 2, width):
             rows = block.new_empty(block.shape, dtype=self.dtype or block.dtype)
             torch.div(block, norms, out=rows)
             add_gram(self._gram, rows.view(channels, -1), old, new * scale)
@@ -311,6 +311,12 @@ class LayerStatistics:
         chosen = torch.arange(count) + torch.rand(count, generator=generator)
         chosen = (chosen * (total / count)).long().clamp_(max=total - 1)
         return flat.index_select(2, chosen.to(flat.device)), total / count
+
+
+def _parts(tensor: Tensor, dim: int, size: int) -> Sequence[Tensor]:
+    if tensor.shape[dim] <= size:
+        return (tensor,)
+    return torch.split(tensor, max(1, size), dim=dim)
 
 
 def _constant(maps: Tensor) -> bool:

@@ -338,14 +338,16 @@ class Extractor:
             if torch._C._current_graph_task_id() != -1:
                 return  # a backward pass that recomputes what was seen before
             self._order[layer] = None
-            kind = output.device.type
-            # Averages of an inference-mode loop must not be inference tensors.
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                torch.autocast(kind, enabled=False),
-            ):
-                record.update(output.detach().movedim(channel_dim(module, output), 1))
+            maps = output.detach()
+            dim = channel_dim(module, maps)
+            maps = maps if dim == 1 else maps.movedim(dim, 1)
+            kind = maps.device.type
+            if torch.is_inference_mode_enabled() or torch.is_autocast_enabled(kind):
+                # Averages of an inference-mode loop must not be inference tensors.
+                with torch.inference_mode(False), torch.autocast(kind, enabled=False):
+                    record.update(maps)
+            else:
+                record.update(maps)
 
         if record.metric is not None or not self.needs_gradients:
             # A compiled network calls its hooks, but need not compile them as well.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ from torch import Tensor, distributed, multiprocessing, nn, optim
 from torch.utils.checkpoint import checkpoint
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.pytorch import METRICS, ExtractedGraphs, Extractor, couple, extract
+from sirfp_opt.pytorch import (
+    METRICS,
+    Coupling,
+    ExtractedGraphs,
+    Extractor,
+    couple,
+    extract,
+)
 from tests.pytorch.networks import SOUND, Residual, conv_bn, randomized
 from tests.pytorch.test_extract import IMAGES, assert_untouched, fingerprint
 from tests.pytorch.test_metrics import by_image
@@ -228,14 +236,14 @@ def test_gradients_in_extract_leave_none_behind() -> None:
         extract(model, pairs, importance="gamma_grad", loss=loss)
 
 
-def work(rank: int, folder: str) -> None:
+def work(rank: int, folder: str, coupling: Coupling) -> None:
     """Do one rank's part: unequal and equal numbers of batches, none at all."""
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if sys.platform == "linux":  # whatever the machine's name resolves to
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
     model = randomized(SOUND["deeplab"])
-    coupling = couple(model, IMAGES)
     mine = batches(5)[:3] if rank == 0 else batches(5)[3:]
 
     def saved(name: str, some: list[Tensor], **options: Any) -> None:
@@ -264,7 +272,9 @@ def work(rank: int, folder: str) -> None:
 
 def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
     """Plain mean: that over all images; exponential: the mean, or a clear refusal."""
-    multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
+    model = randomized(SOUND["deeplab"])
+    coupling = couple(model, IMAGES)
+    multiprocessing.spawn(work, (str(tmp_path), coupling), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
 
     def load(name: str) -> tuple[Any, Any]:
         one, two = (
@@ -272,8 +282,6 @@ def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
         )
         return one, two
 
-    model = randomized(SOUND["deeplab"])
-    coupling = couple(model, IMAGES)
     some = batches(5)
     for name, seen in (("unequal", some), ("none", some[:3])):
         one, two = load(name)
