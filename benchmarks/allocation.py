@@ -183,7 +183,7 @@ def accuracy(shares: list[float], seeds: int, steps: int) -> pd.DataFrame:
     from sirfp_opt.demo.network import load_checkpoint
     from sirfp_opt.demo.scenes import make_scenes
     from sirfp_opt.demo.training import evaluate, mean_iou, train
-    from sirfp_opt.pytorch import prune
+    from sirfp_opt.pytorch import prune, reestimate_batch_norm
 
     network = load_checkpoint()
     seen = make_scenes(128, split="validation")
@@ -206,8 +206,9 @@ def accuracy(shares: list[float], seeds: int, steps: int) -> pd.DataFrame:
                     graphs=graphs,
                 )
                 graphs = result.graphs
-                small = result.model
-                _estimate_batch_norms(small, images)
+                small = reestimate_batch_norm(
+                    result.model, torch.split(images, 48)
+                ).eval()
                 row = {
                     "macs": share,
                     "allocation": name,
@@ -229,23 +230,6 @@ def accuracy(shares: list[float], seeds: int, steps: int) -> pd.DataFrame:
                 if not steps:
                     break  # nothing is drawn: one seed says it all
     return pd.DataFrame(rows)
-
-
-def _estimate_batch_norms(model: Any, images: Any) -> None:
-    """Set running means and variances to those of the pruned network's maps."""
-    import torch
-
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
-    with torch.no_grad():
-        for part in torch.split(images, 48):
-            model(part)
-    for norm in norms:
-        norm.momentum = 0.1
-    model.eval()
 
 
 def _batches(images: Any, labels: Any, generator: Any) -> Iterator[tuple[Any, Any]]:

@@ -15,6 +15,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 
 from sirfp_opt.api import solve
+from sirfp_opt.bounding import Bound, bound
 from sirfp_opt.bounds import combinatorial_bound
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import (
@@ -48,6 +49,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
+    "Bound",
     "ChannelGraph",
     "InfeasibleError",
     "InvalidProblemError",
@@ -73,6 +75,7 @@ __all__ = [
     "UnknownSolverError",
     "UnsupportedError",
     "available_solvers",
+    "bound",
     "combinatorial_bound",
     "register_solver",
     "solve",

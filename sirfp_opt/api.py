@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._validate import as_int
-from sirfp_opt.bounds import combinatorial_bound
+from sirfp_opt.bounding import EFFORTS, check_effort, strengthen
 from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
 from sirfp_opt.limits import Limits
 from sirfp_opt.problem import PruningProblem, as_problem
@@ -37,7 +37,7 @@ def solve(
     seed: int = 0,
     warm_start: Iterable[int] | None = None,
     callback: Callback | None = None,
-    certify: bool = False,
+    certify: bool | str = False,
     **options: Any,
 ) -> Solution:
     """Keep k channels of least redundancy, or of most diversity.
@@ -67,8 +67,11 @@ def solve(
         A feasible set of channels. The answer is never worse.
     callback : callable, optional
         Called with a `Progress` at each improvement; return True to stop.
-    certify : bool
-        Add a proven bound where the method gives none, so the answer has a gap.
+    certify : bool or str
+        Prove a bound for the answer of a heuristic, so that it has a gap. A level's
+        name limits the effort, see `sirfp_opt.bound`; True is the highest. With a time
+        limit the method gets half of it, the bound what is left. Exact methods bring
+        bounds of their own; only the combinatorial one is added to theirs.
     **options
         Parameters of the method.
 
@@ -104,9 +107,10 @@ def solve(
     limits = _merge_limits(limits, time_limit)
     seed = as_int(seed, "seed", least=0)
     _check_support(name, solver, problem, limits)
+    effort = _effort(certify, exact=solver.info.exact)
     search = Search(
         problem,
-        limits=limits,
+        limits=limits if effort in (None, EFFORTS[0]) else _halved(limits),
         seed=seed,
         warm_start=warm_start,
         callback=callback,
@@ -116,12 +120,13 @@ def solve(
     try:
         if not _settled(search):
             solver.solve(search)
+        if effort is not None:
+            clock = Search(problem, limits=Limits(time=limits.time), started=started)
+            strengthen(search, effort, clock.stop)
     except KeyboardInterrupt:
         if search.best is None:
             raise
         search.stopped_by("interrupt")
-    if certify and search.bound is None:
-        search.tighten(combinatorial_bound(problem))
     return _solution(search, solver)
 
 
@@ -137,6 +142,21 @@ def _settled(search: Search) -> bool:
     if search.objective is not None:
         search.tighten(search.objective)
     return True
+
+
+def _effort(certify: bool | str, *, exact: bool) -> str | None:
+    """Return the last level of bounds to try, None for none."""
+    if certify is False:
+        return None
+    effort = EFFORTS[-1] if certify is True else certify
+    check_effort(effort, "certify")
+    return EFFORTS[0] if exact else effort
+
+
+def _halved(limits: Limits) -> Limits:
+    if limits.time is None:
+        return limits
+    return dataclasses.replace(limits, time=limits.time / 2)
 
 
 def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:

@@ -1,4 +1,4 @@
-"""`solve`, `inspect`, `solvers`: one layer at a time."""
+"""`solve`, `bound`, `inspect`, `solvers`: one layer at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sirfp_opt.api import solve as solve_problem
+from sirfp_opt.bounding import EFFORTS
+from sirfp_opt.bounding import bound as bound_problem
 from sirfp_opt.cli.common import (
     AsJson,
     ExitCode,
@@ -25,12 +27,14 @@ from sirfp_opt.cli.common import (
 )
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.limits import Limits
+from sirfp_opt.problem import as_problem
 from sirfp_opt.registry import available_solvers
 from sirfp_opt.solution import Solution, Status
 from sirfp_opt.study.problems import share_of
 
 if TYPE_CHECKING:
     from sirfp_opt.graph import ChannelGraph
+    from sirfp_opt.problem import PruningProblem
 
 __all__ = ["add_commands"]
 
@@ -42,12 +46,24 @@ Count = Annotated[
     str | None, typer.Option("-k", help="Channels to keep: 16, a share 0.5, or 8:16.")
 ]
 
+SenseText = Annotated[
+    str | None,
+    typer.Option("--sense", help="minimize or maximize, where the file does not say."),
+]
+Seconds = Annotated[float | None, typer.Option("--time-limit", "-t", help="Seconds.")]
+MustKeep = Annotated[str, typer.Option(help="Channels that stay: 0,3,7 or 0-7.")]
+MustDrop = Annotated[str, typer.Option(help="Channels that go.")]
+MultipleOf = Annotated[int, typer.Option(help="Keep a multiple of so many.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(
         epilog="Example: sirfp-opt solve layers.npz --layer conv1 -k 0.5 -m anneal -t 5"
     )(solve)
+    app.command(
+        epilog="Example: sirfp-opt bound layers.npz -l conv1 -k 0.5 -e semidefinite"
+    )(bound)
     app.command(epilog="Example: sirfp-opt inspect layers.npz")(inspect)
     app.command(epilog="Example: sirfp-opt solvers --json")(solvers)
 
@@ -59,17 +75,12 @@ def solve(
         str, typer.Option("--method", "-m", help="See `sirfp-opt solvers`.")
     ] = "auto",
     layer: Layer = None,
-    sense: Annotated[
-        str | None,
-        typer.Option(help="minimize or maximize, where the file does not say."),
-    ] = None,
+    sense: SenseText = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", help="A parameter of the method: name=value."),
     ] = None,
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", "-t", help="Seconds.")
-    ] = None,
+    time_limit: Seconds = None,
     iterations: Annotated[
         int | None, typer.Option(help="Limit, in the method's own unit.")
     ] = None,
@@ -78,11 +89,9 @@ def solve(
         float | None, typer.Option(help="Stop at an objective as good as this.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
-    must_keep: Annotated[
-        str, typer.Option(help="Channels that stay: 0,3,7 or 0-7.")
-    ] = "",
-    must_drop: Annotated[str, typer.Option(help="Channels that go.")] = "",
-    multiple_of: Annotated[int, typer.Option(help="Keep a multiple of so many.")] = 1,
+    must_keep: MustKeep = "",
+    must_drop: MustDrop = "",
+    multiple_of: MultipleOf = 1,
     warm_start: Annotated[
         Path | None, typer.Option(help="A solution written by --out, to begin with.")
     ] = None,
@@ -96,21 +105,12 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Keep k channels of least redundancy (or of most diversity)."""
-    graph = read_graph(file, layer, sense)
-    rules = LayerConstraints(
-        must_keep=parse_indices(must_keep, "--must-keep"),
-        must_drop=parse_indices(must_drop, "--must-drop"),
-        multiple_of=multiple_of,
-    )
-    count = stated_count(file) if k is None else parse_count(k)
-    if isinstance(count, float):
-        count = share_of(count, graph.n, multiple_of)
+    problem = _problem(file, k, layer, sense, must_keep, must_drop, multiple_of)
     start = None
     if warm_start is not None:
         start = Solution.from_dict(json.loads(warm_start.read_text("utf-8"))).selected
     solution = solve_problem(
-        graph,
-        constraints=rules if count is None else rules.with_count(count),
+        problem,
         method=method,
         limits=Limits(time=time_limit, iterations=iterations, gap=gap, target=target),
         seed=seed,
@@ -118,7 +118,7 @@ def solve(
         certify=certify,
         **parse_options(option or ()),
     )
-    told = solution.to_dict() | {"graph": graph.name}
+    told = solution.to_dict() | {"graph": problem.graph.name}
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -131,13 +131,37 @@ def solve(
         raise typer.Exit(ExitCode.NOT_PROVED)
 
 
+def bound(
+    file: File,
+    k: Count = None,
+    effort: Annotated[
+        str, typer.Option("--effort", "-e", help=f"The last of {', '.join(EFFORTS)}.")
+    ] = EFFORTS[-1],
+    layer: Layer = None,
+    sense: SenseText = None,
+    time_limit: Seconds = None,
+    must_keep: MustKeep = "",
+    must_drop: MustDrop = "",
+    multiple_of: MultipleOf = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Bound what any k channels can be worth, without choosing them."""
+    problem = _problem(file, k, layer, sense, must_keep, must_drop, multiple_of)
+    found = bound_problem(problem, effort=effort, time_limit=time_limit)
+    if as_json:
+        print_json(found.to_dict() | {"graph": problem.graph.name})
+        return
+    print_pairs(
+        {"bound": f"{found.value:.12g} ({found.sense.value})"}
+        | {level: f"{value:.12g}" for level, value in found.levels.items()}
+        | {"seconds": f"{found.seconds:.3g}"}
+    )
+
+
 def inspect(
     file: File,
     layer: Layer = None,
-    sense: Annotated[
-        str | None,
-        typer.Option(help="minimize or maximize, where the file does not say."),
-    ] = None,
+    sense: SenseText = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a file of graphs holds, and how hard its graphs look."""
@@ -183,6 +207,29 @@ def solvers(as_json: AsJson = False) -> None:
             )
             for row in table
         ],
+    )
+
+
+def _problem(
+    file: Path,
+    k: str | None,
+    layer: str | None,
+    sense: str | None,
+    must_keep: str,
+    must_drop: str,
+    multiple_of: int,
+) -> PruningProblem:
+    graph = read_graph(file, layer, sense)
+    rules = LayerConstraints(
+        must_keep=parse_indices(must_keep, "--must-keep"),
+        must_drop=parse_indices(must_drop, "--must-drop"),
+        multiple_of=multiple_of,
+    )
+    count = stated_count(file) if k is None else parse_count(k)
+    if isinstance(count, float):
+        count = share_of(count, graph.n, multiple_of)
+    return as_problem(
+        graph, constraints=rules if count is None else rules.with_count(count)
     )
 
 

@@ -14,14 +14,20 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from torch.optim.swa_utils import update_bn
 
 from sirfp_opt import SirfpError, available_solvers, solve
 from sirfp_opt.demo import picture
 from sirfp_opt.demo.network import checkpoint_figures, load_checkpoint
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
-from sirfp_opt.pytorch import count_macs, count_params, extract, mask, prune
+from sirfp_opt.pytorch import (
+    count_macs,
+    count_params,
+    extract,
+    mask,
+    prune,
+    reestimate_batch_norm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,8 +189,8 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
 
         tick("re-estimating the batch norms")
         networks: dict[str, nn.Module] = {"original": network, "pruned": result.model}
-        networks["+ BN re-estimated"] = restored = copy.deepcopy(result.model)
-        update_bn(batches, restored)
+        restored = reestimate_batch_norm(result.model, batches)
+        networks["+ BN re-estimated"] = restored
         networks["+ fine-tuned"] = tuned = copy.deepcopy(restored)
         tick("fine-tuning")
         train(

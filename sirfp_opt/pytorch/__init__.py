@@ -14,19 +14,31 @@ except ImportError as error:
 from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
 from sirfp_opt.pytorch.extract import extract
+from sirfp_opt.pytorch.extractor import Extractor
 from sirfp_opt.pytorch.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.importances import IMPORTANCES, Importance
+from sirfp_opt.pytorch.metrics import METRICS, Metric
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
+from sirfp_opt.pytorch.redundancy_importance import RedundancyImportance
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.saving import load_pruned, save_pruned
+from sirfp_opt.pytorch.statistics import reestimate_batch_norm
 from sirfp_opt.pytorch.surgery import apply_plan, mask
 
 __all__ = [
+    "IMPORTANCES",
+    "METRICS",
     "Coupling",
     "Exclusion",
     "ExtractedGraphs",
+    "Extractor",
+    "Importance",
     "Member",
+    "Metric",
     "PruneReport",
     "PruneResult",
+    "RedundancyImportance",
     "ReferenceOptions",
     "UnitReport",
     "apply_plan",
@@ -34,8 +46,11 @@ __all__ = [
     "count_params",
     "couple",
     "extract",
+    "load_pruned",
     "mask",
     "prune",
     "prune_",
     "read_cost",
+    "reestimate_batch_norm",
+    "save_pruned",
 ]

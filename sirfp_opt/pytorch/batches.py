@@ -16,6 +16,7 @@ from sirfp_opt.errors import InvalidProblemError
 
 __all__ = [
     "Forward",
+    "device_of",
     "evaluating",
     "first_and_all",
     "frozen_outputs",
@@ -58,9 +59,14 @@ def first_and_all(batches: Any) -> tuple[Any, Iterator[Any]]:
 
 def to_model(batch: Any, model: nn.Module) -> Any:
     """Return `batch` with every tensor on the device of the model's parameters."""
-    tensors = chain(model.parameters(), model.buffers())
-    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    device = device_of(model)
     return pytree.tree_map_only(Tensor, lambda t: t.to(device), batch)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a network's first parameter or buffer, else the CPU."""
+    tensors = chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def one_sample(batch: Any) -> Any:

@@ -105,8 +105,9 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         The units, their layers, and what was excluded.
     redundancy : dict of str to dict of str to ndarray
         By unit and layer: the measured matrix, as it is (|S| or S), diagonal kept.
-    edge : dict of str to dict of str to ndarray
-        By unit and layer: the edge term of each channel, where there are maps.
+    importance : dict of str to dict of str to ndarray
+        By unit and layer: what each channel is worth, where it was measured; by
+        default the edge term.
     map_sizes : dict of str to tuple of int
         By layer: height and width of its maps.
     dead : dict of str to ndarray
@@ -120,7 +121,7 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
     graphs: Mapping[str, ChannelGraph]
     coupling: Coupling
     redundancy: Mapping[str, Mapping[str, FloatArray]]
-    edge: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    importance: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
     map_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     dead: Mapping[str, IntArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -150,7 +151,7 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
             self, coupling=coupling, graphs={name: self.graphs[name] for name in names}
         )
 
-    def mean_edge(self, unit: str) -> FloatArray | None:
-        """Return the unit's edge term, averaged over its layers; None without maps."""
-        terms = list(self.edge.get(unit, {}).values())
+    def mean_importance(self, unit: str) -> FloatArray | None:
+        """Return the unit's importances, averaged over its layers; None without."""
+        terms = list(self.importance.get(unit, {}).values())
         return np.mean(terms, axis=0) if terms else None

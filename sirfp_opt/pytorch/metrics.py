@@ -1,14 +1,14 @@
-"""How alike the channels of a feature map are, and how much edge each one holds.
+"""How alike two channels are: what is multiplied with what.
 
-Both terms are those of SIRFP (Wu et al., AAAI 2025, arXiv 2412.12672, section 3.2).
-A running average is kept on the device of the maps: one matrix product per layer and
-step, into the average itself.
+Every redundancy here is an inner product, averaged over images, of the channels' maps
+(or weights) after a transformation and division by a norm. `METRICS` names the usual
+ones; a `Metric` of one's own goes wherever a name does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -19,213 +19,111 @@ from sirfp_opt.errors import InvalidProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["METRICS", "Averaging", "LayerStatistics", "edge_strength"]
+__all__ = ["METRICS", "Metric", "find_metric"]
 
 L1_EPSILON = 1e-5
-# Below this many rows a panel's matrix product is too thin to run at full speed.
-PANEL = 128
-# Elements whose edges are found at a time: what fits into a CPU's cache, or what keeps
-# an accelerator busy without holding several copies of the largest maps.
-EDGE_CHUNK = {"cpu": 1 << 18, "accelerator": 1 << 24}
 
 
-def _spatial(maps: Tensor) -> Tensor:
-    """Channel norms of the paper: Σ_p |x_p| + 1e-5 for each image, shape (C, N, 1)."""
-    norms: Tensor = torch.linalg.vector_norm(maps, 1, dim=-1, keepdim=True)
-    return norms + L1_EPSILON
+def _l1(maps: Tensor) -> Tensor:
+    # On a CPU four times as fast as torch.linalg.vector_norm of order 1.
+    return maps.abs().sum(dim=-1, keepdim=True) + L1_EPSILON
 
 
-def _cosine(maps: Tensor) -> Tensor:
-    """Channel norms that make the inner product a cosine: sqrt(Σ_p x_p²)."""
+def _l2(maps: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(maps, 2, dim=-1, keepdim=True)
-    return torch.where(norms > 0, norms, torch.ones_like(norms))
+    return torch.where(norms == 0, torch.ones_like(norms), norms)
 
 
-METRICS: dict[str, Callable[[Tensor], Tensor]] = {
-    "spatial": _spatial,
-    "cosine": _cosine,
-}
-"""Norm by which each image's channel maps (C, N, P) are divided, by metric name."""
+def _pool(maps: Tensor) -> Tensor:
+    return maps.flatten(2).mean(dim=2, keepdim=True) if maps.dim() > 2 else maps
 
 
 @dataclass(frozen=True)
-class Averaging:
-    """How the matrices of successive batches become one.
+class Metric:
+    """A measure of how alike channels are.
+
+    With t the transformation and P the positions of a map, an image gives
+
+    S_ij = Σ_p t(x_i)_p t(x_j)_p / (norm(t(x_i)) norm(t(x_j))).
 
     Parameters
     ----------
-    decay : float, optional
-        r in A <- r A + (1 - r) S, from zero. None is the plain mean over all images.
-    bias_correction : bool
-        Divide by 1 - r^t, so that the average of equal matrices is that matrix.
-        The reference does not.
+    norm : callable
+        Maps (N, C, P) -> norms (N, C, 1), above zero.
+    transform : callable, optional
+        Maps (N, C, ...) -> (N, C, ...) of any size, image by image.
+    over_images : bool
+        The transformation leaves one number for each channel of an image: channels
+        are compared over the images instead, S_ij = Σ_b t_bi t_bj / N divided by
+        mean_b |t_bi| + 1e-5 and mean_b |t_bj| + 1e-5. `norm` is not used.
+    source : {"maps", "weights"}
+        What is compared: a layer's outputs, or the filters of the layers that make the
+        channels (then N = 1, P the entries of a filter), for which no data are needed.
+
+    Examples
+    --------
+    Correlations, after an activation that is not ReLU:
+
+    >>> import torch
+    >>> from sirfp_opt.pytorch import Metric
+    >>> def centred(maps):
+    ...     maps = torch.nn.functional.hardswish(maps)
+    ...     return maps - maps.mean(dim=(2, 3), keepdim=True)
+    >>> def l2(maps):
+    ...     return maps.norm(dim=-1, keepdim=True) + 1e-12
+    >>> metric = Metric(l2, centred)
     """
 
-    decay: float | None = None
-    bias_correction: bool = True
+    norm: Callable[[Tensor], Tensor]
+    transform: Callable[[Tensor], Tensor] | None = None
+    over_images: bool = False
+    source: Literal["maps", "weights"] = "maps"
 
     def __post_init__(self) -> None:
-        if self.decay is not None and not 0.0 <= self.decay < 1.0:
+        for name in ("norm", "transform"):
+            value = getattr(self, name)
+            if not (callable(value) or (name == "transform" and value is None)):
+                raise InvalidProblemError(
+                    f"`{name}` must be callable, got {value!r}. Pass a function of the "
+                    "maps, a Tensor of shape (N, C, ...)."
+                )
+        if self.source not in ("maps", "weights"):
             raise InvalidProblemError(
-                f"`decay` must lie in [0, 1), got {self.decay!r}. "
-                "Pass None for the plain mean over all images."
+                f"`source` must be 'maps' or 'weights', got {self.source!r}. "
+                "Outputs of layers are 'maps'."
             )
 
-    def factors(self, seen: int, new: int) -> tuple[float, float]:
-        """Weights of the average so far and of each of `new` images."""
-        if self.decay is None:
-            return seen / (seen + new), 1.0 / (seen + new)
-        return self.decay, (1.0 - self.decay) / new
 
-    def correction(self, steps: int) -> float:
-        """Return the factor that undoes the start from zero after `steps` batches."""
-        if self.decay is None or not self.bias_correction:
-            return 1.0
-        return 1.0 / (1.0 - self.decay**steps)
+METRICS: dict[str, Metric] = {
+    "spatial": Metric(_l1),
+    "cosine": Metric(_l2),
+    "pooled": Metric(_l1, _pool, over_images=True),
+    "filter": Metric(_l2, source="weights"),
+    "spatial_relu": Metric(_l1, F.relu),
+    "cosine_relu": Metric(_l2, F.relu),
+    "pooled_relu": Metric(_l1, lambda maps: _pool(F.relu(maps)), over_images=True),
+}
+"""Metrics by name. "spatial" is the paper's: maps divided by their L1 norm + 1e-5.
+
+"cosine" divides by the L2 norm. "pooled" averages each map first, and so is blind to
+*where* channels respond. "filter" is the cosine of the filters, without any data. The
+names with "_relu" apply ReLU to a layer's output first, before any residual add.
+"""
 
 
-def edge_strength(maps: Tensor) -> Tensor:
-    """Return the edge term of each channel: the spread of its gradient magnitude.
+def find_metric(metric: str | Metric) -> Metric:
+    """Return a metric by name, or as it is.
 
-    With the 3 x 3 kernel x / (x² + y²) and its transpose, zero padding and
-    v = sqrt(gx² + gy²), this is sqrt(E[v²] - E[v]²) over the positions of each image,
-    averaged over the batch.
-
-    Parameters
-    ----------
-    maps : Tensor of shape (N, C, H, W)
-        Feature maps.
-
-    Returns
-    -------
-    Tensor of shape (C,)
-
-    References
-    ----------
-    Wu et al., AAAI 2025, arXiv 2412.12672, section 3.3.
+    Raises
+    ------
+    InvalidProblemError
+        On an unknown name.
     """
-    images, channels, height, width = maps.shape
-    flat = maps.reshape(images * channels, height, width)
-    limit = EDGE_CHUNK["cpu" if maps.device.type == "cpu" else "accelerator"]
-    chunks = torch.split(flat, max(1, limit // (height * width)))
-    strengths = torch.cat([_edge_chunk(chunk) for chunk in chunks])
-    return strengths.view(images, channels).mean(dim=0)
-
-
-def _edge_chunk(maps: Tensor) -> Tensor:
-    """Return the spread of the gradient magnitude of each map (M, H, W)."""
-    # The kernel is a smoothing (1/2, 1, 1/2) across and a difference along: two short
-    # passes over the maps instead of nine products.
-    padded = F.pad(maps, (1, 1, 1, 1))
-    rows = padded[:, 1:-1].add(padded[:, :-2], alpha=0.5)
-    rows.add_(padded[:, 2:], alpha=0.5)
-    squared = (rows[..., 2:] - rows[..., :-2]).square_()
-    del rows
-    columns = padded[..., 1:-1].add(padded[..., :-2], alpha=0.5)
-    columns.add_(padded[..., 2:], alpha=0.5)
-    across = columns[:, 2:] - columns[:, :-2]
-    squared.addcmul_(across, across)
-    second = squared.mean(dim=(1, 2))
-    first = squared.sqrt_().mean(dim=(1, 2))
-    # In float32 the difference of two large numbers can come out below zero.
-    return second.addcmul_(first, first, value=-1.0).clamp_(min=0.0).sqrt_()
-
-
-class LayerStatistics:
-    """Running redundancy matrix and edge term of one layer.
-
-    Parameters
-    ----------
-    metric : str
-        A name in `METRICS`.
-    averaging : Averaging
-        Plain mean or exponential.
-    edge : bool
-        Whether the edge term is kept, too.
-    pool_constant : bool
-        Where every map is constant (1 x 1 maps, image pooling), correlate over the
-        images instead of over the positions: within one image all channels would be
-        copies of each other. The reference does not.
-    """
-
-    def __init__(
-        self,
-        metric: str = "spatial",
-        averaging: Averaging | None = None,
-        *,
-        edge: bool = True,
-        pool_constant: bool = True,
-    ) -> None:
-        self.metric = metric
-        self.averaging = averaging or Averaging()
-        self.wants_edge = edge
-        self.pool_constant = pool_constant
-        self.map_size: tuple[int, ...] = ()
-        self._reset()
-
-    def _reset(self, maps: Tensor | None = None) -> None:
-        self.images = self.steps = 0
-        empty = torch.empty(0) if maps is None else maps
-        channels = 0 if maps is None else maps.shape[1]
-        self._gram = empty.new_zeros(channels, channels)
-        self._mass = empty.new_zeros(channels)
-        self._edge = empty.new_zeros(channels)
-        self.has_edge = self.wants_edge and maps is not None and maps.dim() == 4
-        self.constant = False
-
-    @torch.no_grad()
-    def update(self, maps: Tensor) -> None:
-        """Take in a batch of maps of shape (N, C), (N, C, P) or (N, C, H, W)."""
-        if maps.dtype in (torch.float16, torch.bfloat16):
-            maps = maps.float()
-        images, channels = int(maps.shape[0]), int(maps.shape[1])
-        flat = maps.reshape(images, channels, -1)
-        if self.steps == 0 or self.constant:
-            # Constant maps may be those of a blank image: begin again once they vary.
-            constant = self.pool_constant and bool((flat == flat[..., :1]).all())
-            if self.steps == 0 or not constant:
-                self._reset(maps)
-                self.map_size = tuple(int(n) for n in maps.shape[2:]) or (1,)
-                self.constant = constant
-        old, new = self.averaging.factors(self.images, images)
-        if self.constant:
-            rows = flat[..., 0].T
-            self._mass.mul_(old).add_(rows.abs().sum(dim=1), alpha=new)
-        else:
-            positions = flat.transpose(0, 1)
-            rows = torch.empty(positions.shape, dtype=maps.dtype, device=maps.device)
-            torch.div(positions, METRICS[self.metric](positions), out=rows)
-            rows = rows.view(channels, -1)
-            if self.has_edge:
-                # The strength is a mean over the images already.
-                self._edge.mul_(old).add_(edge_strength(maps), alpha=new * images)
-        _add_gram(self._gram, rows, old, new)
-        self.images += images
-        self.steps += 1
-
-    def redundancy(self) -> Tensor:
-        """Return the averaged matrix S, symmetric, shape (C, C)."""
-        upper = self._gram * self.averaging.correction(self.steps)
-        upper = upper.triu() + upper.triu(1).T
-        if self.constant:
-            mass = self._mass * self.averaging.correction(self.steps) + L1_EPSILON
-            upper = upper / mass[:, None] / mass[None, :]
-        return upper
-
-    def edge(self) -> Tensor | None:
-        """Return the averaged edge term, shape (C,), None where it was not kept."""
-        if not self.has_edge:
-            return None
-        return self._edge * self.averaging.correction(self.steps)
-
-
-def _add_gram(average: Tensor, rows: Tensor, old: float, new: float) -> None:
-    """Set the upper triangle of A to old * A + new * rows rows', a panel at a time.
-
-    The panels spare nearly half of the products; averaging inside of the product
-    spares a pass over the matrix and a second one to hold it.
-    """
-    channels = rows.shape[0]
-    for start in range(0, channels, PANEL):
-        panel = slice(start, min(start + PANEL, channels))
-        average[panel, start:].addmm_(rows[panel], rows[start:].T, beta=old, alpha=new)
+    if isinstance(metric, Metric):
+        return metric
+    if not isinstance(metric, str) or metric not in METRICS:
+        raise InvalidProblemError(
+            f"`metric` must be a Metric or one of {sorted(METRICS)}, got {metric!r}. "
+            "The paper's is 'spatial'."
+        )
+    return METRICS[metric]

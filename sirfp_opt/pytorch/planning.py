@@ -159,9 +159,9 @@ def layers_of(graphs: ExtractedGraphs, request: Request) -> list[Layer]:
         Layer(
             name=unit.name,
             graph=graphs[unit.name],
-            edge=graphs.mean_edge(unit.name),
+            edge=graphs.mean_importance(unit.name),
             members=tuple(
-                MemberGraph(layer, matrix, graphs.edge[unit.name].get(layer))
+                MemberGraph(layer, matrix, graphs.importance[unit.name].get(layer))
                 for layer, matrix in graphs.redundancy[unit.name].items()
             ),
             tied=unit.tied,

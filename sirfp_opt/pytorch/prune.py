@@ -25,6 +25,7 @@ from sirfp_opt.pytorch.surgery import apply_plan, largest_difference, mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -69,6 +70,23 @@ class PruneResult:
     def __repr__(self) -> str:
         reached = ", ".join(f"{k} {v:.2%}" for k, v in self.report.reached.items())
         return f"PruneResult({reached} of the original, {self.plan!r})"
+
+    def to_html(self, path: str | Path, *, title: str = "Pruning report") -> None:
+        """Write the report as a page that needs nothing beside itself.
+
+        Parameters
+        ----------
+        path : str or Path
+        title : str
+
+        Raises
+        ------
+        MissingExtraError
+            If jinja2 or matplotlib is not installed.
+        """
+        from sirfp_opt.pytorch.page import write_report
+
+        write_report(self, path, title=title)
 
 
 def prune(

@@ -68,7 +68,7 @@ class ReferenceOptions:
             "training": self.training,
             "pool_constant": self.pool_constant,
             "absolute": True,
-            "edge": True,
+            "importance": "edge",
             "normalize": self.normalize,
             "combine": self.combine,
         }

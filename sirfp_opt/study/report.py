@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirfp_opt._extras import require_extra
+from sirfp_opt._page import as_svg, as_table, need_pages, write_page
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -21,36 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem;
-         margin: 2rem auto; padding: 0 1rem; }
-  h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; }
-  p.facts { color: #555; margin-top: .2rem; }
-  .wide { overflow-x: auto; }
-  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-  th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-  th { font-weight: 600; } thead th { border-bottom: 2px solid #888; }
-  th:first-child, td:first-child, .words th, .words td { text-align: left; }
-  figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
-  figcaption { color: #555; max-width: 46rem; }
-  .pictures { display: grid; gap: 1.5rem;
-              grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); }
-  details { margin: 1rem 0; } summary { cursor: pointer; font-weight: 600; }
-  @media (prefers-color-scheme: dark) {
-    body { background: #16181c; color: #e6e6e6; } figure img { background: white; }
-    th, td { border-color: #444; } p.facts, figcaption { color: #aaa; } }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p class="facts">{{ facts }}</p>
-
+_BODY = """
 <h2>Methods</h2>
 <div class="wide">{{ summary }}</div>
 <p>Gap to best: relative distance of a run's objective to the best of all runs of its
@@ -60,7 +28,7 @@ means in seconds; the primal integral is the gap integrated over time.</p>
 <h2>Pictures</h2>
 <div class="pictures">
 {% for picture in pictures %}<figure>
-<img alt="{{ picture.caption }}" src="data:image/svg+xml;base64,{{ picture.data }}">
+<img alt="{{ picture.caption }}" src="{{ picture.data }}">
 <figcaption>{{ picture.caption }}</figcaption>
 </figure>
 {% endfor %}</div>
@@ -79,9 +47,6 @@ a row; Holm's correction for the number of pairs.</p>
 
 <details><summary>All {{ runs_count }} runs</summary>
 <div class="wide">{{ runs }}</div></details>
-<p class="facts">{{ made }}</p>
-</body>
-</html>
 """
 
 
@@ -99,49 +64,34 @@ def write_report(study: Study, path: str | Path, *, title: str) -> None:
     MissingExtraError
         If jinja2 or matplotlib is not installed.
     """
-    require_extra("study", "jinja2")
-    require_extra("plot", "matplotlib")
-    import jinja2
-    from markupsafe import Markup
-
+    need_pages()
     frame = study.to_frame()
     friedman, tests = _tests(study)
     failures = frame[[run.failed for run in study]]
     columns = ["instance", "k", "method", "seed", "status", "error"]
     runs = frame.drop(columns=["options", "versions", "machine", "problem", "error"])
-    page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_TEMPLATE)
     versions = {f"{k} {v}" for run in study for k, v in run.versions.items()}
-    text = page.render(
+    write_page(
+        path,
+        _BODY,
         title=title,
         facts=repr(study).removeprefix("Study(").removesuffix(")"),
-        summary=Markup(_table(study.readable_summary().reset_index())),
+        summary=as_table(study.readable_summary().reset_index()),
         pictures=[
-            {"caption": caption, "data": _as_svg(figure)}
+            {"caption": caption, "data": as_svg(figure)}
             for caption, figure in _pictures(study)
         ],
         friedman=friedman,
-        tests=Markup(_table(tests, words=True, digits=3)) if tests is not None else "",
-        failures=Markup(_table(failures[columns], words=True)) if len(failures) else "",
-        problems=Markup(_table(_problems(frame), digits=9)),
-        runs=Markup(_table(runs)),
+        tests=as_table(tests, words=True, digits=3) if tests is not None else "",
+        failures=as_table(failures[columns], words=True) if len(failures) else "",
+        problems=as_table(_problems(frame), digits=9),
+        runs=as_table(runs),
         runs_count=len(study),
         made=(
-            f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by sirfp-opt; runs made with "
-            f"{', '.join(sorted(versions))} on {'; '.join({r.machine for r in study})}."
+            f"; runs made with {', '.join(sorted(versions))} on "
+            + "; ".join({r.machine for r in study})
         ),
     )
-    Path(path).write_text(text, encoding="utf-8")
-
-
-def _table(frame: pd.DataFrame, *, words: bool = False, digits: int = 6) -> str:
-    html: str = frame.to_html(
-        border=0,
-        index=False,
-        na_rep="",
-        float_format=f"{{:.{digits}g}}".format,
-        classes="words" if words else None,
-    )
-    return html
 
 
 def _problems(frame: pd.DataFrame) -> pd.DataFrame:
@@ -218,9 +168,3 @@ def _pictures(study: Study) -> Iterator[tuple[str, Figure]]:
         figure = Figure(figsize=wide, layout="constrained")
         plotting.plot_value_curve(study, slowest.instance, ax=figure.subplots())
         yield f"Objective against the channels kept on {slowest.instance}.", figure
-
-
-def _as_svg(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sirfp_opt_solvers._kernels import qp_tree
+from sirfp_opt_solvers.relaxations import mixing
 from sirfp_opt_solvers.relaxations.dual import (
     Bound,
     Dual,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+# Of the mixing method at the root.
+_ROUNDS = 80
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class Effort:
         Nodes of the compiled tree below a node.
     """
 
-    barrier: float = 0.3
-    rounds: int = 3
+    barrier: float = 1.0
+    rounds: int = 8
     root_rounds: int = 400
-    budget: int = 2000
+    budget: int = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,6 @@ class _Explorer:
             return self.outcome()
         node, box = self.node, self.box
         if node.dual is None or node.bound is None:
-            self.dual = start(box, 0.0)
             if self._root():
                 return self.outcome()
             self.odds.scale = min(self.odds.scale, self.cut - self.lower)
@@ -208,7 +210,8 @@ class _Explorer:
         if not np.isfinite(gap):
             scale = float(np.abs(self.box.cost).mean()) * self.box.total**2
             gap = 0.05 * (scale + float(np.abs(self.box.linear).mean()))
-        return share * max(gap, 0.0) / self.box.m + 1e-300
+        # In units of about the largest coefficient; less is lost in rounding.
+        return max(share * gap, 1e-13) / self.box.m
 
     def _certified(self, iterations: int) -> bool:
         """Bound the node; return whether that closes it."""
@@ -266,13 +269,18 @@ class _Explorer:
 
     def _root(self) -> bool:
         """Work up the dual in stages; return whether the problem is solved."""
-        assert self.dual is not None
-        for _ in range(4):
-            mu = self._barrier(self.dual.value, 0.3)
-            self.dual = improve(self.box, self.dual, mu, newton=4)
+        box = self.box
+        # Coordinate sweeps get near the best dual in a fraction of the time that
+        # Newton steps need; these then centre it, which makes for small trees.
+        self.dual = start(box, *mixing.ascend(box, rounds=_ROUNDS, stop=self.stop))
+        for _ in range(3):
+            mu = self._barrier(max(self.lower, self.dual.value), 0.3)
+            self.dual = improve(self.box, self.dual, mu, newton=3)
+            if self._certified(100) or self._shrink():
+                return True
             if self.stop():
-                return self._certified(100)
-        if self._certified(100) or self._shrink() or self._dive():
+                return False
+        if self._dive():
             return True
         # A strong barrier is quick to climb and costs bound: weaken it step by step.
         share, block, dived = 1.0, 20, self.box.m

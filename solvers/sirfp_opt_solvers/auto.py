@@ -9,6 +9,7 @@ from sirfp_opt._validate import as_int
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers.brute_force import BruteForce
 from sirfp_opt_solvers.cpsat import CpSat
+from sirfp_opt_solvers.exact import Exact
 from sirfp_opt_solvers.tabu import Tabu
 
 if TYPE_CHECKING:
@@ -16,23 +17,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Auto"]
 
+_NODES = 30
+
 
 @dataclass(frozen=True)
 class Auto:
-    """Enumerate small problems, which proves the answer; else tabu search.
+    """Prove the answer where that takes a moment; else tabu search.
 
-    Where missing edges leave tabu search without any feasible set, CP-SAT takes over:
+    Few subsets are enumerated. Up to `prove_below` items, branch and bound gets so many
+    nodes that it ends within about a second; trained layers are proved by then. Where
+    missing edges leave tabu search without any feasible set, CP-SAT takes over:
     it finds one, or proves that there is none.
 
     Parameters
     ----------
     enumerate_below : int
         Enumerate problems of at most this many subsets, which takes milliseconds.
+    prove_below : int
+        Try a proof on problems of at most this many items.
 
     Raises
     ------
     InvalidProblemError
-        If `enumerate_below` is no number of at least 0.
+        If a parameter is no number of at least 0.
 
     Examples
     --------
@@ -43,19 +50,23 @@ class Auto:
     """
 
     enumerate_below: int = 20_000
+    prove_below: int = 128
     info: ClassVar[SolverInfo] = SolverInfo(
-        summary="all subsets where few (a proof), else tabu search",
+        summary="a proof where that takes a moment, else tabu search",
         exact=False,
     )
 
     def __post_init__(self) -> None:
         as_int(self.enumerate_below, "enumerate_below", least=0)
+        as_int(self.prove_below, "prove_below", least=0)
 
     def solve(self, search: Search) -> None:
         """Run what fits the size."""
         if search.canonical.subsets <= self.enumerate_below:
             BruteForce(max_subsets=self.enumerate_below).solve(search)
             return
-        Tabu().solve(search)
+        small = search.canonical.m <= self.prove_below
+        # Exact starts from tabu search, too.
+        (Exact(max_nodes=_NODES) if small else Tabu()).solve(search)
         if search.best is None and not search.stop():
             CpSat().solve(search)

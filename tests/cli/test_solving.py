@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, Solution, solve
+from sirfp_opt import (
+    ChannelGraph,
+    LayerConstraints,
+    PruningProblem,
+    Solution,
+    bound,
+    solve,
+)
 from sirfp_opt.cli import ExitCode
 from sirfp_opt.io import write, write_npz
 from sirfp_opt.study import describe
@@ -122,6 +129,18 @@ def test_infeasible_and_unsolved_have_codes_of_their_own(
     command = ["solve", tmp_path / "apart.npz", "-k", 2, "-m"]
     assert run(*command, "brute_force").code == ExitCode.INFEASIBLE
     assert run(*command, "greedy").code == ExitCode.NO_SOLUTION
+
+
+def test_bound_is_bound(run: Run, file: Path, layers: dict[str, ChannelGraph]) -> None:
+    """The command gives what the function gives, for people and for programs."""
+    asked = ["bound", file, "-l", "a", "-k", 4, "-e", "eigenvalue"]
+    alone = bound(layers["a"], 4, effort="eigenvalue")
+    told = run(*asked, "--json")
+    assert told.code == ExitCode.DONE
+    assert told.json["value"] == pytest.approx(alone.value)
+    assert list(told.json["levels"]) == list(alone.levels)
+    assert f"{alone.value:.12g}" in run(*asked).out
+    assert run("bound", file, "-l", "a", "-k", 4, "-e", "high").code == ExitCode.USAGE
 
 
 def test_inspect_describes_each_graph(

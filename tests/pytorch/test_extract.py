@@ -212,7 +212,7 @@ def test_tokens_are_measured_along_their_last_dimension() -> None:
     graphs = extract(model.eval(), IMAGES)
     assert graphs["one"].n == 6
     assert graphs.map_sizes["one"] == (256,)
-    assert "one" not in graphs.edge["one"]
+    assert "one" not in graphs.importance["one"]
 
 
 def test_normalisations() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from sirfp_opt import ChannelGraph, solve
 from sirfp_opt.allocation import Layer, MemberGraph, Threshold
 from sirfp_opt.pytorch import ExtractedGraphs, ReferenceOptions, extract
-from sirfp_opt.pytorch.metrics import Averaging, LayerStatistics, edge_strength
+from sirfp_opt.pytorch.averages import Averaging, LayerStatistics
+from sirfp_opt.pytorch.importances import edge_strength
 from sirfp_opt.pytorch.planning import Request, layers_of
 from sirfp_opt_solvers.greedy import backward_order
 from tests.pytorch.golden import CASES, NAMES, NEAR, TIED, array, maps
@@ -45,13 +46,12 @@ def test_matrices_and_edge_terms_of_every_step(name: str) -> None:
             single.update(batch)
             leaf = "ci_t0" if t == 0 else "ci_last"
             np.testing.assert_allclose(
-                single.redundancy().numpy(), array(name, leaf), atol=1e-6
+                single.result().redundancy().numpy(), array(name, leaf), atol=1e-6
             )
     np.testing.assert_allclose(
-        record.redundancy().numpy(), array(name, "ema_ci"), atol=1e-6
+        record.result().redundancy().numpy(), array(name, "ema_ci"), atol=1e-6
     )
-    averaged = record.edge()
-    assert averaged is not None
+    averaged = record.result().term
     np.testing.assert_allclose(averaged.numpy(), array(name, "ema_edge"), atol=1e-6)
 
 
@@ -156,7 +156,7 @@ def test_extraction_through_hooks(extracted: ExtractedGraphs) -> None:
             atol=1e-6,
         )
         np.testing.assert_allclose(
-            extracted.edge[unit][layer], array(name, "ema_edge"), atol=1e-6
+            extracted.importance[unit][layer], array(name, "ema_edge"), atol=1e-6
         )
 
 

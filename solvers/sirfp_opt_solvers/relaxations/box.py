@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ class BoxProblem:
     """Minimise constant + ½ y'Hy + h'y over y in {0, u}^m with Σy = total.
 
     An item of size s is y = s x with u = s, so that the size constraint is Σy = total
-    whatever the sizes.
+    whatever the sizes. Values are the canonical ones, negated and divided by a power of
+    two, so that the largest coefficient is about 1 and nothing can over- or underflow.
 
     Attributes
     ----------
@@ -44,6 +46,8 @@ class BoxProblem:
         The canonical items that the variables stand for.
     ones : ndarray of int
         Canonical items that have been chosen already.
+    exponent : int
+        That of the power of two.
     """
 
     cost: Floats
@@ -54,6 +58,7 @@ class BoxProblem:
     free: Bools
     items: Ints
     ones: Ints
+    exponent: int
 
     @property
     def m(self) -> int:
@@ -69,16 +74,28 @@ class BoxProblem:
         # 0 − W, not −W: a negative zero would spread.
         cost = (0.0 - weights) / np.outer(sizes, sizes)
         np.fill_diagonal(cost, 0.0)
+        linear = (0.0 - canonical.values) / sizes
+        largest = max(float(np.abs(cost).max()), float(np.abs(linear).max()))
+        exponent = math.frexp(largest)[1]
         return cls(
-            cost=np.ascontiguousarray(cost),
-            linear=(0.0 - canonical.values) / sizes,
+            cost=np.ldexp(cost, -exponent),
+            linear=np.ldexp(linear, -exponent),
             upper=sizes,
             total=float(count),
             constant=0.0,
             free=np.zeros((0, 0), dtype=bool) if conflicts is None else conflicts,
             items=np.arange(canonical.m),
             ones=np.zeros(0, dtype=np.int64),
+            exponent=exponent,
         )
+
+    def from_canonical(self, value: float) -> float:
+        """Return a canonical value, to be maximised, in the unit used here."""
+        return math.ldexp(-value, -self.exponent)
+
+    def to_canonical(self, value: float) -> float:
+        """Return the canonical value that `value` stands for."""
+        return -math.ldexp(value, self.exponent)
 
     @property
     def trivial(self) -> bool:
@@ -117,5 +134,6 @@ class BoxProblem:
             free=self.free[np.ix_(left, left)] if self.free.size else self.free,
             items=self.items[left],
             ones=np.concatenate((self.ones, self.items[ones])),
+            exponent=self.exponent,
         )
         return box, left

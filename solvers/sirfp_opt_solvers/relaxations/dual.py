@@ -42,7 +42,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["Bound", "Dual", "certify", "improve", "restrict", "start"]
+__all__ = [
+    "Bound",
+    "Dual",
+    "Relaxation",
+    "certify",
+    "convexified",
+    "improve",
+    "relax",
+    "restrict",
+    "start",
+]
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -74,6 +84,32 @@ class Dual:
     point: Floats
     inverse: Floats
     step: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """A proven lower bound and the convex problem it belongs to.
+
+    Attributes
+    ----------
+    value : float
+        No feasible y is below, rounding accounted for.
+    point : ndarray of shape (m,)
+        A near-minimiser of q over the box.
+    diagonal : ndarray of shape (m,)
+        The d it holds for.
+    quadratic, linear : ndarray of shape (m, m), (m,)
+        B, and q's linear part.
+    rounding : float
+        What `value` was lowered by.
+    """
+
+    value: float
+    point: Floats
+    diagonal: Floats
+    quadratic: Floats
+    linear: Floats
+    rounding: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +174,7 @@ def _into_cone(
     box: BoxProblem, diagonal: Floats, multipliers: Floats, mu: float, step: float
 ) -> Dual:
     """Raise the diagonal until B is positive definite."""
-    scale = float(np.abs(diagonal).mean()) + float(np.abs(box.cost).mean()) + 1e-300
+    scale = float(np.abs(diagonal).mean()) + float(np.abs(box.cost).mean()) + 1e-9
     lift = 0.0
     while True:
         dual = _evaluate(box, diagonal + lift, multipliers, mu, step)
@@ -147,16 +183,40 @@ def _into_cone(
         lift = max(2.0 * lift, 0.01 * scale)
 
 
-def start(box: BoxProblem, mu: float) -> Dual:
-    """Return the uniform diagonal that makes B positive definite, with room."""
-    factor = np.empty((box.m, box.m))
-    none = np.zeros((box.m, box.m))
-    t = convex.centred(box.cost, none, np.zeros(box.m), factor)
-    factor -= t / box.m
-    eigenvalues = np.linalg.eigvalsh(factor)
-    room = 0.01 * float(eigenvalues[-1] - eigenvalues[0]) + 1e-300
-    uniform = np.full(box.m, room - float(eigenvalues[0]))
-    return _into_cone(box, uniform, none, mu, 0.3)
+def start(
+    box: BoxProblem, diagonal: Floats | None = None, multipliers: Floats | None = None
+) -> Dual:
+    """Return a dual point near the one given, but well inside the cone.
+
+    By default the uniform diagonal: the eigenvalue bound.
+    """
+    if diagonal is None:
+        diagonal = np.zeros(box.m)
+    if multipliers is None:
+        multipliers = np.zeros((box.m, box.m))
+    diagonal, spread = convexified(box, diagonal, multipliers)
+    # On zero sums the cost may vanish; the linear part then says how stiff B must be.
+    room = 0.01 * (spread + float(np.ptp(box.linear))) + 1e-9
+    return _into_cone(box, diagonal + room, multipliers, 0.0, 0.3)
+
+
+def convexified(
+    box: BoxProblem, diagonal: Floats, multipliers: Floats
+) -> tuple[Floats, float]:
+    """Raise a diagonal until B is positive semidefinite on zero sums, but rounding.
+
+    Returns
+    -------
+    diagonal : ndarray of shape (m,)
+    spread : float
+        Largest eigenvalue less the smallest, before.
+    """
+    matrix = np.empty((box.m, box.m))
+    t = convex.centred(box.cost, multipliers, diagonal, matrix)
+    matrix -= t / box.m  # now 0 along 1, as if that direction were not there
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    least = float(eigenvalues[0])
+    return diagonal - min(least, 0.0), float(eigenvalues[-1]) - least
 
 
 def _newton(box: BoxProblem, dual: Dual, mu: float, steps: int) -> Dual:
@@ -269,15 +329,24 @@ def restrict(box: BoxProblem, bound: Bound, dual: Dual, left: Ints, mu: float) -
     return _into_cone(box, bound.diagonal[left], multipliers, mu, dual.step)
 
 
-def certify(
-    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
-) -> Bound:
-    """Turn a dual point into a lower bound that holds in exact arithmetic.
+def relax(
+    box: BoxProblem,
+    diagonal: Floats,
+    multipliers: Floats,
+    point: Floats,
+    *,
+    enough: float = np.inf,
+    iterations: int = 200,
+) -> Relaxation:
+    """Bound min q over the box from below, in exact arithmetic.
 
     Parameters
     ----------
     box : BoxProblem
-    dual : Dual
+    diagonal, multipliers : ndarray of shape (m,), (m, m)
+        d and N. The diagonal is raised where B is not convex.
+    point : ndarray of shape (m,)
+        Where to begin.
     enough : float
         The bound need not be better than this.
     iterations : int
@@ -290,29 +359,48 @@ def certify(
     doi:10.1007/s10543-006-0056-1). The bound is the Frank-Wolfe one, a linear
     minimisation over the box, less the rounding of its sums.
     """
-    diagonal = _surely_convex(box, dual.diagonal, dual.multipliers)
-    quadratic = box.cost - dual.multipliers
+    diagonal = _surely_convex(box, diagonal, multipliers)
+    quadratic = box.cost - multipliers
     quadratic[np.diag_indices(box.m)] += diagonal
     linear = box.linear - 0.5 * diagonal * box.upper
-    lipschitz = _largest_curvature(quadratic)
-    point = np.empty(box.m)
+    best = np.empty(box.m)
     value, _ = convex.box_minimum(
         quadratic,
         linear,
         box.upper,
         box.total,
-        np.clip(dual.point, 0.0, box.upper),
-        lipschitz,
+        np.clip(point, 0.0, box.upper),
+        _largest_curvature(quadratic),
         iterations,
         enough - box.constant,
-        point,
+        best,
     )
     mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
     mass += np.abs(linear) @ box.upper + abs(box.constant)
     rounding = 4.0 * (box.m + 8) * _EPS * float(mass)
-    gradient = quadratic @ point + linear
-    here = 0.5 * float(point @ (gradient + linear)) - float(gradient @ point)
-    here += box.constant - rounding
+    value += box.constant - rounding
+    return Relaxation(value, best, diagonal, quadratic, linear, rounding)
+
+
+def certify(
+    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
+) -> Bound:
+    """Turn a dual point into a bound, and say what it is once a variable is fixed.
+
+    See `relax`.
+    """
+    relaxed = relax(
+        box,
+        dual.diagonal,
+        dual.multipliers,
+        dual.point,
+        enough=enough,
+        iterations=iterations,
+    )
+    point = relaxed.point
+    gradient = relaxed.quadratic @ point + relaxed.linear
+    here = 0.5 * float(point @ (gradient + relaxed.linear)) - float(gradient @ point)
+    here += box.constant - relaxed.rounding
     cheapest = convex.least_linear(gradient, box.upper, box.total)
     with_one = np.empty(box.m)
     convex.least_linear_with_one(
@@ -322,9 +410,9 @@ def certify(
     stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
     out = _forced_out(gradient, box.upper, box.total)
     return Bound(
-        value=value + box.constant - rounding,
+        value=relaxed.value,
         point=point,
-        diagonal=diagonal,
+        diagonal=relaxed.diagonal,
         at_zero=here + cheapest + out + stiffness * point**2,
         at_one=here + with_one + stiffness * (box.upper - point) ** 2,
     )

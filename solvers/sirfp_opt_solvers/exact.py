@@ -1,15 +1,18 @@
-"""Exact: branch and bound on convexified relaxations with their best duals.
-
-Not registered yet, hence the underscore: it agreed with enumeration on some 2,000
-random problems and proves layers of 256 channels, but one run of its tests ended in a
-ValueError that could not be repeated. Until that is understood, nobody gets it by name.
-"""
+"""Exact: branch and bound on convexified relaxations with their best duals."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import math
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,15 +22,34 @@ from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._incumbent import offer_start
+from sirfp_opt_solvers._runs import check_jobs
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sirfp_opt.search import Search
-    from sirfp_opt_solvers._branching import Node
+    from sirfp_opt_solvers._branching import Node, Outcome
 
 __all__ = ["Exact"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+
+
+class _Inline(Executor):
+    """Runs what is submitted at once, so that one job needs no thread."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        """Return the finished call."""
+        future: Future[object] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def _threads(n_jobs: int) -> Iterator[Executor]:
+    with _Inline() if n_jobs == 1 else ThreadPoolExecutor(n_jobs) as pool:
+        yield pool
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,8 @@ class Exact:
     be positive semidefinite by a Cholesky factorisation with a margin, so a bound
     holds for the weights as given. The first incumbent is tabu search's or greedy's.
 
-    One iteration is one node with a dual of its own.
+    One iteration is one node with a dual of its own. With several threads, which
+    nodes are visited, and which of several optima is found, depends on their timing.
 
     Parameters
     ----------
@@ -63,6 +86,11 @@ class Exact:
         The same at the root, at most; it stops once they no longer help.
     budget : int
         Nodes of the compiled tree that tries to finish a node.
+    max_nodes : int, optional
+        Give up after so many nodes, as after Limits(iterations=...), but as an end of
+        its own.
+    n_jobs : int
+        Threads, each with a node of its own.
 
     Raises
     ------
@@ -82,16 +110,17 @@ class Exact:
     --------
     >>> import numpy as np
     >>> from sirfp_opt import ChannelGraph, solve
-    >>> from sirfp_opt_solvers._exact import Exact
     >>> maps = np.random.default_rng(0).random((30, 200)) ** 4
-    >>> solve(ChannelGraph.from_redundancy(maps @ maps.T), 15, Exact()).status.value
+    >>> solve(ChannelGraph.from_redundancy(maps @ maps.T), 15, "exact").status.value
     'optimal'
     """
 
-    barrier: float = 0.3
-    rounds: int = 3
+    barrier: float = 1.0
+    rounds: int = 8
     root_rounds: int = 400
-    budget: int = 2000
+    budget: int = 1000
+    max_nodes: int | None = None
+    n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="branch and bound on convexified relaxations; proves whole layers",
         exact=True,
@@ -103,11 +132,14 @@ class Exact:
         if not (math.isfinite(self.barrier) and self.barrier > 0):
             raise InvalidProblemError(
                 f"`barrier` must be a positive number, got {self.barrier!r}. "
-                "The default is 0.3."
+                "The default is 1.0."
             )
         as_int(self.rounds, "rounds", least=0)
         as_int(self.root_rounds, "root_rounds", least=1)
         as_int(self.budget, "budget", least=1)
+        if self.max_nodes is not None:
+            as_int(self.max_nodes, "max_nodes", least=1)
+        check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:
         """Offer a start, then close the tree from the least bound on."""
@@ -125,24 +157,42 @@ class Exact:
             box = BoxProblem.of(canonical, count)
             node = Node(box, _NOTHING, _NOTHING, -math.inf)
             heap.append((-math.inf, next(order), node))
-        visited = 0
-        odds = Odds()
-        while heap:
-            cut = -search.best_value
-            lower, _, node = heapq.heappop(heap)
-            if lower >= cut:
-                heap.clear()
-                break
-            outcome = explore(node, cut, effort, odds, search.stop)
-            visited += 1
-            for items in outcome.found:
-                search.offer_items(items, visited)
-            for child in outcome.children:
-                heapq.heappush(heap, (child.lower, next(order), child))
-            if heap:
-                search.tighten_canonical(-min(heap[0][0], -search.best_value), visited)
-            if search.stop(visited):
-                return
+        visited, odds, halted = 0, Odds(), False
+        running: dict[Future[Outcome], float] = {}
+
+        def stop() -> bool:
+            return halted or search.stop()
+
+        with _threads(self.n_jobs) as pool:
+            try:
+                while heap or running:
+                    cut = box.from_canonical(search.best_value)
+                    while heap and len(running) < self.n_jobs:
+                        lower, _, node = heapq.heappop(heap)
+                        if lower >= cut:
+                            heap.clear()
+                            break
+                        future = pool.submit(explore, node, cut, effort, odds, stop)
+                        running[future] = lower
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        del running[future]
+                        outcome = future.result()
+                        visited += 1
+                        for items in outcome.found:
+                            search.offer_items(items, visited)
+                        for child in outcome.children:
+                            heapq.heappush(heap, (child.lower, next(order), child))
+                    least = min(
+                        [*running.values(), *(lower for lower, *_ in heap[:1])],
+                        default=math.inf,
+                    )
+                    known = max(box.to_canonical(least), search.best_value)
+                    search.tighten_canonical(known, visited)
+                    ended = visited == self.max_nodes or search.stop(visited)
+                    if ended and (heap or running):
+                        return
+            finally:
+                halted = True  # lets the threads end before the pool waits for them
         if search.best is None:
             raise InfeasibleError(
                 "`constraints` must leave a feasible set, got a tree without any: "

@@ -1,0 +1,404 @@
+"""Channel graphs measured while a network runs, in whosever loop it is."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.assemble import Reading, Scaling, assemble
+from sirfp_opt.pytorch.averages import Averaging, Counts, LayerStatistics, Measured
+from sirfp_opt.pytorch.batches import Forward, device_of
+from sirfp_opt.pytorch.coupling import Coupling, Member, couple
+from sirfp_opt.pytorch.filters import filters, makers, scale_of, widened, width_of
+from sirfp_opt.pytorch.importances import Importance, find_importance
+from sirfp_opt.pytorch.metrics import Metric, find_metric
+from sirfp_opt.pytorch.ranks import over_ranks
+from sirfp_opt.pytorch.surgery import channel_dim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch.utils.hooks import RemovableHandle
+
+    from sirfp_opt.pytorch.graphs import ExtractedGraphs
+
+__all__ = ["Extractor"]
+
+OnNan = Literal["raise", "exclude", "skip"]
+DTYPES = (None, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class Extractor:
+    """Measures a network's channel graphs while somebody else runs it.
+
+    Inside its ``with`` block every forward pass is one step of the averages; `graphs`
+    gives what they hold at any time. It runs without gradients, outside of autocast, in
+    float32 or more, and touches neither the network nor its training mode; whatever
+    happens in the block, its hooks go with it. Recomputation under activation
+    checkpointing is not counted twice.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; a DistributedDataParallel or DataParallel wrapper is looked
+        through.
+    example : Tensor, mapping or iterable of batches, optional
+        What the network is traced on; not needed with `coupling`.
+    coupling : Coupling, optional
+        From `couple`.
+    metric : str or Metric
+        See `METRICS`. The paper's is "spatial".
+    importance : str or Importance, optional
+        What a single channel is worth: see `IMPORTANCES`. "gamma_grad" is taken from
+        the backward passes in the block.
+    importance_weight : float
+        Vertex weights of the graphs: each channel takes ``importance_weight * e_i /
+        Σ e`` of its unit's total redundancy off the objective. With 0 importances are
+        measured, for `Threshold`, and stay out of the graphs.
+    decay : float, optional
+        r of the exponential average A <- r A + (1 - r) S, one step for each batch.
+        None is the plain mean over all images.
+    bias_correction : bool
+        Divide an exponential average by 1 - r^t. The reference does not.
+    absolute, normalize, combine, pool_constant
+        As for `extract`.
+    on_nan : {"raise", "exclude", "skip"}
+        What to do with a layer that gives NaN or inf: an error in `graphs`, its unit
+        left whole, or such images left out, and noted.
+    positions : int, optional
+        An approximation: multiply only so many positions of each larger map, drawn
+        anew for each batch. Norms and edges are still those of the whole maps.
+    dtype : torch.dtype, optional
+        An approximation: precision of the factors of each product, for instance
+        torch.bfloat16. Averages stay in float32 or more.
+    scaler : torch.amp.GradScaler, optional
+        Of a mixed-precision loop, to take its scale out of "gamma_grad".
+    forward, ignore, seed
+        As for `couple`.
+
+    Attributes
+    ----------
+    coupling : Coupling
+        The pruning units.
+
+    Raises
+    ------
+    InvalidProblemError
+        On an unknown name or a value out of range.
+    UnsupportedError
+        If the network cannot be traced.
+
+    Notes
+    -----
+    Where `torch.distributed` is initialised, each rank measures its own batches, and
+    `graphs` averages over all ranks: see there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import Extractor
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> extractor = Extractor(net, torch.rand(1, 3, 16, 16), decay=0.9)
+    >>> with extractor:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         net(torch.rand(4, 3, 16, 16)).square().mean().backward()
+    ...         optimizer.step()
+    >>> extractor.graphs()
+    ExtractedGraphs(1 units, 8 channels, 12 images, 1 excluded)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any = None,
+        *,
+        coupling: Coupling | None = None,
+        metric: str | Metric = "spatial",
+        importance: str | Importance | None = "edge",
+        importance_weight: float = 0.0,
+        decay: float | None = 0.99,
+        bias_correction: bool = True,
+        absolute: bool = True,
+        normalize: str = "cosine",
+        combine: str = "mean",
+        pool_constant: bool = True,
+        on_nan: OnNan = "raise",
+        positions: int | None = None,
+        dtype: torch.dtype | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        forward: Forward | None = None,
+        ignore: tuple[str, ...] | list[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self._metric, self._importance = (
+            find_metric(metric),
+            find_importance(importance),
+        )
+        self._averaging = Averaging(decay, bias_correction)
+        self._scaling = Scaling(absolute, normalize, combine, importance_weight)
+        if on_nan not in ("raise", "exclude", "skip"):
+            raise InvalidProblemError(
+                f"`on_nan` must be 'raise', 'exclude' or 'skip', got {on_nan!r}. "
+                "With 'exclude' such layers are left whole."
+            )
+        if positions is not None and not (type(positions) is int and positions > 0):
+            raise InvalidProblemError(
+                f"`positions` must be a positive integer, got {positions!r}. "
+                "Pass None for all positions of a map."
+            )
+        if dtype not in DTYPES:
+            raise InvalidProblemError(
+                f"`dtype` must be a floating-point dtype, got {dtype!r}. "
+                "Pass torch.bfloat16, or None for that of the maps."
+            )
+        self._on_nan, self._scaler = on_nan, scaler
+        wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+        self._model = model.module if isinstance(model, wrappers) else model
+        if coupling is None:
+            if example is None:
+                raise InvalidProblemError(
+                    "`example` must be a batch to trace the network on, got none. "
+                    "Pass one, or a `coupling` from couple()."
+                )
+            coupling = couple(
+                self._model, example, forward=forward, ignore=ignore, seed=seed
+            )
+        self.coupling = coupling
+        self._modules = dict(self._model.named_modules())
+        self._statistics = {
+            layer: LayerStatistics(
+                self._metric if self._metric.source == "maps" else None,
+                self._averaging,
+                importance=self._importance,
+                pool_constant=pool_constant,
+                skip=on_nan == "skip",
+                positions=positions,
+                dtype=dtype,
+            )
+            for layer in _layers(coupling.members)
+            if self.needs_data
+        }
+        self._order: dict[str, None] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether backward passes are measured."""
+        return self._importance is not None and self._importance.source == "gradients"
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether anything but weights is measured."""
+        running = ("maps", "gradients")
+        return self._metric.source == "maps" or (
+            self._importance is not None and self._importance.source in running
+        )
+
+    @property
+    def scales(self) -> dict[str, nn.Parameter]:
+        """By layer: the γ whose gradients are measured."""
+        found = {name: scale_of(self._modules[name]) for name in self._statistics}
+        return {k: v for k, v in found.items() if v is not None and v.requires_grad}
+
+    def __enter__(self) -> Self:
+        if self._hooks:
+            raise InvalidProblemError(
+                "`Extractor` must be entered once at a time, got a second `with`. "
+                "Leave the first one; the averages go on in the next."
+            )
+        if self.needs_gradients and not self.scales:
+            raise InvalidProblemError(
+                "`importance` must find norms with a scale that is trained for "
+                f"gradients, got none in {type(self._model).__name__}. "
+                "Take importance='edge', or set requires_grad."
+            )
+        try:
+            for layer, record in self._statistics.items():
+                self._watch(layer, record)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def graphs(self, *, distributed: bool | None = None) -> ExtractedGraphs:
+        """Return the graphs of what was measured so far.
+
+        Parameters
+        ----------
+        distributed : bool, optional
+            Average over the ranks of `torch.distributed`; by default where there is
+            more than one. Every rank must then call this, and gets the same graphs. A
+            plain mean weighs each image alike, however many each rank saw; an
+            exponential average needs equal numbers of batches.
+
+        Returns
+        -------
+        ExtractedGraphs
+
+        Raises
+        ------
+        InvalidProblemError
+            If no batch was seen, on NaN or inf with ``on_nan="raise"``, and where the
+            ranks do not fit together.
+        """
+        readings, terms, batches = {}, {}, 0
+        # One layer at a time: what is averaged is as large as what comes out.
+        for layer, measured in self._results(distributed):
+            counts = measured.counts
+            batches = max(batches, counts.batches, counts.term_steps)
+            readings[layer] = _reading(measured)
+            if counts.term_steps:
+                terms[layer] = measured.term.cpu().numpy()
+        if self._statistics and not batches:
+            raise InvalidProblemError(
+                "`Extractor` must have seen a batch, got none. Run the network inside "
+                "of the `with` block; a compiled one that ran before does not see it."
+            )
+        members = term_members = self.coupling.members
+        if self._metric.source == "weights":
+            members = self._makers()
+            readings = {layer: self._of_filters(layer) for layer in _layers(members)}
+        importance = self._importance
+        if importance is not None and importance.source == "weights":
+            term_members = self._makers()
+            for layer in _layers(term_members):
+                term = importance.measure(filters(self._modules[layer]))
+                terms[layer] = term.cpu().numpy()
+        if importance is not None and importance.source == "scale":
+            for layer in _layers(term_members):
+                scale = scale_of(self._modules[layer])
+                if scale is not None:
+                    terms[layer] = importance.measure(widened(scale)).cpu().numpy()
+        order = [layer for layer in self._order if layer in readings]
+        return assemble(
+            self.coupling,
+            members,
+            {layer: readings[layer] for layer in [*order, *readings]},
+            term_members,
+            terms,
+            self._scaling,
+            raising=self._on_nan == "raise",
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages, as tensors only, to go on from with `load_state_dict`.
+
+        They are this rank's own, and not copies: save them before the next step.
+        """
+        return {
+            f"{layer}:{key}": value
+            for layer, record in self._statistics.items()
+            for key, value in record.state().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from averages of an extractor of the same settings.
+
+        Raises
+        ------
+        InvalidProblemError
+            If they are of other layers, or of layers of other sizes. Nothing is
+            loaded then.
+        """
+        expected = set(self.state_dict())
+        if set(state) != expected:
+            odd = sorted(expected.symmetric_difference(state))
+            raise InvalidProblemError(
+                f"`state` must be of the same layers, got a difference at {odd[:3]}. "
+                "Pass the state of an extractor of the same network and settings."
+            )
+        for layer in self._statistics:
+            size, width = len(state[f"{layer}:mass"]), width_of(self._modules[layer])
+            if size and width and size != width:
+                raise InvalidProblemError(
+                    f"`state` must have {width} channels at {layer!r}, got {size}. "
+                    "After pruning, begin anew."
+                )
+        device = device_of(self._model)
+        for layer, record in self._statistics.items():
+            keys = record.state()
+            record.load({key: state[f"{layer}:{key}"] for key in keys}, device)
+
+    def _watch(self, layer: str, record: LayerStatistics) -> None:
+        def see(module: nn.Module, args: Any, output: Tensor) -> None:
+            if torch._C._current_graph_task_id() != -1:
+                return  # a backward pass that recomputes what was seen before
+            self._order[layer] = None
+            kind = output.device.type
+            # Averages of an inference-mode loop must not be inference tensors.
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast(kind, enabled=False),
+            ):
+                record.update(output.detach().movedim(channel_dim(module, output), 1))
+
+        if record.metric is not None or not self.needs_gradients:
+            # A compiled network calls its hooks, but need not compile them as well.
+            # Without dynamo loaded nothing is compiled, and loading it takes seconds.
+            loaded = "torch._dynamo" in sys.modules
+            hook = torch.compiler.disable(see) if loaded else see  # type: ignore[no-untyped-call]
+            self._hooks.append(self._modules[layer].register_forward_hook(hook))
+        scale = self.scales.get(layer)
+        if self.needs_gradients and scale is not None:
+            self._hooks.append(_on_gradient(scale, record, self._scaler))
+
+    def _results(self, asked: bool | None) -> Iterator[tuple[str, Measured]]:
+        ready = dist.is_available() and dist.is_initialized()
+        if asked is None:
+            asked = ready and dist.get_world_size() > 1
+        if asked and not ready:
+            raise InvalidProblemError(
+                "`distributed` must be False without torch.distributed, got True. "
+                "Call torch.distributed.init_process_group first."
+            )
+        if asked:
+            yield from over_ranks(
+                self._statistics, self._averaging, device_of(self._model)
+            )
+        else:
+            for layer, record in self._statistics.items():
+                yield layer, record.result()
+
+    def _makers(self) -> dict[str, tuple[Member, ...]]:
+        return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
+
+    def _of_filters(self, layer: str) -> Reading:
+        record = LayerStatistics(self._metric, importance=None, pool_constant=False)
+        record.update(filters(self._modules[layer])[None])
+        reading = _reading(record.result())
+        return Reading(reading.matrix, Counts(images=1))
+
+
+def _on_gradient(
+    scale: nn.Parameter, record: LayerStatistics, scaler: torch.amp.GradScaler | None
+) -> RemovableHandle:
+    def learn(gradient: Tensor) -> None:
+        factor = 1.0 if scaler is None else scaler.get_scale()
+        record.update_term(scale, gradient.float() / factor)
+
+    handle: RemovableHandle = scale.register_hook(learn)  # type: ignore[no-untyped-call]
+    return handle
+
+
+def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
+    return dict.fromkeys(m.layer for some in members.values() for m in some)
+
+
+def _reading(measured: Measured) -> Reading:
+    matrix = measured.redundancy().cpu().numpy()
+    return Reading(matrix, measured.counts, measured.map_size)

@@ -1,0 +1,149 @@
+"""What pruning did, as one HTML page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sirfp_opt._page import as_svg, as_table, need_pages, write_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sirfp_opt.pytorch.prune import PruneResult
+    from sirfp_opt.pytorch.report import PruneReport
+
+__all__ = ["write_report"]
+
+_BODY = """
+<style>
+  .network img { min-width: min({{ 16 * units|length + 100 }}px, 46rem); }
+  .costs td, .units td { white-space: nowrap; }
+  meter { width: 6rem; } table.units td:nth-child(4) { text-align: left; }
+</style>
+
+<h2>Costs</h2>
+<div class="wide"><table class="costs">
+<thead><tr><th>cost</th><th>before</th><th>after</th><th>reached</th><th>asked</th></tr>
+</thead><tbody>
+{% for row in costs %}<tr><td>{{ row.name }}</td>
+<td>{{ "{:,}".format(row.before) }}</td><td>{{ "{:,}".format(row.after) }}</td>
+<td>{{ "{:.2%}".format(row.reached) }}</td>
+<td>{{ "≤ {:.2%}".format(row.asked) if row.asked is not none else "" }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p>MACs: multiply-accumulates of one sample.
+{% for reason in report.reasons %}{{ reason }} {% endfor %}
+{% if report.max_difference is not none %}The pruned network was compared with the
+original whose removed channels are zero: their outputs differ by at most
+{{ "{:.2g}".format(report.max_difference) }}, at outputs up to
+{{ "{:.3g}".format(report.output_scale) }}.
+{% else %}The pruned network was not compared with the masked original.
+{% endif %}</p>
+{% if report.split %}<p>The split of the budget has objective
+{{ "{:.6g}".format(report.split.objective) }}, proven bound
+{{ "{:.6g}".format(report.split.bound) }}, gap
+{{ "{:.3%}".format(report.split.gap) }}.</p>{% endif %}
+
+<h2>Channels kept</h2>
+<figure class="network wide">
+<img alt="Channels of each unit, before and kept" src="{{ picture }}"></figure>
+<div class="wide"><table class="units">
+<thead><tr><th>unit</th><th>kept</th><th>of</th><th></th>
+<th>redundancy before</th><th>after</th><th>gap</th><th>set</th><th>layers cut</th></tr>
+</thead><tbody>
+{% for unit in units %}<tr><td>{{ unit.unit }}</td><td>{{ unit.kept }}</td>
+<td>{{ unit.size }}</td>
+<td><meter max="{{ unit.size }}" value="{{ unit.kept }}"></meter></td>
+<td>{{ "{:.4g}".format(unit.redundancy_before) }}</td>
+<td>{{ "{:.4g}".format(unit.redundancy) }}</td><td>{{ gaps.get(unit.unit, "") }}</td>
+<td>{{ unit.status }}</td>
+<td>{{ unit.layers if unit.kept < unit.size else "" }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p>A unit is a set of channels that several layers share: they go together. Redundancy
+is the sum over all pairs of channels kept, in the graph's scale. Gap: between the set's
+redundancy and a proven bound, where there is one. Set: <em>optimal</em> is proved,
+<em>feasible</em> is the method's best, <em>threshold</em> was chosen by the allocation,
+<em>all</em> lost nothing.</p>
+
+<h2>Left whole</h2>
+{% if excluded is not none %}<div class="wide">{{ excluded }}</div>
+{% else %}<p>Nothing: every unit that was found may be cut.</p>{% endif %}
+{% if report.untraced %}<p>No output depends on {{ report.untraced|join(", ") }}.</p>
+{% endif %}
+{% if report.notes %}<h2>Notes</h2>
+<ul>{% for note in report.notes %}<li>{{ note }}</li>{% endfor %}</ul>
+{% endif %}
+<details><summary>{{ "{:.1f}".format(report.seconds.values()|sum) }} seconds</summary>
+<div class="wide">{{ seconds }}</div></details>
+"""
+
+
+def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
+    """Write a self-contained page: costs, picture, units, what was left whole.
+
+    Parameters
+    ----------
+    result : PruneResult
+    path : str or Path
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 or matplotlib is not installed.
+    """
+    need_pages()
+    import pandas as pd
+    import torch
+
+    report, kept = result.report, sum(result.plan.counts.values())
+    columns = ["unit", "size", "layer", "reason"]
+    seconds = [{"stage": k, "seconds": v} for k, v in report.seconds.items()]
+    write_page(
+        path,
+        _BODY,
+        title=title,
+        facts=(
+            f"{kept} of {sum(result.plan.sizes.values())} channels kept; "
+            f"{report.allocation} allocation, method {report.method}, "
+            f"graphs of {result.graphs.images} images"
+        ),
+        made=f"; torch {torch.__version__}",
+        report=report,
+        units=report.units,
+        costs=_costs(report),
+        gaps={
+            name: "" if found.gap is None else f"{found.gap:.2%}"
+            for name, found in result.solutions.items()
+        },
+        picture=_picture(result),
+        excluded=(
+            as_table(pd.DataFrame(report.exclusions)[columns], words=True)
+            if report.exclusions
+            else None
+        ),
+        seconds=as_table(pd.DataFrame(seconds), digits=3),
+    )
+
+
+def _costs(report: PruneReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": {"macs": "MACs", "params": "parameters"}.get(name, name),
+            "before": before,
+            "after": report.pruned[name],
+            "reached": report.reached[name],
+            "asked": report.asked.get(name),
+        }
+        for name, before in report.original.items()
+    ]
+
+
+def _picture(result: PruneResult) -> str:
+    from matplotlib.figure import Figure
+
+    from sirfp_opt.plotting import plot_plan
+
+    size = (min(14.0, max(5.0, 0.28 * len(result.plan))), 4.2)
+    figure = Figure(figsize=size, layout="constrained")
+    plot_plan(result.plan, ax=figure.subplots())
+    return as_svg(figure)

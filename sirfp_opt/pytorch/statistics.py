@@ -1,0 +1,86 @@
+"""The batch norms of a network that was cut: statistics of what they see now."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sirfp_opt.pytorch.batches import (
+    Forward,
+    evaluating,
+    first_and_all,
+    run,
+    to_model,
+)
+
+__all__ = ["reestimate_batch_norm"]
+
+
+def reestimate_batch_norm(
+    model: nn.Module,
+    batches: Any,
+    *,
+    inplace: bool = False,
+    forward: Forward | None = None,
+) -> nn.Module:
+    """Measure the running statistics of a network's batch norms anew.
+
+    After a cut each layer gets inputs that it never saw in training, and the stored
+    means and variances are those of another network. Each is replaced by the plain mean
+    of the batches' means and (unbiased) variances, every batch of equal weight.
+    Only the batch norms run in training mode: dropout stays off, in contrast to
+    ``torch.optim.swa_utils.update_bn``. Nothing is trained; weights stay as they are.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network. Training modes and momenta stay as they are.
+    batches : Tensor, mapping or iterable of batches
+        As for `extract`: a few hundred images, in batches of the size of training.
+    inplace : bool
+        Write into `model` itself instead of a copy.
+    forward : callable, optional
+        ``forward(model, batch)``.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    InvalidProblemError
+        If there is no batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import reestimate_batch_norm
+    >>> batch = torch.arange(8.0).reshape(4, 2)
+    >>> reestimate_batch_norm(nn.BatchNorm1d(2), [batch]).running_mean
+    tensor([3., 4.])
+    """
+    _, every = first_and_all(batches)
+    target = model if inplace else copy.deepcopy(model)
+    norms = [
+        module
+        for module in target.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(target), torch.no_grad():
+        try:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the batches
+                norm.train()
+            for batch in every:
+                run(target, to_model(batch, target), forward)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+    return target

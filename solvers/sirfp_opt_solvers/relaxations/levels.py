@@ -1,0 +1,129 @@
+"""The levels of `sirfp_opt.bound` above counting partners: convex relaxations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt_solvers.relaxations.box import BoxProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sirfp_opt.canonical import CanonicalProblem
+
+    Stop = Callable[[], bool]
+
+__all__ = ["doubly_nonnegative", "eigenvalue", "semidefinite"]
+
+# Newton steps that centre the dual cost O(m³) each; beyond, sweeps alone must do.
+_NEWTON_UP_TO = 1200
+
+
+def eigenvalue(
+    canonical: CanonicalProblem, count: int, enough: float, stop: Stop
+) -> float:
+    """Bound by one shift of the diagonal: the least eigenvalue on zero sums.
+
+    Parameters
+    ----------
+    canonical : CanonicalProblem
+    count : int
+        Only sets of this total size are bounded.
+    enough : float
+        The bound need not be below this canonical value.
+    stop : callable
+        Asked now and then; once true, the best bound so far is returned.
+
+    Returns
+    -------
+    float
+        No such set is worth more, in canonical form.
+    """
+    from sirfp_opt_solvers.relaxations.dual import convexified
+
+    def levels(box: BoxProblem) -> float:
+        none = np.zeros((box.m, box.m))
+        diagonal, _ = convexified(box, np.zeros(box.m), none)
+        return _bound(box, diagonal, none, box.from_canonical(enough))
+
+    return _solve(canonical, count, levels)
+
+
+def semidefinite(
+    canonical: CanonicalProblem, count: int, enough: float, stop: Stop
+) -> float:
+    """Bound by the best diagonal there is: the semidefinite relaxation's.
+
+    Parameters and result as for `eigenvalue`.
+    """
+    return _mixed(canonical, count, enough, stop, rounds=0)
+
+
+def doubly_nonnegative(
+    canonical: CanonicalProblem, count: int, enough: float, stop: Stop
+) -> float:
+    """Bound with multipliers for x_i x_j >= 0 beside the best diagonal.
+
+    Parameters and result as for `eigenvalue`.
+    """
+    return _mixed(canonical, count, enough, stop, rounds=80)
+
+
+def _solve(
+    canonical: CanonicalProblem, count: int, level: Callable[[BoxProblem], float]
+) -> float:
+    box = BoxProblem.of(canonical, count)
+    if box.total > float(box.upper.sum()):
+        return -np.inf
+    if box.trivial:
+        chosen = np.arange(box.m) if box.total > 0 else np.zeros(0, dtype=np.int64)
+        slack = canonical.rounding_error
+        return box.to_canonical(box.evaluate(chosen)) + slack
+    return box.to_canonical(level(box))
+
+
+def _mixed(
+    canonical: CanonicalProblem, count: int, enough: float, stop: Stop, *, rounds: int
+) -> float:
+    from sirfp_opt_solvers.relaxations import mixing
+    from sirfp_opt_solvers.relaxations.dual import (
+        certify,
+        convexified,
+        improve,
+        start,
+    )
+
+    def level(box: BoxProblem) -> float:
+        cut = box.from_canonical(enough)
+        settle = 15 if rounds else 60
+        diagonal, multipliers = mixing.ascend(
+            box, rounds=rounds, settle=settle, stop=stop
+        )
+        raised, _ = convexified(box, diagonal, multipliers)
+        best = _bound(box, raised, multipliers, cut)
+        if box.m > _NEWTON_UP_TO or not np.isfinite(cut):
+            return best
+        # What sweeps leave is mostly one uniform shift; Newton steps spread it.
+        dual = start(box, diagonal, multipliers)
+        for share in (0.3, 0.1, 0.03):
+            if best >= cut or stop():
+                break
+            dual = improve(box, dual, share * (cut - best) / box.m + 1e-13, newton=3)
+            best = max(best, certify(box, dual, cut).value)
+        return best
+
+    return _solve(canonical, count, level)
+
+
+def _bound(
+    box: BoxProblem,
+    diagonal: np.ndarray,
+    multipliers: np.ndarray,
+    cut: float,
+) -> float:
+    from sirfp_opt_solvers.relaxations.dual import relax
+
+    uniform = box.upper * (box.total / box.upper.sum())
+    return relax(box, diagonal, multipliers, uniform, enough=cut).value

@@ -1,0 +1,192 @@
+"""`prune`: from two names on the command line to a network, a plan and two reports."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sirfp_opt.cli import ExitCode
+from tests.cli.conftest import Run
+
+torch = pytest.importorskip("torch")
+
+MODULE = """
+import torch
+from torch import nn
+
+IMAGES = [torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(i))
+          for i in range(4)]
+READ = []
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.Conv2d(12, 10, 3), nn.BatchNorm2d(10), nn.ReLU(),
+        nn.Conv2d(10, 6, 1), nn.GroupNorm(2, 6), nn.Conv2d(6, 2, 1),
+    )
+
+READY = network()
+
+def scenes():
+    for number, images in enumerate(IMAGES):
+        READ.append(number)
+        yield images, "labels"
+
+def broken():
+    raise ValueError("no weights here")
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Put somebody's module into the current folder."""
+    (tmp_path / "their_networks.py").write_text(MODULE)
+    (tmp_path / "their_broken_module.py").write_text("import nothing_like_this")
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    yield "their_networks"
+    sys.modules.pop("their_networks", None)
+
+
+class Page(HTMLParser):
+    """Collects what a page would load from elsewhere, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note every address."""
+        self.links += [value or "" for key, value in attrs if key in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        """Note every word."""
+        self.text += f" {data}"
+
+
+def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
+    """All four files agree with each other, with JSON, and with the Python call."""
+    told = run(
+        *("prune", "--model", f"{name}:network", "--data", f"{name}:scenes"),
+        *("--macs", 0.6, "--params", 0.7, "--allocation", "uniform", "-m", "tabu"),
+        *("-o", "population=4", "--time-limit", 0.1, "--seed", 3, "--out", "out/a"),
+        *("--batches", 3, "--json"),
+    )
+    assert (told.code, told.err) == (0, "")
+    assert str(Path.cwd()) not in sys.path
+    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.pytorch import load_pruned, prune
+
+    theirs = sys.modules[name]
+    assert sorted(set(theirs.READ)) == [0, 1, 2]
+    alone = prune(
+        theirs.network(),
+        theirs.IMAGES[:3],
+        macs=0.6,
+        params=0.7,
+        allocation="uniform",
+        method="tabu",
+        options={"population": 4},
+        time_limit=0.1,
+        seed=3,
+    )
+    out = Path("out/a")
+    assert PruningPlan.from_json(out / "plan.json") == alone.plan
+    loaded = load_pruned(out / "network.pt", theirs.network)
+    with torch.no_grad():
+        difference = loaded.eval()(theirs.IMAGES[3]) - alone.model.eval()(
+            theirs.IMAGES[3]
+        )
+    assert float(difference.abs().max()) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report == told.json
+    assert report["asked"] == {"macs": 0.6, "params": 0.7}
+    assert report["reached"] == alone.report.reached
+    assert report["files"]["network"] == str(out / "network.pt")
+    page = Page((out / "report.html").read_text("utf-8"))
+    assert page.links
+    assert all(link.startswith("data:") for link in page.links)
+    for said in (f"{name}:network", "≤ 60.00%", f"{alone.report.reached['macs']:.2%}"):
+        assert said in page.text
+    for unit in alone.report.units:
+        assert f" {unit.unit} {unit.kept} {unit.size} " in " ".join(page.text.split())
+    (excluded,) = [e for e in alone.report.exclusions if "GroupNorm" in e["reason"]]
+    assert excluded["reason"] in page.text
+
+
+def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -> None:
+    """A module and a list are as good as functions; a layer may be left whole."""
+    told = run(
+        *("prune", "--model", f"{name}:READY", "--data", f"{name}:IMAGES"),
+        *("--macs", 0.9, "--out", "out", "--ignore", "3"),
+    )
+    assert told.code == 0
+    assert "90.00%" in told.out
+    assert "left whole  3, " in told.out
+    plan = json.loads(Path("out/plan.json").read_text())
+    assert [unit["name"] for unit in plan["units"]] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "more", "code", "said"),
+    [
+        ("{}", "{}:scenes", [], ExitCode.USAGE, "must read package.module:name"),
+        ("nowhere:f", "{}:scenes", [], ExitCode.USAGE, "No module named 'nowhere'"),
+        (
+            *("their_broken_module:f", "{}:scenes", [], ExitCode.USAGE),
+            "nothing_like_this' (their_broken_module.py, line 1)",
+        ),
+        ("{}:f", "{}:scenes", [], ExitCode.USAGE, "READY"),
+        ("{}:broken", "{}:scenes", [], ExitCode.USAGE, "ValueError: no weights here"),
+        ("{}:number", "{}:scenes", [], ExitCode.USAGE, "torch.nn.Module, got int"),
+        ("{}:IMAGES", "{}:scenes", [], ExitCode.USAGE, "a function without arguments"),
+        ("{}:network", "{}:number", [], ExitCode.USAGE, "must give batches, got int"),
+        ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 25"),
+        ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
+        ("{}:network", "{}:IMAGES", ["--macs", "2"], ExitCode.USAGE, "`macs`"),
+        ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
+        (
+            *("{}:network", "{}:IMAGES", ["--macs", "0.001"], ExitCode.INFEASIBLE),
+            "least reachable",
+        ),
+    ],
+)
+def test_prune_says_what_is_wrong(
+    run: Run, name: str, model: str, data: str, more: list[str], code: int, said: str
+) -> None:
+    """One line on standard error, the code of its kind, and nothing written."""
+    names = ["--model", model.format(name), "--data", data.format(name)]
+    told = run("prune", *names, *more, "--out", "out")
+    assert told.code == code
+    assert said in told.err
+    assert len(told.err.splitlines()) == 1
+    assert not Path("out").exists()
+
+
+def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch as it is read, up to the limit; without a length it grows along."""
+    from sirfp_opt.cli.pruning import _counted
+
+    heard: list[tuple[str, int, int]] = []
+    monkeypatch.syspath_prepend(".")
+    images = importlib.import_module(name).IMAGES
+    for batches, most in ((images, None), (images, 2), (iter(images), None)):
+        heard.clear()
+        read = _counted(batches, most, lambda *event: heard.append(event))
+        count = len(list(read))
+        assert count == (most or 4)
+        assert [done for _, done, _ in heard] == list(range(count + 1))
+        assert heard[-1][1] == heard[-1][2]
+    assert _counted(images[0], None, print) is images[0]
