@@ -7,7 +7,7 @@ Protocol
    the units; then all units at once are cut to random sets of channels, twice, and
    the outputs compared with the masked network's. Columns: units; channels in units,
    and their share of all channels that layers make (a coupled channel counts once);
-   max |pruned - masked| over the largest output (or 1), float32; whether predicted
+   max |pruned - masked| over the largest output, float32; whether predicted
    MACs and parameters are the measured ones; CPU seconds of `couple`; what is excluded
    and why.
 2. *DeepLabV3-R50* (``--deeplab``). torchvision's, pictures of ``--side`` pixels, at
@@ -212,7 +212,7 @@ def try_network(name: str) -> dict[str, Any]:
         gap, scale = largest_difference(
             frozen_outputs(pruned, images), frozen_outputs(mask(model, plan), images)
         )
-        worst = max(worst, gap / max(1.0, scale))
+        worst = max(worst, gap / scale)
         exact &= cost.predict(plan.counts) == {
             "macs": count_macs(pruned, images[:1]),
             "params": count_params(pruned),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch_pruning as tp
+from torch import nn
 
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
@@ -42,7 +43,8 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         Of the same network, before any pruning. Groups that are no pruning unit of
         theirs get no importance (None), which leaves them whole: what `couple`
         excluded, and the network's outputs, need not be among the pruner's
-        `ignored_layers`.
+        `ignored_layers`. Nor do units get one that Torch-Pruning would cut otherwise
+        than `prune`: attention heads, group norms, layers that run for nothing.
     method : str or Solver
         "greedy": the paper's backward deletion, whose sets are nested, so that one
         order holds the set of every number of channels. Any other method needs `ratio`.
@@ -133,6 +135,12 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         unit = self._units.get((root, _side(group[0])))
         if unit is None:
             return None
+        if unit.heads is not None or _has_group_norm(group):
+            logger.warning(
+                "%s is left whole: Torch-Pruning does not cut whole heads, nor whole "
+                "groups of a group norm", unit.name
+            )  # fmt: skip
+            return None
         if _sites(group) != {(site.layer, site.side) for site in unit.sites}:
             logger.warning(
                 "%s is left whole: Torch-Pruning couples other layers", unit.name
@@ -208,6 +216,10 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         for tied in layer.tied:
             scores[list(tied)] = scores[list(tied)].mean()
         return torch.from_numpy(scores)
+
+
+def _has_group_norm(group: Any) -> bool:
+    return any(isinstance(item.dep.target.module, nn.GroupNorm) for item in group)
 
 
 def _side(item: Any) -> str:

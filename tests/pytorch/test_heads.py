@@ -78,33 +78,79 @@ def test_prune_chooses_heads() -> None:
     assert (np.ptp(kept, axis=1) == 4).all()
 
 
-class _Fixed(nn.Module):
-    """Attention whose last view is written with the full width."""
+class _Attention(nn.Module):
+    """Attention of `heads` heads, with one habit that keeps them from being cut."""
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, habit: str, heads: int = 3) -> None:
         super().__init__()
+        self.habit, self.heads, self.head_dim = habit, heads, 12 // heads
         self.stem = nn.Conv2d(3, 12, 4, stride=4)
         self.query, self.key, self.value = (nn.Linear(12, 12) for _ in range(3))
+        self.table = nn.Parameter(torch.randn(1, heads, 1, 1))
+        self.mix = nn.Linear(heads, heads)
+        self.fused = nn.Linear(12, 36)
+        self.module = nn.MultiheadAttention(12, heads, batch_first=True)
         self.out = nn.Linear(12, 12)
         self.head = nn.Linear(12, 3)
-        self.heads = heads
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the heads of (N, 16, 12) as (N, heads, 16, channels)."""
+        if self.habit == "interleaved":
+            return x.view(*x.shape[:2], -1, self.heads).permute(0, 3, 1, 2)
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
 
     def forward(self, x: torch.Tensor) -> Any:
         x = self.stem(x).flatten(2).transpose(1, 2)
-        q, k, v = (
-            f(x).view(len(x), 16, self.heads, -1).transpose(1, 2)
-            for f in (self.query, self.key, self.value)
+        if self.habit == "module":
+            return self.head(self.out(self.module(x, x, x, need_weights=False)[0]))
+        layers = (self.query, self.key, self.value)
+        if self.habit == "fused":
+            q, k, v = (self.split(part) for part in self.fused(x).chunk(3, -1))
+        else:
+            q, k, v = (self.split(layer(x)) for layer in layers)
+        if self.habit == "shared":
+            v = k
+        weights = q @ k.transpose(-1, -2)
+        if self.habit == "bias":
+            weights = weights + self.table
+        weights = weights.softmax(-1)
+        if self.habit == "talking":
+            weights = self.mix(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        y = weights @ v
+        interleaved = self.habit == "interleaved"
+        y = y.permute(0, 2, 3, 1) if interleaved else y.transpose(1, 2)
+        return self.head(
+            self.out(y.reshape(len(x), 16, 12 if self.habit == "fixed" else -1))
         )
-        y = (q @ k.transpose(-1, -2)).softmax(-1) @ v
-        return self.head(self.out(y.transpose(1, 2).reshape(len(x), 16, 12)))
 
 
 @pytest.mark.parametrize(
-    ("heads", "words"), [(3, "the cut network fails"), (1, "multiplies activations")]
+    ("habit", "unit", "words"),
+    [
+        ("fixed", "query", "the cut network fails"),
+        ("interleaved", "query", "the cut network"),
+        ("shared", "query", "multiplies activations"),
+        ("bias", "query", "bare parameter 'table'"),
+        ("talking", "query", "multiplies activations"),
+        ("fused", "fused", "splits the channels"),
+        ("module", "stem", "multiplies activations"),
+        ("one head", "query", "multiplies activations"),
+    ],
 )
-def test_heads_that_cannot_be_cut(heads: int, words: str) -> None:
-    """A hard-coded width, and a single head, are found before surgery and told."""
-    coupling = couple(randomized(lambda: _Fixed(heads)), IMAGES)
+def test_heads_that_cannot_be_cut(habit: str, unit: str, words: str) -> None:
+    """They are found before surgery, with the reason; what else there is, is exact."""
+    model = randomized(lambda: _Attention(habit, heads=1 if habit == "one head" else 3))
+    coupling = couple(model, IMAGES)
     reasons = {e.unit: e.reason for e in coupling.exclusions}
-    assert words in reasons["query"]
-    assert [unit.name for unit in coupling.units] == ["stem", "out"]
+    assert words in reasons[unit]
+    assert {u.name for u in coupling.units} == {"stem", "out"} - {unit}
+    kept = random_plan(coupling.units, np.random.default_rng(0))
+    assert difference(model, PruningPlan(coupling.units, kept), IMAGES) <= 1e-5
+
+
+def test_heads_without_a_habit() -> None:
+    """The same network with none of these is cut by its heads."""
+    coupling = couple(randomized(lambda: _Attention("none")), IMAGES)
+    assert [(u.name, u.step) for u in coupling.units] == [
+        ("stem", 1), ("query", 4), ("out", 1)
+    ]  # fmt: skip
