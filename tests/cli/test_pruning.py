@@ -29,7 +29,7 @@ def network():
     return nn.Sequential(
         nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU(),
         nn.Conv2d(12, 10, 3), nn.BatchNorm2d(10), nn.ReLU(),
-        nn.Conv2d(10, 6, 1), nn.GroupNorm(2, 6), nn.Conv2d(6, 2, 1),
+        nn.Conv2d(10, 6, 1), nn.GroupNorm(1, 6), nn.Conv2d(6, 2, 1),
     )
 
 READY = network()

@@ -114,7 +114,12 @@ def test_an_interrupt_returns_the_incumbent(method: str) -> None:
 
     rng = np.random.default_rng(1)
     graph = ChannelGraph.from_diversity((w := rng.random((200, 200))) + w.T)
-    found = solve(graph, 20, method, time_limit=60, callback=interrupt)
+    # A process that a shell has put in the background ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = solve(graph, 20, method, time_limit=60, callback=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert found.limit == "interrupt"
     assert found.objective > solve(graph, 20, "greedy").objective
 
