@@ -141,8 +141,10 @@ class _Explorer:
         effort: Effort,
         odds: Odds,
         stop: Callable[[], bool],
+        report: Callable[[float], None],
     ) -> None:
         self.odds = odds
+        self.report = report
         self.cut = cut
         self.effort = effort
         self.stop = stop
@@ -218,6 +220,7 @@ class _Explorer:
         assert self.dual is not None
         self.bound = certify(self.box, self.dual, self.cut, iterations)
         self.lower = max(self.lower, self.bound.value)
+        self.report(self.lower)
         return self.lower >= self.cut
 
     def _shrink(self) -> bool:
@@ -331,7 +334,12 @@ class _Explorer:
 
 
 def explore(
-    node: Node, cut: float, effort: Effort, odds: Odds, stop: Callable[[], bool]
+    node: Node,
+    cut: float,
+    effort: Effort,
+    odds: Odds,
+    stop: Callable[[], bool],
+    report: Callable[[float], None],
 ) -> Outcome:
     """Close a node or split it in two.
 
@@ -341,7 +349,11 @@ def explore(
     cut : float
         Only sets worth less than this matter.
     effort : Effort
+    odds : Odds
+        Shared by all nodes of a tree.
     stop : callable
         Asked now and then; once true, the node is handed back split but unsolved.
+    report : callable
+        Told the node's bound each time it has been worked on.
     """
-    return _Explorer(node, cut, effort, odds, stop).run()
+    return _Explorer(node, cut, effort, odds, stop, report).run()

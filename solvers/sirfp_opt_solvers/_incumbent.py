@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sirfp_opt.bounds import combinatorial_bound
+from sirfp_opt.search import Search
 from sirfp_opt_solvers.greedy import Greedy
 from sirfp_opt_solvers.tabu import improve
-
-if TYPE_CHECKING:
-    from sirfp_opt.search import Search
 
 __all__ = ["offer_start"]
 
@@ -20,7 +16,11 @@ _LARGE = 1000
 def offer_start(search: Search) -> None:
     """Offer the greedy set, improved by tabu search, and the combinatorial bound."""
     search.tighten(combinatorial_bound(search.problem))
-    Greedy().solve(search)
+    # Greedy's steps are none of the iterations of whoever asks.
+    apart = Search(search.problem)
+    Greedy().solve(apart)
+    if apart.best is not None:
+        search.offer(apart.best)
     canonical = search.canonical
     seconds = None
     if search.limits.time is not None and canonical.m > _LARGE:

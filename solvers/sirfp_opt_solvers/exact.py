@@ -163,6 +163,11 @@ class Exact:
         def stop() -> bool:
             return halted or search.stop()
 
+        def report(lower: float) -> None:
+            if not heap and len(running) < 2:  # at a root, which can take a while
+                known = max(box.to_canonical(lower), search.best_value)
+                search.tighten_canonical(known, visited)
+
         with _threads(self.n_jobs) as pool:
             try:
                 while heap or running:
@@ -172,7 +177,9 @@ class Exact:
                         if lower >= cut:
                             heap.clear()
                             break
-                        future = pool.submit(explore, node, cut, effort, odds, stop)
+                        future = pool.submit(
+                            explore, node, cut, effort, odds, stop, report
+                        )
                         running[future] = lower
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         del running[future]

@@ -69,12 +69,13 @@ def test_bounds_only_rise_and_never_pass_the_incumbent() -> None:
 def test_an_iteration_limit_leaves_an_honest_gap() -> None:
     """Stopped at its first node it still has a set and a bound below the optimum."""
     rng = np.random.default_rng(5)
-    weights = rng.random((60, 60))
+    weights = rng.random((120, 120))
     graph = ChannelGraph(weights + weights.T, sense="minimize")
     limits = Limits(iterations=1)
-    stopped = solve(graph, 15, method="exact", limits=limits)
-    again = solve(graph, 15, method="exact", limits=limits)
+    stopped = solve(graph, 30, method="exact", limits=limits)
+    again = solve(graph, 30, method="exact", limits=limits)
     assert stopped.limit == "iterations"
+    assert stopped.trace[-1].iteration == 1
     assert stopped.bound is not None
     assert stopped.bound < stopped.objective
     assert again.selected.tolist() == stopped.selected.tolist()
