@@ -165,7 +165,7 @@ class ValueCurve:
         time_limit: float | None = None,
         limits: Limits | None = None,
         seed: int = 0,
-        certify: bool = False,
+        certify: bool | str = False,
         **options: Any,
     ) -> Solution:
         """Solve the layer at k channels; never worse than the curve is there.

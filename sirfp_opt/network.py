@@ -252,7 +252,7 @@ def solve_network(
     method: str | Solver = "auto",
     *,
     allocation: str | Allocator = "optimal",
-    certify: bool = False,
+    certify: bool | str = False,
     curves: ValueCurves | None = None,
     n_jobs: int = 1,
     time_limit: float | None = None,
@@ -272,7 +272,7 @@ def solve_network(
     allocation : {"optimal", "lagrangian", "threshold", "uniform"} or Allocator
         What splits the budgets; pass an object for its parameters, for instance
         ``Optimal(time_limit=60)``. The objective is `problem.worth` in any case.
-    certify : bool
+    certify : bool or str
         Give each layer's set a proven bound.
     curves : ValueCurves, optional
         Curves to split on instead of the problem's greedy ones, for instance refined.

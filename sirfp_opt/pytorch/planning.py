@@ -52,7 +52,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     time_limit: float | None = None
     seed: int = 0
-    certify: bool = False
+    certify: bool | str = False
     n_jobs: int = 1
 
     def __post_init__(self) -> None:

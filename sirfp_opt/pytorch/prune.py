@@ -107,7 +107,7 @@ def prune(
     options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
     seed: int = 0,
-    certify: bool = False,
+    certify: bool | str = False,
     n_jobs: int = 1,
     reference: bool | ReferenceOptions = False,
     verify: bool = True,
@@ -154,7 +154,7 @@ def prune(
         Seconds for each unit's solver.
     seed : int
         Of the solvers and the probe.
-    certify : bool
+    certify : bool or str
         Give each unit's set a proven bound.
     n_jobs : int
         Units solved at a time, by joblib's threads; -1 for all cores.

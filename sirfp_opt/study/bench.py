@@ -33,7 +33,7 @@ def compare(
     seeds: int | Iterable[int] = 1,
     time_limit: float | None = None,
     limits: Limits | None = None,
-    certify: bool = False,
+    certify: bool | str = False,
     n_jobs: int | None = None,
     results: str | Path | None = None,
     retry_failed: bool = False,
@@ -60,7 +60,7 @@ def compare(
         Seconds for each run; short for Limits(time=...).
     limits : Limits, optional
         Any other limit, for every run.
-    certify : bool
+    certify : bool or str
         Ask every run for a proven bound, see `sirfp_opt.solve`.
     n_jobs : int, optional
         Runs at a time; -1 for one on each core. By default what
@@ -137,7 +137,7 @@ def _tasks(
     k: Count | Iterable[Count] | None,
     seeds: Sequence[int],
     limits: Limits,
-    certify: bool,
+    certify: bool | str,
 ) -> list[Task]:
     entries = as_methods(methods)
     tasks = []

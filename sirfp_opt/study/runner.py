@@ -45,7 +45,7 @@ class Task:
     method: Method
     seed: int
     limits: Limits
-    certify: bool
+    certify: bool | str
 
     def record(self, status: str, seconds: float, **found: Any) -> RunRecord:
         """Return the row of this run."""
