@@ -51,9 +51,9 @@ class Effort:
     """
 
     barrier: float = 1.0
-    rounds: int = 8
+    rounds: int = 12
     root_rounds: int = 400
-    budget: int = 1000
+    budget: int = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +278,7 @@ class _Explorer:
         self.dual = start(box, *mixing.ascend(box, rounds=_ROUNDS, stop=self.stop))
         for _ in range(3):
             mu = self._barrier(max(self.lower, self.dual.value), 0.3)
-            self.dual = improve(self.box, self.dual, mu, newton=3)
+            self.dual = improve(self.box, self.dual, mu, newton=3, stop=self.stop)
             if self._certified(100) or self._shrink():
                 return True
             if self.stop():
@@ -307,14 +307,17 @@ class _Explorer:
         return self._dive(4)
 
     def _split(self) -> tuple[Node, ...]:
-        """Branch on the variable that hurts most either way."""
+        """Branch on a variable that is torn, and on which much depends."""
         assert self.bound is not None
         assert self.dual is not None
-        bound = self.bound
-        rise = np.maximum(bound.at_one - self.lower, 0.0)
-        fall = np.maximum(bound.at_zero - self.lower, 0.0)
-        tiny = 1e-6 * (self.cut - self.lower) if np.isfinite(self.cut) else 1.0
-        pick = np.array([int(((rise + tiny) * (fall + tiny)).argmax())])
+        bound, diagonal = self.bound, self.dual.diagonal
+        share = bound.point / self.box.upper
+        torn = np.minimum(share, 1.0 - share)
+        # At the best dual what fixing one variable costs is hidden: reduced costs and
+        # curvature are near zero for all that are torn. But d_i is the price of
+        # x_i² = x_i, and where it is high the relaxation errs most.
+        score = np.sqrt(np.maximum(torn, 1e-12)) * (diagonal - diagonal.min() + 1e-12)
+        pick = np.array([int(score.argmax())])
         slim = replace(self.dual, inverse=np.zeros((0, 0)))
         child = Node(
             self.box,

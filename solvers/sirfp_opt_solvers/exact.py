@@ -116,9 +116,9 @@ class Exact:
     """
 
     barrier: float = 1.0
-    rounds: int = 8
+    rounds: int = 12
     root_rounds: int = 400
-    budget: int = 1000
+    budget: int = 100
     max_nodes: int | None = None
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(

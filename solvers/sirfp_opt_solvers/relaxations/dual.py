@@ -219,10 +219,14 @@ def convexified(
     return diagonal - min(least, 0.0), float(eigenvalues[-1]) - least
 
 
-def _newton(box: BoxProblem, dual: Dual, mu: float, steps: int) -> Dual:
+def _newton(
+    box: BoxProblem, dual: Dual, mu: float, steps: int, stop: Callable[[], bool]
+) -> Dual:
     """Improve the diagonal by damped Newton steps on phi."""
     work = np.empty((box.m, box.m))
     for _ in range(steps):
+        if stop():
+            return dual
         y, offset = dual.point, dual.point - 0.5 * box.upper
         gradient = 0.5 * y * (y - box.upper) + mu * np.diagonal(dual.inverse)
         convex.newton_matrix(dual.inverse, offset, mu, work)
@@ -277,10 +281,10 @@ def improve(
     accelerate : bool
         Extrapolate between rounds, at the price of one more evaluation in each.
     stop : callable
-        Asked between rounds.
+        Asked between steps.
     """
     dual = _into_cone(box, dual.diagonal, dual.multipliers, mu, dual.step)
-    dual = _newton(box, dual, mu, newton)
+    dual = _newton(box, dual, mu, newton, stop)
     best, ahead, t = dual, dual, 1.0
     for _ in range(rounds):
         if stop():
@@ -296,7 +300,7 @@ def improve(
             taken,
         )
         moved = _into_cone(box, ahead.diagonal, taken, mu, ahead.step)
-        moved = _newton(box, moved, mu, 1)
+        moved = _newton(box, moved, mu, 1, stop)
         if moved.phi < ahead.phi + 0.5 * gain - 1e-12 * abs(ahead.phi):
             ahead = replace(ahead, step=0.5 * ahead.step)
             if ahead.step < 1e-6:
@@ -318,7 +322,7 @@ def improve(
                 moved.multipliers, best.multipliers, momentum, box.free, beyond
             )
             ahead = _into_cone(box, moved.diagonal, beyond, mu, moved.step)
-            ahead = _newton(box, ahead, mu, 1)
+            ahead = _newton(box, ahead, mu, 1, stop)
         best = moved
     return replace(best, step=ahead.step)
 

@@ -110,7 +110,8 @@ def _mixed(
         for share in (0.3, 0.1, 0.03):
             if best >= cut or stop():
                 break
-            dual = improve(box, dual, share * (cut - best) / box.m + 1e-13, newton=3)
+            mu = share * (cut - best) / box.m + 1e-13
+            dual = improve(box, dual, mu, newton=3, stop=stop)
             best = max(best, certify(box, dual, cut).value)
         return best
 
