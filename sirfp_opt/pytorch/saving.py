@@ -152,7 +152,8 @@ def load_pruned(
     except (InvalidProblemError, RuntimeError) as error:
         raise InvalidProblemError(
             f"`model` must be of the architecture that {path} was pruned from, got "
-            f"{type(fresh).__name__}: {error}"
+            f"{type(fresh).__name__}: {error} A network that was cut more than once is "
+            "saved with all of its plans, or loaded into what the first cut left."
         ) from error
     return fresh
 

@@ -92,6 +92,10 @@ def test_a_network_cut_twice_has_two_plans(result: PruneResult, tmp_path: Path) 
     again = prune(result.model, IMAGES, macs=0.6)
     save_pruned(tmp_path / "twice.pt", again, [result.plan, again.plan])
     assert gap(load_pruned(tmp_path / "twice.pt", Residual), again.model) == 0
+    save_pruned(tmp_path / "second.pt", again)
+    with pytest.raises(InvalidProblemError, match="more than once"):
+        load_pruned(tmp_path / "second.pt", Residual)
+    assert gap(load_pruned(tmp_path / "second.pt", result.model), again.model) == 0
 
 
 def test_a_module_passed_is_not_changed(file: Path, result: PruneResult) -> None:
