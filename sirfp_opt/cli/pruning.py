@@ -171,8 +171,13 @@ def prune(
             "channels": f"{sum(result.plan.counts.values())} of "
             f"{sum(result.plan.sizes.values())} kept in {len(result.plan)} units",
             "left_whole": ", ".join(e["unit"] for e in report.exclusions) or "no unit",
-            "difference": f"{report.max_difference:.2g} to the masked original",
+            "difference": f"{report.max_difference:.2g} to the masked original, at "
+            f"outputs up to {report.output_scale:.3g}",
+            **({"split": "stopped by its time limit"} if report.out_of_time else {}),
+            **({"notes": "; ".join(report.notes)} if report.notes else {}),
             "written": ", ".join(map(str, files.values())),
+            "load": f"load_pruned({str(files['network'])!r}, "
+            f"{model.replace(':', '.')})",
         }
     )
 

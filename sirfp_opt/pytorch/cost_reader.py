@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.pytorch.batches import Forward, evaluating, one_sample, run, to_model
+from sirfp_opt.pytorch.batches import (
+    CORNER,
+    Forward,
+    evaluating,
+    one_sample,
+    run,
+    to_model,
+)
 from sirfp_opt.pytorch.tracing import is_depthwise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sirfp_opt.plan import PruningUnit
 
 __all__ = ["count_macs", "count_params", "read_cost"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LARGE = 4 * CORNER**2
+"""Numbers in a batch above which shapes alone are cheaper to run than values."""
 
 
 def count_params(model: nn.Module) -> int:
@@ -32,13 +49,13 @@ def count_macs(
     model: nn.Module,
     batch: Any,
     forward: Forward | None = None,
-    *,
-    counter: FlopCounterMode | None = None,
 ) -> int:
     """Count the multiply-accumulates of one forward pass.
 
     Half of what `torch.utils.flop_counter.FlopCounterMode` counts: convolutions and
-    matrix products, without biases, norms and activations.
+    matrix products, without biases, norms and activations. On large pictures nothing
+    is computed: a copy of the network whose tensors have a shape and no values is run
+    (torch's `FakeTensorMode`), unless the network looks at values on its way.
 
     Parameters
     ----------
@@ -48,8 +65,6 @@ def count_macs(
         One batch; the count is for all of its samples.
     forward : callable, optional
         ``forward(model, batch)``.
-    counter : FlopCounterMode, optional
-        A fresh one, for its other counts.
 
     Examples
     --------
@@ -58,10 +73,38 @@ def count_macs(
     >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), torch.rand(1, 3, 10, 10))
     21600
     """
-    counter = FlopCounterMode(display=False) if counter is None else counter
+
+    def count(model: nn.Module, batch: Any) -> int:
+        return _count(model, batch, forward, FlopCounterMode(display=False))
+
+    return _on_shapes(count, model, to_model(batch, model))
+
+
+def _count(
+    model: nn.Module, batch: Any, forward: Forward | None, counter: FlopCounterMode
+) -> int:
     with evaluating(model), torch.no_grad(), counter:
-        run(model, to_model(batch, model), forward)
+        run(model, batch, forward)
     return int(counter.get_total_flops()) // 2
+
+
+def _on_shapes(count: Callable[[nn.Module, Any], T], model: nn.Module, batch: Any) -> T:
+    """Return ``count(model, batch)``; without values if the batch is large."""
+    tensors = [t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
+    if sum(tensor.numel() for tensor in tensors) > LARGE:
+        from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+
+        shapes = FakeTensorMode(allow_non_fake_inputs=True)
+        try:
+            # A copy: a network may keep what it computes, and this is worth nothing.
+            with FakeCopyMode(shapes):
+                twin = copy.deepcopy(model)
+            example = pytree.tree_map_only(Tensor, shapes.from_tensor, batch)
+            with shapes:
+                return count(twin, example)
+        except Exception as error:  # whatever: an operation asks for a value
+            logger.info("counted on values: %s", error)
+    return count(model, batch)
 
 
 def read_cost(
@@ -113,8 +156,12 @@ def read_cost(
     layers = list(dict.fromkeys(layer for layer, _ in sides))
     sample = one_sample(to_model(batch, model))
     attention = {unit.heads.module: unit for unit in units if unit.heads}
-    counted, positions, products = _run_counting(
-        model, layers, list(attention), sample, forward
+    counted, positions, products = _on_shapes(
+        lambda network, example: _run_counting(
+            network, layers, list(attention), example, forward
+        ),
+        model,
+        sample,
     )
     macs: list[tuple[float, Affine, Affine]] = []
     params: list[tuple[float, Affine, Affine]] = []
@@ -202,7 +249,7 @@ def _run_counting(
         hooks.append(modules[name].register_forward_pre_hook(before))
         hooks.append(modules[name].register_forward_hook(after))
     try:
-        total = count_macs(model, batch, forward, counter=counter)
+        total = _count(model, batch, forward, counter)
     finally:
         for hook in hooks:
             hook.remove()

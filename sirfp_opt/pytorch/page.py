@@ -41,7 +41,8 @@ original whose removed channels are zero: their outputs differ by at most
 {% if report.split %}<p>The split of the budget has objective
 {{ "{:.6g}".format(report.split.objective) }}, proven bound
 {{ "{:.6g}".format(report.split.bound) }}, gap
-{{ "{:.3%}".format(report.split.gap) }}.</p>{% endif %}
+{{ "{:.3%}".format(report.split.gap) }}{% if report.out_of_time %} when its time was
+over{% endif %}.</p>{% endif %}
 
 <h2>Channels kept</h2>
 <figure class="network wide">

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -71,7 +73,8 @@ class PruneReport:
     notes : tuple of str
         Anything else worth knowing.
     split : dict or None
-        Of an optimising allocation: objective, bound and gap of its split.
+        Of an optimising allocation: objective, bound and gap of its split, and the
+        limit that ended it.
     seconds : dict of str to float
         Wall-clock time of each stage.
     """
@@ -105,22 +108,27 @@ class PruneReport:
         out = []
         for name, asked in self.asked.items():
             reached = self.reached[name]
-            if reached > asked:
-                out.append(f"{name}: {reached:.4f} is above the {asked:g} asked.")
-            elif self.next_cost is None:
+            if self.next_cost is None or reached > asked:
+                limit, now = _side_by_side(asked, reached)
                 out.append(
-                    f"{name}: {reached:.4f} of {asked:g} asked; no larger plan was "
-                    "tried."
+                    f"{name}: {now} is above the {limit} asked."
+                    if reached > asked
+                    else f"{name}: {now} of {limit} asked; no larger plan was tried."
                 )
-            else:
-                further = self.next_cost[name] / self.original[name]
-                binds = further > asked
-                out.append(
-                    f"{name}: {reached:.4f} of {asked:g} asked; the next larger plan "
-                    f"takes {further:.4f}"
-                    + (", too much." if binds else "; another budget forbids it.")
-                )
+                continue
+            further = self.next_cost[name] / self.original[name]
+            limit, now, more = _side_by_side(asked, reached, further)
+            why = ", too much" if further > asked else "; another budget forbids it"
+            out.append(
+                f"{name}: {now} of {limit} asked; the next larger plan takes "
+                f"{more}{why}."
+            )
         return out
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether an optimising allocation ended by its time limit."""
+        return self.split is not None and self.split.get("limit") == "time"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and numbers."""
@@ -166,6 +174,7 @@ class PruneReport:
             lines.append(
                 f"  split: objective {self.split['objective']:.6g}, bound "
                 f"{self.split['bound']:.6g}, gap {self.split['gap']:.3%}"
+                + (", stopped by its time limit" if self.out_of_time else "")
             )
         if self.max_difference is not None:
             lines.append(
@@ -192,3 +201,16 @@ class PruneReport:
         return "\n".join(lines)
 
     __str__ = summary
+
+
+def _side_by_side(asked: float, *values: float) -> list[str]:
+    """Write fractions with four digits, or as many as show which side each is on."""
+    texts: list[str] = []
+    for digits in range(4, 17):
+        short = f"{asked:g}"
+        limit = short if float(short) == asked else f"{asked:.{digits}f}"
+        texts = [limit, *(f"{value:.{digits}f}" for value in values)]
+        shown = [np.sign(float(text) - float(limit)) for text in texts[1:]]
+        if shown == [np.sign(value - asked) for value in values]:
+            break
+    return texts

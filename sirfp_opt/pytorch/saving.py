@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,8 @@ def save_pruned(
     Parameters
     ----------
     path : str or Path
-        The file; overwritten if it is there.
+        The file. One that is there is replaced once the new one is complete: it is
+        the old or the new file at any time, whatever interrupts.
     network : PruneResult or nn.Module
         What `prune` returned, or a pruned network, fine-tuned perhaps.
     plan : PruningPlan or iterable of PruningPlan, optional
@@ -93,14 +95,18 @@ def save_pruned(
             f"`network` must have a state dict of tensors, got others in {other[:5]}. "
             "Its extra state would need code to be read back."
         )
-    torch.save(
-        {
-            "format": FORMAT,
-            "plans": [one.to_json(indent=None) for one in plans],
-            "state": state,
-        },
-        path,
-    )
+    data = {
+        "format": FORMAT,
+        "plans": [one.to_json(indent=None) for one in plans],
+        "state": state,
+    }
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(data, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_pruned(
@@ -146,7 +152,8 @@ def load_pruned(
     except (InvalidProblemError, RuntimeError) as error:
         raise InvalidProblemError(
             f"`model` must be of the architecture that {path} was pruned from, got "
-            f"{type(fresh).__name__}: {error}"
+            f"{type(fresh).__name__}: {error} A network that was cut more than once is "
+            "saved with all of its plans, or loaded into what the first cut left."
         ) from error
     return fresh
 

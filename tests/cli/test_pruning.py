@@ -29,7 +29,7 @@ def network():
     return nn.Sequential(
         nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU(),
         nn.Conv2d(12, 10, 3), nn.BatchNorm2d(10), nn.ReLU(),
-        nn.Conv2d(10, 6, 1), nn.GroupNorm(1, 6), nn.Conv2d(6, 2, 1),
+        nn.Conv2d(10, 6, 1), nn.Softmax(dim=1), nn.Conv2d(6, 2, 1),
     )
 
 READY = network()
@@ -122,7 +122,9 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
         assert said in page.text
     for unit in alone.report.units:
         assert f" {unit.unit} {unit.kept} {unit.size} " in " ".join(page.text.split())
-    (excluded,) = [e for e in alone.report.exclusions if "GroupNorm" in e["reason"]]
+    kinds = [e for e in alone.report.exclusions if "across channels" in e["reason"]]
+    (excluded,) = kinds
+    assert (excluded["unit"], excluded["size"]) == ("6", 6)
     assert excluded["reason"] in page.text
 
 

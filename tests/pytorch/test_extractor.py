@@ -247,12 +247,12 @@ def work(rank: int, folder: str, coupling: Coupling) -> None:
     mine = batches(5)[:3] if rank == 0 else batches(5)[3:]
 
     def saved(name: str, some: list[Tensor], **options: Any) -> None:
-        equal = name == "exponential"  # else the wrapper's own messages would not meet
+        # With unequal numbers the wrapper's own messages would not meet.
+        equal = name in ("exponential", "gamma_wrapped")
         network = nn.parallel.DistributedDataParallel(model) if equal else model
         extractor = Extractor(network, coupling=coupling, **options)
-        with extractor, torch.no_grad():
-            for x in some:
-                network(x)
+        with extractor:
+            step(network, some, learning="importance" in options)
         try:
             graphs = extractor.graphs()
         except InvalidProblemError as error:
@@ -264,10 +264,22 @@ def work(rank: int, folder: str, coupling: Coupling) -> None:
     saved("none", mine if rank == 0 else [], decay=None)
     saved("refused", mine, decay=0.9)
     saved("exponential", mine[:2], decay=0.9)
+    saved("gamma", mine, decay=None, importance="gamma_grad")
+    saved("gamma_wrapped", mine[:2], decay=0.9, importance="gamma_grad")
     if rank == 1:
         coupling = coupling.without([replace(coupling.exclusions[0], unit="low.0")])
     saved("odd", mine[:2], decay=None)
     distributed.destroy_process_group()
+
+
+def step(network: nn.Module, some: list[Tensor], *, learning: bool) -> None:
+    """Run batches forward, and backward if there is something to learn."""
+    with torch.set_grad_enabled(learning):
+        for x in some:
+            outputs = network(x)
+            if learning:
+                losses = [y.square().mean() for y in outputs.values()]
+                torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
@@ -301,6 +313,27 @@ def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
     mean = np.mean([half.redundancy[unit][layer] for half in halves], axis=0)
     np.testing.assert_allclose(one.redundancy[unit][layer], np.abs(mean), atol=1e-7)
     assert all("[3, 2]" in message for message in load("refused"))
+
+    def gamma(part: list[Tensor], decay: float | None) -> ExtractedGraphs:
+        extractor = Extractor(
+            model, coupling=coupling, importance="gamma_grad", decay=decay
+        )
+        with extractor:
+            step(model, part, learning=True)
+        return extractor.graphs()
+
+    one, two = load("gamma")
+    same(one, two, tolerance=0)
+    assert all(one.importance[u] for u in ("low.0", unit))
+    same(gamma(some, None), one, tolerance=1e-5)
+    one, two = load("gamma_wrapped")
+    same(one, two, tolerance=0)
+    halves = [gamma(some[:2], 0.9), gamma(some[3:], 0.9)]
+    assert np.abs(halves[0].importance[unit][layer]).max() > 0
+    for u in one:
+        for name, values in one.importance[u].items():
+            mean = np.mean([half.importance[u][name] for half in halves], axis=0)
+            np.testing.assert_allclose(values, mean, rtol=1e-5, atol=1e-9)
     assert all("same pruning units" in message for message in load("odd"))
 
 

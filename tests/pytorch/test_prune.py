@@ -16,6 +16,7 @@ from sirfp_opt import InfeasibleError, InvalidProblemError, UnsupportedError
 from sirfp_opt.allocation import Threshold
 from sirfp_opt.plan import PruningPlan
 from sirfp_opt.pytorch import (
+    PruneReport,
     ReferenceOptions,
     apply_plan,
     couple,
@@ -61,6 +62,51 @@ def test_two_budgets_at_once() -> None:
     assert result.report.reached["macs"] <= 0.6
     assert result.report.reached["params"] <= 0.4
     assert any("too much" in reason for reason in result.report.reasons)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reached", "further", "said"),
+    [
+        (0.5, 49_847, 50_012, "0.4985 of 0.5 asked; the next|takes 0.5001"),
+        (
+            0.5,
+            49_847,
+            50_001,
+            "0.49847 of 0.5 asked; the next|takes 0.50001",
+        ),
+        (
+            0.5,
+            50_000,
+            50_001,
+            "0.50000 of 0.5 asked; the next|takes 0.50001",
+        ),
+        (1 / 3, 33_333, 33_334, "0.333330 of 0.333333 asked"),
+        (0.5, 50_001, None, "0.50001 is above the 0.5 asked."),
+    ],
+)
+def test_reasons_are_true_as_they_are_written(
+    asked: float, reached: int, further: int | None, said: str
+) -> None:
+    """As many digits as tell what is above the budget from what is within."""
+    report = PruneReport(
+        asked={"macs": asked},
+        original={"macs": 100_000},
+        pruned={"macs": reached},
+        predicted={"macs": reached},
+        next_cost=None if further is None else {"macs": further},
+        units=(),
+        exclusions=(),
+        untraced=(),
+        method="greedy",
+        allocation="optimal",
+        max_difference=None,
+        output_scale=None,
+        split={"objective": 2.0, "bound": 1.0, "gap": 0.5, "limit": "time"},
+    )
+    (reason,) = report.reasons
+    assert reason.startswith(f"macs: {said}".replace("|", " larger plan ")), reason
+    assert reason.endswith("too much.") == (further is not None)
+    assert "gap 50.000%, stopped by its time limit" in report.summary()
 
 
 @pytest.mark.parametrize("allocation", ["threshold", "uniform"])

@@ -66,11 +66,36 @@ def test_a_fine_tuned_network_is_saved_with_its_plan(
     assert gap(loaded, result.model) > 0
 
 
+def test_an_interrupted_save_leaves_the_old_file(
+    result: PruneResult, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file never stands in its place, and none lies beside it."""
+    before = file.read_bytes()
+
+    def full_disk(data: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            save_pruned(file, result)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+    save_pruned(file, reestimate_batch_norm(result.model, IMAGES), result.plan)
+    assert file.read_bytes() != before
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_a_network_cut_twice_has_two_plans(result: PruneResult, tmp_path: Path) -> None:
     """Plans are replayed in the order in which they were applied."""
     again = prune(result.model, IMAGES, macs=0.6)
     save_pruned(tmp_path / "twice.pt", again, [result.plan, again.plan])
     assert gap(load_pruned(tmp_path / "twice.pt", Residual), again.model) == 0
+    save_pruned(tmp_path / "second.pt", again)
+    with pytest.raises(InvalidProblemError, match="more than once"):
+        load_pruned(tmp_path / "second.pt", Residual)
+    assert gap(load_pruned(tmp_path / "second.pt", result.model), again.model) == 0
 
 
 def test_a_module_passed_is_not_changed(file: Path, result: PruneResult) -> None:
