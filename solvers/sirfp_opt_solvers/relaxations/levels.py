@@ -19,6 +19,8 @@ __all__ = ["doubly_nonnegative", "eigenvalue", "semidefinite"]
 
 # Newton steps that centre the dual cost O(m³) each; beyond, sweeps alone must do.
 _NEWTON_UP_TO = 1200
+# Sweeps cost O(m²·√m): fewer for large layers, whose bounds are tight anyway.
+_ROUNDS, _SETTLE, _FULL_UP_TO = 80, 60, 1000
 
 
 def eigenvalue(
@@ -68,7 +70,7 @@ def doubly_nonnegative(
 
     Parameters and result as for `eigenvalue`.
     """
-    return _mixed(canonical, count, enough, stop, rounds=80)
+    return _mixed(canonical, count, enough, stop, rounds=_ROUNDS)
 
 
 def _solve(
@@ -97,9 +99,12 @@ def _mixed(
 
     def level(box: BoxProblem) -> float:
         cut = box.from_canonical(enough)
-        settle = 15 if rounds else 60
+        share = min(1.0, _FULL_UP_TO / box.m)
         diagonal, multipliers = mixing.ascend(
-            box, rounds=rounds, settle=settle, stop=stop
+            box,
+            rounds=int(share * rounds),
+            settle=15 if rounds else int(share * _SETTLE),
+            stop=stop,
         )
         raised, _ = convexified(box, diagonal, multipliers)
         best = _bound(box, raised, multipliers, cut)
