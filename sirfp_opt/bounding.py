@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from sirfp_opt.bounds import best_partners_value
+from sirfp_opt.bounds import bounds_by_count
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.limits import Limits
 from sirfp_opt.problem import as_problem
@@ -187,10 +187,7 @@ def strengthen(
     canonical = search.canonical
     enough = search.best_value
     slack = canonical.rounding_error / 2
-    first = best_partners_value(
-        canonical.weights, canonical.values, canonical.cardinalities
-    )
-    known = dict.fromkeys(canonical.counts, first + slack)
+    known = bounds_by_count(canonical)
     reached: dict[str, float] = {}
     for level in EFFORTS[: EFFORTS.index(effort) + 1]:
         if level != EFFORTS[0]:

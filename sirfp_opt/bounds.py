@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sirfp_opt._validate import FloatArray
+    from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.problem import PruningProblem
 
-__all__ = ["best_partners_value", "combinatorial_bound"]
+__all__ = [
+    "best_partners_value",
+    "best_partners_values",
+    "bounds_by_count",
+    "combinatorial_bound",
+]
 
 
 def combinatorial_bound(problem: PruningProblem) -> float:
@@ -46,10 +52,7 @@ def combinatorial_bound(problem: PruningProblem) -> float:
     3.0
     """
     canonical = problem.canonical
-    best = best_partners_value(
-        canonical.weights, canonical.values, canonical.cardinalities
-    )
-    return canonical.to_objective(best + canonical.rounding_error / 2)
+    return canonical.to_objective(max(bounds_by_count(canonical).values()))
 
 
 def best_partners_value(
@@ -71,13 +74,38 @@ def best_partners_value(
     float
         Free of error but for the rounding of its own sums.
     """
+    return max(best_partners_values(weights, values, cardinalities), default=-np.inf)
+
+
+def best_partners_values(
+    weights: FloatArray, values: FloatArray, cardinalities: Sequence[int]
+) -> list[float]:
+    """Return the bound of `best_partners_value` for each cardinality by itself."""
     m = values.shape[0]
     # Row i of `partners` holds the other items' weights, best first.
     others = weights[~np.eye(m, dtype=bool)].reshape(m, max(m - 1, 0))
     partners = -np.sort(-others, axis=1)
     sums = np.concatenate((np.zeros((m, 1)), np.cumsum(partners, axis=1)), axis=1)
-    best = -np.inf
+    bounds = []
     for t in cardinalities:
         share = values + (sums[:, t - 1] / 2 if t > 0 else 0.0)
-        best = max(best, float(np.sort(share)[m - t :].sum()) if t else 0.0)
-    return best
+        bounds.append(float(np.sort(share)[m - t :].sum()) if t else 0.0)
+    return bounds
+
+
+def bounds_by_count(canonical: CanonicalProblem) -> dict[int, float]:
+    """Return the combinatorial bound, in canonical form, for each total of sizes.
+
+    Rounding is accounted for. Where sizes differ, all totals share one bound.
+    """
+    unit = canonical.unit_size
+    slack = canonical.rounding_error / 2
+    if unit is None:
+        best = best_partners_value(
+            canonical.weights, canonical.values, canonical.cardinalities
+        )
+        return dict.fromkeys(canonical.counts, best + slack)
+    bounds = best_partners_values(
+        canonical.weights, canonical.values, [c // unit for c in canonical.counts]
+    )
+    return {c: b + slack for c, b in zip(canonical.counts, bounds, strict=True)}

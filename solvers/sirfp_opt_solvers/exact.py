@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sirfp_opt._validate import as_int
+from sirfp_opt.bounds import bounds_by_count
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._incumbent import offer_start
@@ -64,14 +65,15 @@ class Exact:
 
     and where the matrix is positive semidefinite the minimum of this convex problem
     is a bound. At the root, d and N are those of (nearly) the best such bound, the
-    dual of the doubly non-negative relaxation, found by Newton and multiplier steps
-    on a barrier; nodes below improve their parent's. Variables are fixed by reduced
-    costs, a short compiled tree tries to finish each node, and what is left is split
-    in two. The node of the least bound comes first, so the bound rises all the time.
+    dual of the doubly non-negative relaxation, found by coordinate sweeps and then by
+    Newton and multiplier steps on a barrier; nodes below improve their parent's.
+    Variables are fixed by reduced costs, a short compiled tree tries to finish each
+    node, and what is left is split in two on a variable that is torn and has a high
+    d_i. The node of the least bound comes first, so the bound rises all the time.
 
     Bounds are *dual* values with their rounding subtracted, and the matrix is shown to
     be positive semidefinite by a Cholesky factorisation with a margin, so a bound
-    holds for the weights as given. The first incumbent is tabu search's or greedy's.
+    holds for the weights as given. The first incumbent is tabu search's.
 
     One iteration is one node with a dual of its own. With several threads, which
     nodes are visited, and which of several optima is found, depends on their timing.
@@ -153,10 +155,11 @@ class Exact:
         effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
         order = itertools.count()
         heap: list[tuple[float, int, Node]] = []
-        for count in canonical.counts:
+        for count, bound in bounds_by_count(canonical).items():
             box = BoxProblem.of(canonical, count)
-            node = Node(box, _NOTHING, _NOTHING, -math.inf)
-            heap.append((-math.inf, next(order), node))
+            lower = box.from_canonical(bound)
+            heap.append((lower, next(order), Node(box, _NOTHING, _NOTHING, lower)))
+        heapq.heapify(heap)
         visited, odds, halted = 0, Odds(), False
         running: dict[Future[Outcome], float] = {}
 
