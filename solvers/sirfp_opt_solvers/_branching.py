@@ -316,7 +316,8 @@ class _Explorer:
         # At the best dual what fixing one variable costs is hidden: reduced costs and
         # curvature are near zero for all that are torn. But d_i is the price of
         # x_i² = x_i, and where it is high the relaxation errs most.
-        score = np.sqrt(np.maximum(torn, 1e-12)) * (diagonal - diagonal.min() + 1e-12)
+        price = diagonal - diagonal.min() + 1e-12
+        score = np.sqrt(np.maximum(torn, 1e-12)) * price**2
         pick = np.array([int(score.argmax())])
         slim = replace(self.dual, inverse=np.zeros((0, 0)))
         child = Node(
