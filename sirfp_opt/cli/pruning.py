@@ -111,6 +111,11 @@ def prune(
     from sirfp_opt._parallel import progress_stages
 
     need_pages()  # before any work
+    if out.exists() and not out.is_dir():
+        raise InvalidProblemError(
+            f"`--out` must name a folder, got the file {out}. Pass a folder; it is "
+            "made if it is not there."
+        )
     import torch
 
     from sirfp_opt import pytorch  # first: it says what to install

@@ -136,6 +136,8 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
     )
     assert told.code == 0
     assert "90.00%" in told.out
+    assert "to the masked original, at outputs up to" in told.out
+    assert f"load_pruned('{Path('out/network.pt')}', {name}.READY)" in told.out
     assert "left whole  3, " in told.out
     plan = json.loads(Path("out/plan.json").read_text())
     assert [unit["name"] for unit in plan["units"]] == ["0"]
@@ -158,6 +160,7 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 25"),
         ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
         ("{}:network", "{}:IMAGES", ["--macs", "2"], ExitCode.USAGE, "`macs`"),
+        ("{}:f", "{}:f", ["--out", "{}.py"], ExitCode.USAGE, "must name a folder"),
         ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
         (
             *("{}:network", "{}:IMAGES", ["--macs", "0.001"], ExitCode.INFEASIBLE),
@@ -170,7 +173,7 @@ def test_prune_says_what_is_wrong(
 ) -> None:
     """One line on standard error, the code of its kind, and nothing written."""
     names = ["--model", model.format(name), "--data", data.format(name)]
-    told = run("prune", *names, *more, "--out", "out")
+    told = run("prune", *names, "--out", "out", *(word.format(name) for word in more))
     assert told.code == code
     assert said in told.err
     assert len(told.err.splitlines()) == 1
