@@ -39,6 +39,15 @@ def scenes():
         READ.append(number)
         yield images, "labels"
 
+def named():
+    yield {"picture": IMAGES[0], "name": "first"}
+
+def holes():
+    yield IMAGES[0] * float("nan")
+
+def unpacked(network, batch):
+    return network(batch["picture"])
+
 def broken():
     raise ValueError("no weights here")
 
@@ -128,6 +137,16 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
     assert excluded["reason"] in page.text
 
 
+def test_prune_calls_the_network_as_told(run: Run, name: str) -> None:
+    """Batches of any kind, by a function of network and batch."""
+    names = ["--model", f"{name}:network", "--data", f"{name}:named"]
+    told = run(
+        "prune", *names, "--macs", 0.5, "--forward", f"{name}:unpacked", "--out", "out"
+    )
+    assert (told.code, told.err) == (0, "")
+    assert "of 0.5 asked; the next larger plan takes" in told.out
+
+
 def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -> None:
     """A module and a list are as good as functions; a layer may be left whole."""
     told = run(
@@ -157,11 +176,23 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ("{}:number", "{}:scenes", [], ExitCode.USAGE, "torch.nn.Module, got int"),
         ("{}:IMAGES", "{}:scenes", [], ExitCode.USAGE, "a function without arguments"),
         ("{}:network", "{}:number", [], ExitCode.USAGE, "must give batches, got int"),
-        ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 25"),
+        ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 34"),
         ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
         ("{}:network", "{}:IMAGES", ["--macs", "2"], ExitCode.USAGE, "`macs`"),
         ("{}:f", "{}:f", ["--out", "{}.py"], ExitCode.USAGE, "must name a folder"),
         ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
+        (
+            *("{}:network", "{}:IMAGES", ["--forward", "{}:READ"], ExitCode.USAGE),
+            "function of network and batch, got list",
+        ),
+        (
+            *("{}:network", "{}:named", ["--macs", "0.5"], ExitCode.USAGE),
+            "unexpected keyword argument 'picture'",
+        ),
+        (
+            *("{}:network", "{}:holes", ["--macs", "0.5"], ExitCode.USAGE),
+            "NaN or inf before any cut",
+        ),
         (
             *("{}:network", "{}:IMAGES", ["--macs", "0.001"], ExitCode.INFEASIBLE),
             "least reachable",
