@@ -97,6 +97,13 @@ def prune(
     ignore: Annotated[
         list[str] | None, typer.Option(help="Pattern of layers that stay whole.")
     ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(
+            help="How the network is called, as package.module:function of network "
+            "and batch, where network(batch) does not do."
+        ),
+    ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Give each unit's set a proven bound.")
     ] = False,
@@ -111,6 +118,11 @@ def prune(
     from sirfp_opt._parallel import progress_stages
 
     need_pages()  # before any work
+    if out.exists() and not out.is_dir():
+        raise InvalidProblemError(
+            f"`--out` must name a folder, got the file {out}. Pass a folder; it is "
+            "made if it is not there."
+        )
     import torch
 
     from sirfp_opt import pytorch  # first: it says what to install
@@ -132,6 +144,7 @@ def prune(
             ignore=ignore or (),
             certify=certify,
             n_jobs=jobs,
+            forward=None if forward is None else _forward(forward),
             callback=tell,
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -169,7 +182,8 @@ def prune(
     print_pairs(
         {
             "channels": f"{sum(result.plan.counts.values())} of "
-            f"{sum(result.plan.sizes.values())} kept in {len(result.plan)} units",
+            f"{sum(result.plan.sizes.values())} kept, units: {len(result.plan)}",
+            "reached": " ".join(report.reasons),
             "left_whole": ", ".join(e["unit"] for e in report.exclusions) or "no unit",
             "difference": f"{report.max_difference:.2g} to the masked original, at "
             f"outputs up to {report.output_scale:.3g}",
@@ -194,6 +208,16 @@ def _network(spec: str) -> Any:
             f"{spec}. Return the network itself."
         )
     return made
+
+
+def _forward(spec: str) -> Callable[[Any, Any], Any]:
+    found = _named(spec, "--forward")
+    if not callable(found):
+        raise InvalidProblemError(
+            f"`--forward` must name a function of network and batch, got "
+            f"{type(found).__name__} at {spec}. Write one that returns the outputs."
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def _batches(spec: str) -> Iterable[Any]:

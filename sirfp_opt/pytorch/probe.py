@@ -231,6 +231,8 @@ class Prober:
     def trial(self, plan: PruningPlan) -> str | None:
         """Cut a copy as `plan` says; return what is wrong with it, None if nothing."""
         expected = self.expected(plan)
+        if not all(bool(tensor.isfinite().all()) for tensor in expected):
+            return "the outputs are NaN or inf with its channels at zero, if not before"
         pruned = copy.deepcopy(self.model)
         try:
             cut(pruned, plan)

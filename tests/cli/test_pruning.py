@@ -39,6 +39,15 @@ def scenes():
         READ.append(number)
         yield images, "labels"
 
+def named():
+    yield {"picture": IMAGES[0], "name": "first"}
+
+def holes():
+    yield IMAGES[0] * float("nan")
+
+def unpacked(network, batch):
+    return network(batch["picture"])
+
 def broken():
     raise ValueError("no weights here")
 
@@ -128,6 +137,16 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
     assert excluded["reason"] in page.text
 
 
+def test_prune_calls_the_network_as_told(run: Run, name: str) -> None:
+    """Batches of any kind, by a function of network and batch."""
+    names = ["--model", f"{name}:network", "--data", f"{name}:named"]
+    told = run(
+        "prune", *names, "--macs", 0.5, "--forward", f"{name}:unpacked", "--out", "out"
+    )
+    assert (told.code, told.err) == (0, "")
+    assert "of 0.5 asked; the next larger plan takes" in told.out
+
+
 def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -> None:
     """A module and a list are as good as functions; a layer may be left whole."""
     told = run(
@@ -136,6 +155,8 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
     )
     assert told.code == 0
     assert "90.00%" in told.out
+    assert "to the masked original, at outputs up to" in told.out
+    assert f"load_pruned('{Path('out/network.pt')}', {name}.READY)" in told.out
     assert "left whole  3, " in told.out
     plan = json.loads(Path("out/plan.json").read_text())
     assert [unit["name"] for unit in plan["units"]] == ["0"]
@@ -155,10 +176,23 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ("{}:number", "{}:scenes", [], ExitCode.USAGE, "torch.nn.Module, got int"),
         ("{}:IMAGES", "{}:scenes", [], ExitCode.USAGE, "a function without arguments"),
         ("{}:network", "{}:number", [], ExitCode.USAGE, "must give batches, got int"),
-        ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 25"),
+        ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 34"),
         ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
         ("{}:network", "{}:IMAGES", ["--macs", "2"], ExitCode.USAGE, "`macs`"),
+        ("{}:f", "{}:f", ["--out", "{}.py"], ExitCode.USAGE, "must name a folder"),
         ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
+        (
+            *("{}:network", "{}:IMAGES", ["--forward", "{}:READ"], ExitCode.USAGE),
+            "function of network and batch, got list",
+        ),
+        (
+            *("{}:network", "{}:named", ["--macs", "0.5"], ExitCode.USAGE),
+            "unexpected keyword argument 'picture'",
+        ),
+        (
+            *("{}:network", "{}:holes", ["--macs", "0.5"], ExitCode.USAGE),
+            "outputs are NaN or inf",
+        ),
         (
             *("{}:network", "{}:IMAGES", ["--macs", "0.001"], ExitCode.INFEASIBLE),
             "least reachable",
@@ -170,7 +204,7 @@ def test_prune_says_what_is_wrong(
 ) -> None:
     """One line on standard error, the code of its kind, and nothing written."""
     names = ["--model", model.format(name), "--data", data.format(name)]
-    told = run("prune", *names, *more, "--out", "out")
+    told = run("prune", *names, "--out", "out", *(word.format(name) for word in more))
     assert told.code == code
     assert said in told.err
     assert len(told.err.splitlines()) == 1
