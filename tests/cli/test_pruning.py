@@ -90,7 +90,7 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
     told = run(
         *("prune", "--model", f"{name}:network", "--data", f"{name}:scenes"),
         *("--macs", 0.6, "--params", 0.7, "--allocation", "uniform", "-m", "tabu"),
-        *("-o", "population=4", "--time-limit", 0.1, "--seed", 3, "--out", "out/a"),
+        *("-o", "population=4", "--time-limit", 0.5, "--seed", 3, "--out", "out/a"),
         *("--batches", 3, "--json"),
     )
     assert (told.code, told.err) == (0, "")
@@ -108,7 +108,7 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
         allocation="uniform",
         method="tabu",
         options={"population": 4},
-        time_limit=0.1,
+        time_limit=0.5,
         seed=3,
     )
     out = Path("out/a")
