@@ -273,7 +273,8 @@ def solve_network(
         What splits the budgets; pass an object for its parameters, for instance
         ``Optimal(time_limit=60)``. The objective is `problem.worth` in any case.
     certify : bool or str
-        Give each layer's set a proven bound.
+        Give each layer's set a proven bound, by a level of `sirfp_opt.bound`; True is
+        the tightest, which takes seconds for each layer of a thousand channels.
     curves : ValueCurves, optional
         Curves to split on instead of the problem's greedy ones, for instance refined.
     n_jobs : int
