@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from rich.console import Console
 
 from examples.studies.accuracy.execute import execute
+from examples.studies.accuracy.page import fill
 from examples.studies.accuracy.report import write_report
 from examples.studies.accuracy.results import SHIPPED, Results
 from examples.studies.accuracy.runs import (
@@ -57,6 +58,7 @@ def main(
     results: Annotated[Path | None, typer.Option(help="Table to go on with.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report.")] = None,
     report_only: Annotated[bool, typer.Option(help="Run nothing.")] = False,
+    page: Annotated[bool, typer.Option(help="Renew README.md's tables.")] = False,
 ) -> None:
     """Do the runs that are missing, then report."""
     console = Console()
@@ -74,6 +76,8 @@ def main(
         )
     write_report(table.frame(), folder)
     console.print(f"report: {folder / 'report.md'}")
+    if page:
+        fill(table.frame())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 import torch_pruning as tp
 from torch.nn import functional as F
 
-from examples.studies.accuracy.runs import SCORES
+from examples.studies.accuracy.runs import METRICS, SCORES
 from sirfp_opt import ChannelGraph, SolverInfo
 from sirfp_opt.allocation import Threshold
 from sirfp_opt.pytorch import ReferenceOptions, extract
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ACROSS", "MostRedundant", "graphs_of", "reference_of", "scores_of"]
 
-EDGE_WEIGHT = 0.5
-"""Of the edge term as vertex weights; half of the channels then keep half as much
-redundancy as the term takes off. Fixed before the first run, and not tuned."""
+WEIGHT = 0.5
+"""Of a term as vertex weights: with half of the channels kept, as much as their
+redundancy. Fixed before the first run, and not tuned."""
+
+EXTRACTIONS: dict[str, dict[str, Any]] = {
+    **{metric: {"metric": metric} for metric in METRICS},
+    **{f"{m}_edge": {"metric": m, "importance_weight": WEIGHT} for m in METRICS},
+    "spatial_trace": {"normalize": "trace"},  # the paper's measure, no cosine
+    "spatial_relu": {"metric": "spatial_relu"},
+    "spatial_l1": {"importance": "l1", "importance_weight": WEIGHT},
+    "spatial_bn_scale": {"importance": "bn_scale", "importance_weight": WEIGHT},
+}
+"""Criteria on pairs of channels: what `extract` is asked for."""
 
 ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
 """One ranking of all channels of a network by scores, which Torch-Pruning divides by
@@ -68,7 +78,7 @@ def graphs_of(
     ----------
     model : nn.Module
     criterion : str
-        One of `CRITERIA`.
+        One of `SCORES` or `EXTRACTIONS`.
     batches : list of (images, labels)
         Calibration scenes.
     coupling : Coupling
@@ -80,11 +90,7 @@ def graphs_of(
     """
     if criterion in SCORES:
         return _without_edges(base, scores_of(model, criterion, batches, base, seed))
-    metric, _, edge = criterion.partition("_")
-    weight = EDGE_WEIGHT if edge else 0.0
-    return extract(
-        model, batches, metric=metric, importance_weight=weight, coupling=coupling
-    )
+    return extract(model, batches, coupling=coupling, **EXTRACTIONS[criterion])
 
 
 def scores_of(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compared",
     "correlations",
+    "draw",
     "gaps",
     "of_experiment",
     "tables",
@@ -34,6 +35,7 @@ BASELINE = {
     "solvers": ("spatial", "uniform", "greedy", "once"),
     "allocations": ("spatial", "threshold", "greedy", "once"),
     "schedules": ("spatial", "uniform", "greedy", "once"),
+    "later": ("spatial", "uniform", "greedy", "once"),
 }
 """What each other arm of an experiment is compared with."""
 
@@ -42,6 +44,7 @@ TITLES = {
     "solvers": "How well the cliques are solved (spatial, uniform)",
     "allocations": "Which and how many: each criterion splits the MACs by itself",
     "schedules": "One cut or two (uniform)",
+    "later": "Added after the first results, so exploratory (uniform)",
 }
 
 
@@ -180,7 +183,7 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
     out["What was run"] = _markdown(_inventory(frame))
     # Experiments share runs; those of the first alone are no comparison of another.
     first = {_arm(run) for run in members("criteria", "")}
-    shared = {"solvers": first, "schedules": first}
+    shared = {"solvers": first, "schedules": first, "later": first}
     for experiment in EXPERIMENTS:
         rows = of_experiment(frame, experiment)
         for (network, budget), part in rows.groupby(["network", "budget"], sort=False):
@@ -206,6 +209,11 @@ def write_report(frame: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     parts = [f"## {title}\n\n{table}\n" for title, table in tables(frame).items()]
     (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
+    draw(frame, folder)
+
+
+def draw(frame: pd.DataFrame, folder: Path) -> None:
+    """Write the pictures into a folder."""
     drawings: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
         "miou_against_macs": _draw_macs,
         "miou_against_redundancy": _draw_redundancy,
@@ -213,9 +221,9 @@ def write_report(frame: pd.DataFrame, folder: Path) -> None:
     }
     import matplotlib.figure
 
-    for name, draw in drawings.items():
+    for name, drawn in drawings.items():
         figure = matplotlib.figure.Figure(figsize=(7.0, 4.2), layout="constrained")
-        draw(figure.subplots(), frame)
+        drawn(figure.subplots(), frame)
         figure.savefig(folder / f"{name}.png", dpi=110)
 
 
@@ -239,7 +247,7 @@ def _inventory(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(found: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    place = {"criteria": [0], "solvers": [2], "allocations": [0, 1]}
+    place = {"criteria": [0], "later": [0], "solvers": [2], "allocations": [0, 1]}
     parts = place.get(experiment, [0, 3])
     names = [", ".join(arm[i] for i in parts) for arm in found["arm"]]
     table = pd.DataFrame({"arm": names})
@@ -260,7 +268,7 @@ def _shown(found: pd.DataFrame, experiment: str) -> pd.DataFrame:
     ]
     table["p"] = [_text(v) for v in found["p"]]
     table["p (Holm)"] = [_text(v) for v in found["p_holm"]]
-    if experiment in ("criteria", "allocations"):
+    if experiment in ("criteria", "allocations", "later"):
         order = found["miou"].fillna(-1).argsort(kind="stable")[::-1]
         table = table.iloc[order.to_numpy()]
     return table

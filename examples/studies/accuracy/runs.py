@@ -10,6 +10,8 @@ __all__ = [
     "CRITERIA",
     "EXPERIMENTS",
     "FULL",
+    "KEYS",
+    "LATER",
     "NETWORKS",
     "QUICK",
     "SCORES",
@@ -28,11 +30,14 @@ SCORES = ("random", "l1", "l2", "fpgm", "bn_scale", "taylor")
 
 METRICS = ("spatial", "cosine", "pooled", "filter")
 CRITERIA = (*SCORES, *METRICS, *(f"{metric}_edge" for metric in METRICS))
+LATER = ("spatial_trace", "spatial_relu", "spatial_l1", "spatial_bn_scale")
+"""Criteria that were added after the first results had been seen."""
+
 OWN = (*SCORES, *METRICS, "reference", "reference_bisect")
 """Criteria that also say how many channels of each unit stay."""
 
 SOLVERS = ("worst", "random", "greedy", "anneal", "tabu", "exact")
-EXPERIMENTS = ("criteria", "solvers", "allocations", "schedules")
+EXPERIMENTS = ("criteria", "solvers", "allocations", "schedules", "later")
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +48,7 @@ class Run:
     ----------
     network : {"deeplab", "unet"}
     criterion : str
-        One of `CRITERIA`, "reference" (the authors' code, habit for habit),
+        One of `CRITERIA` or `LATER`, "reference" (the authors' code, habit for habit),
         "reference_bisect" (the same, except that it fills its budget), or "none": the
         trained network as it is.
     allocation : {"uniform", "threshold", "optimal"}
@@ -146,10 +151,13 @@ def members(experiment: str, network: str) -> list[Run]:
             *(Run(network, name, "threshold", _solver(name)) for name in OWN),
             Run(network, "spatial", "optimal"),
         ]
-    names = ("random", "l2", "taylor", "spatial")
+    names: tuple[str, ...] = ("random", "l2", "taylor", "spatial")
+    schedules: tuple[str, ...] = ("once", "twice")
+    if experiment == "later":
+        names, schedules = ("l2", "spatial", "spatial_edge", *LATER), ("once",)
     return [
         Run(network, name, solver=_solver(name), schedule=schedule)
-        for schedule, name in product(("once", "twice"), names)
+        for schedule, name in product(schedules, names)
     ]
 
 
