@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,20 @@ import pandas as pd
 import pytest
 import torch
 
-from examples.studies.accuracy.criteria import MostRedundant, scores_of
-from examples.studies.accuracy.execute import density, load_network, measure
+from examples.studies.accuracy.criteria import WEIGHT, MostRedundant, scores_of
+from examples.studies.accuracy.execute import (
+    LEARNING_RATE,
+    density,
+    load_network,
+    measure,
+)
+from examples.studies.accuracy.page import PAGE, prose, rendered
 from examples.studies.accuracy.report import compared, of_experiment
-from examples.studies.accuracy.results import COLUMNS, Results
+from examples.studies.accuracy.results import COLUMNS, SHIPPED, Results
 from examples.studies.accuracy.runs import (
+    BUDGETS,
     CRITERIA,
+    KEYS,
     SCORES,
     full_list,
     members,
@@ -78,6 +87,25 @@ def test_solvers_minimise_what_the_study_says(quick: tuple[Path, str]) -> None:
     assert objective["worst"] > objective["greedy"] >= objective["exact"]
     assert dense["worst"] > 1 > dense["greedy"]
     assert spatial["bound"]["exact"] <= objective["exact"] + 1e-6
+
+
+def test_every_figure_of_the_page_is_in_the_results() -> None:
+    """The tables are those of the CSV, and the prose has no figure beside them."""
+    shown = rendered(Results(SHIPPED).frame())
+    assert shown in PAGE.read_text(encoding="utf-8")
+    settings = {str(value) for value in (*BUDGETS, WEIGHT, LEARNING_RATE)}
+    known = settings | set(re.findall(r"\d+\.\d+", shown))
+    said = set(re.findall(r"\d+\.\d+", prose()))
+    assert said
+    assert said <= known
+
+
+def test_the_results_are_of_the_list() -> None:
+    """No row is there twice, or was run with settings that the list does not have."""
+    frame = Results(SHIPPED).frame()
+    done = Results(SHIPPED).done()
+    assert len(done) == len(frame) == frame.duplicated(list(KEYS)).eq(False).sum()
+    assert done <= {run.key for run in full_list(10)}
 
 
 def test_a_crash_loses_one_line_only(tmp_path: Path) -> None:

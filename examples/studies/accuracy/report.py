@@ -139,12 +139,10 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
     are those that are averaged), so that easy seeds do not make a correlation.
     """
     solved = gaps(frame)
-    near = solved[~solved["solver"].isin(["worst", "random"])]
     criteria = of_experiment(frame, "criteria")
     pairs = [
         ("redundancy left, all criteria", criteria, "density"),
-        ("gap, all solvers and controls", solved, "gap"),
-        ("gap, optimisers only", near, "gap"),
+        ("gap, solvers and controls", solved, "gap"),
     ]
     lines = []
     for (what, rows, column), tuned in ((p, t) for p in pairs for t in (False, True)):
@@ -153,7 +151,7 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
             values = [
                 stats.spearmanr(block[column], block[target]).statistic
                 for _, block in part.dropna(subset=[column, target]).groupby("seed")
-                if len(block) > 2 and block[column].nunique() > 1
+                if len(block) > 2 and block[column].nunique() > 2
                 and block[target].nunique() > 1
             ]  # fmt: skip
             if values:
@@ -266,8 +264,8 @@ def _shown(found: pd.DataFrame, experiment: str) -> pd.DataFrame:
         f"{low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
         for low, high in zip(found["low"], found["high"], strict=True)
     ]
-    table["p"] = [_text(v) for v in found["p"]]
-    table["p (Holm)"] = [_text(v) for v in found["p_holm"]]
+    for name, column in (("p", "p"), ("p (Holm)", "p_holm")):
+        table[name] = ["< 0.001" if v < 0.001 else _text(v) for v in found[column]]
     if experiment in ("criteria", "allocations", "later"):
         order = found["miou"].fillna(-1).argsort(kind="stable")[::-1]
         table = table.iloc[order.to_numpy()]
