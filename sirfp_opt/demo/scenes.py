@@ -10,6 +10,8 @@ The digits are the 1797 samples of 8 x 8 pixels of :func:`sklearn.datasets.load_
 1998, doi:10.24432/C50P49).  They are stored form by form, each form filled in by one
 hand and opening with the same run 0 1 2 ... 9.  The two splits are cut where such a
 form begins: the validation scenes hold digits, and hands, that training never saw.
+Where something is chosen by held-out scenes, and judged by others, the validation
+split is itself cut between two hands: into "calibration" and "test".
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "calibration", "test"]
 
 NUM_CLASSES = 11
 """The ground (0) and the ten digits (1 to 10)."""
@@ -36,6 +38,8 @@ NUM_CLASSES = 11
 CLASS_NAMES = ("ground", *"0123456789")
 
 _FIRST_VALIDATION_SAMPLE = 1415  # a form begins here; three forms (21 %) follow
+_FIRST_TEST_SAMPLE = 1545  # the second of them begins
+_STREAMS = {"train": 0, "validation": 1, "calibration": 2, "test": 3}
 _CHUNK = 16  # scenes per random stream, so that more scenes never change the first
 
 
@@ -101,8 +105,9 @@ def split_indices(split: Split) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    split : {"train", "validation"}
-        Which of the two disjoint sets.
+    split : {"train", "validation", "calibration", "test"}
+        "train" and "validation" are disjoint; "calibration" (one hand) and "test" (two
+        others) are the two parts of "validation".
 
     Returns
     -------
@@ -113,11 +118,16 @@ def split_indices(split: Split) -> NDArray[np.int64]:
     ValueError
         If there is no such split.
     """
-    if split == "train":
-        return np.arange(_FIRST_VALIDATION_SAMPLE)
-    if split == "validation":
-        return np.arange(_FIRST_VALIDATION_SAMPLE, len(_digits()[1]))
-    raise ValueError(f"`split` must be 'train' or 'validation', got {split!r}.")
+    last = len(_digits()[1])
+    ranges = {
+        "train": (0, _FIRST_VALIDATION_SAMPLE),
+        "validation": (_FIRST_VALIDATION_SAMPLE, last),
+        "calibration": (_FIRST_VALIDATION_SAMPLE, _FIRST_TEST_SAMPLE),
+        "test": (_FIRST_TEST_SAMPLE, last),
+    }
+    if split not in ranges:
+        raise ValueError(f"`split` must be one of {list(ranges)}, got {split!r}.")
+    return np.arange(*ranges[split])
 
 
 def make_scenes(
@@ -136,8 +146,8 @@ def make_scenes(
     ----------
     count : int
         Number of scenes N.
-    split : {"train", "validation"}
-        Which digits may appear.  The two splits have random streams of their own.
+    split : {"train", "validation", "calibration", "test"}
+        Which digits may appear.  Each split has random streams of its own.
     seed : int
         Seed of the scenes.
     style : SceneStyle, optional
@@ -171,7 +181,7 @@ def make_scenes(
     samples = split_indices(split)
     parts = []
     for chunk in range(-(-count // _CHUNK)):
-        rng = np.random.default_rng([seed, int(split == "validation"), chunk])
+        rng = np.random.default_rng([seed, _STREAMS[split], chunk])
         parts.append(_compose(rng, _CHUNK, samples, style))
     images, labels = (torch.cat(part)[:count] for part in zip(*parts, strict=True))
     return images, labels
@@ -202,7 +212,7 @@ def scene_batches(
     samples = split_indices(split)
     for step in range(steps):
         # Five numbers here, three in make_scenes: the streams cannot meet.
-        key = [seed, int(split == "validation"), step, 0, 1]
+        key = [seed, _STREAMS[split], step, 0, 1]
         yield _compose(
             np.random.default_rng(key), batch_size, samples, style or SceneStyle()
         )

@@ -191,7 +191,7 @@ class LayerStatistics:
             wide = part.to(self._gram.dtype)
             if metric is not None:
                 self._add_maps(wide, metric, old, new, PART[device])
-            if importance is not None and not counts.constant:
+            if importance is not None and (pooled or not counts.constant):
                 # The measure is a mean over the images already.
                 self._add_term(_measure(importance, wide), old, new * len(part))
             old = 1.0

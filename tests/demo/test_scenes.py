@@ -67,14 +67,25 @@ def test_no_digit_is_in_both_splits() -> None:
     assert set(targets[validation]) == set(targets[train]) == set(range(10))
 
 
-def test_the_cut_is_where_a_form_begins() -> None:
-    """Validation opens with the run 0 to 9 that opens every writer's form."""
-    first = split_indices("validation")[0]
-    opening = scenes._digits()[1][first : first + 20]
-    assert opening.tolist() == [*range(10), *range(10)]
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_cut_is_where_a_form_begins(split: scenes.Split) -> None:
+    """A split opens with the run 0 to 9 that opens every writer's form."""
+    first = split_indices(split)[0]
+    opening = scenes._digits()[1][first : first + 10]
+    assert opening.tolist() == [*range(10)]
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
+def test_calibration_and_test_are_the_two_parts_of_validation() -> None:
+    """What is chosen by the one part is judged by digits of other hands."""
+    parts = [split_indices("calibration"), split_indices("test")]
+    assert np.array_equal(np.concatenate(parts), split_indices("validation"))
+    targets = scenes._digits()[1]
+    assert all(set(targets[part]) == set(range(10)) for part in parts)
+    one, other = (make_scenes(4, split=s)[0] for s in ("calibration", "test"))
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "calibration", "test"])
 def test_scenes_draw_from_their_split_only(
     split: scenes.Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +135,7 @@ def test_the_number_of_digits_is_kept() -> None:
     [
         ({"count": 0}, "`count` must be at least 1, got 0"),
         ({"count": 1, "seed": -1}, "`seed` must not be negative"),
-        ({"count": 1, "split": "test"}, "`split` must be 'train' or 'validation'"),
+        ({"count": 1, "split": "all"}, "`split` must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:

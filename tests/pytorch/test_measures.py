@@ -45,6 +45,14 @@ def test_pooled_is_blind_to_where_channels_respond() -> None:
     torch.testing.assert_close(record.result().redundancy(), measured("pooled"))
 
 
+@pytest.mark.parametrize("metric", ["spatial", "pooled"])
+def test_the_edge_term_does_not_hang_on_the_metric(metric: str) -> None:
+    """It is measured on the maps as they are, also where they are compared pooled."""
+    record = LayerStatistics(metric, importance="edge")
+    record.update(MAPS)
+    torch.testing.assert_close(record.result().term, edge_strength(MAPS))
+
+
 @pytest.mark.parametrize("base", ["spatial", "cosine", "pooled"])
 def test_post_activation_variants(base: str) -> None:
     """NAME_relu is NAME of the rectified maps."""

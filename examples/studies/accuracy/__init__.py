@@ -1,0 +1,1 @@
+"""Does spatial-aware redundancy help, and do better cliques? See README.md."""

@@ -1,0 +1,242 @@
+"""One run: measure, cut, re-estimate, tune, judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from examples.studies.accuracy.criteria import (
+    ACROSS,
+    MostRedundant,
+    graphs_of,
+    reference_of,
+)
+from examples.studies.accuracy.runs import FULL, QUICK, SCORES, Pace, Run
+from examples.studies.accuracy.unet import load_unet
+from sirfp_opt import SirfpError
+from sirfp_opt.demo.network import load_checkpoint
+from sirfp_opt.demo.scenes import make_scenes, scene_batches
+from sirfp_opt.demo.training import evaluate, mean_iou, train
+from sirfp_opt.pytorch import (
+    count_macs,
+    count_params,
+    couple,
+    extract,
+    prune,
+    reestimate_batch_norm,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.pytorch import Coupling, ExtractedGraphs, PruneResult
+
+__all__ = ["FIGURES", "execute"]
+
+Scenes = tuple["Tensor", "Tensor"]
+
+FIGURES = (
+    "status",
+    "macs",
+    "params",
+    "miou_cut",
+    "miou",
+    "density",
+    "objective",
+    "bound",
+    "proven",
+    "units",
+    "plan",
+    "reused",
+    "seconds",
+)
+"""What is measured of a run, beside its identity; README.md says what each one is."""
+
+TUNED = ("macs", "params", "miou_cut", "miou")
+LEARNING_RATE = 2e-3
+
+_known: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Do one run; what fails is a result too.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict
+        The `FIGURES` that there are.
+    """
+    torch.set_num_threads(1)
+    began = time.process_time()
+    try:
+        figures = {"status": "ok"} | _execute(run)
+    except SirfpError as error:  # such as a budget out of a criterion's reach
+        figures = {"status": f"{type(error).__name__}: {error}"}
+    return figures | {"seconds": round(time.process_time() - began, 2)}
+
+
+def _execute(run: Run) -> dict[str, Any]:
+    pace = FULL if run.pace == "full" else QUICK
+    network = load_network(run.network)
+    seen = _test(pace)
+    one = seen[0][:1]
+    whole = {"macs": count_macs(network, one), "params": count_params(network)}
+    if run.criterion == "none":
+        miou = _rounded(mean_iou(evaluate(network, *seen)))
+        return {"macs": 1.0, "params": 1.0, "miou_cut": miou, "miou": miou}
+
+    batches = _calibration(pace, run.seed)
+    shares = (
+        [run.budget] if run.schedule == "once" else [(1 + run.budget) / 2, run.budget]
+    )
+    steps = np.linspace(0, pace.steps, len(shares) + 1).astype(int)
+    figures: dict[str, Any] = {}
+    for number, share in enumerate(shares):
+        first = number == 0
+        coupling, base = (
+            _base(run.network, run.seed, pace) if first else measure(network, batches)
+        )
+        budget = share * whole["macs"] / count_macs(network, one)
+        result = _prune(run, network, batches, coupling, base, min(1.0, budget), pace)
+        figures |= _described(result, base)
+        # The same cut tuned in the same way comes to the same: many solvers agree.
+        same = (run.network, run.seed, run.pace, run.schedule, figures["plan"])
+        if run.schedule == "once" and same in _known:
+            return figures | _known[same] | {"reused": 1}
+        network = reestimate_batch_norm(result.model, batches)
+        cut = mean_iou(evaluate(network, *seen))
+        tuning = _tuning(pace, run.seed)[steps[number] : steps[number + 1]]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scenes = ((images, labels.long()) for images, labels in tuning)
+        train(network, scenes, len(tuning), learning_rate=LEARNING_RATE)
+        network.eval()
+    tuned = {
+        "macs": _rounded(count_macs(network, one) / whole["macs"]),
+        "params": _rounded(count_params(network) / whole["params"]),
+        "miou_cut": _rounded(cut),
+        "miou": _rounded(mean_iou(evaluate(network, *seen))),
+    }
+    _known[same] = tuned
+    return figures | tuned | {"reused": 0}
+
+
+def load_network(name: str) -> nn.Module:
+    """Load one of the two trained networks."""
+    return load_checkpoint() if name == "deeplab" else load_unet()
+
+
+def measure(
+    network: nn.Module, batches: list[Scenes]
+) -> tuple[Coupling, ExtractedGraphs]:
+    """Couple a network's channels, and measure the spatial graphs."""
+    coupling = couple(network, batches[:1])
+    return coupling, extract(network, batches, coupling=coupling)
+
+
+def _prune(
+    run: Run,
+    network: nn.Module,
+    batches: list[Scenes],
+    coupling: Coupling,
+    base: ExtractedGraphs,
+    budget: float,
+    pace: Pace,
+) -> PruneResult:
+    if run.criterion.startswith("reference"):
+        options = reference_of(run.criterion)
+        return prune(network, batches, macs=budget, reference=options)
+    plain = run.criterion == "spatial"
+    graphs = base if plain else graphs_of(
+        network, run.criterion, batches, coupling, base, run.seed
+    )  # fmt: skip
+    scored = run.criterion in SCORES
+    method: Any = {"rank": "top_k", "worst": MostRedundant()}.get(
+        run.solver, run.solver
+    )
+    across = scored and run.allocation == "threshold"
+    return prune(
+        network,
+        batches,
+        macs=budget,
+        graphs=graphs,
+        method=method,
+        allocation=ACROSS if across else run.allocation,
+        time_limit=pace.exact_seconds if run.solver == "exact" else None,
+        drop_dead=not scored,
+        seed=run.seed,
+    )
+
+
+def _described(result: PruneResult, base: ExtractedGraphs) -> dict[str, Any]:
+    """Say which plan it is, how well it was solved, and what redundancy it leaves."""
+    text = json.dumps({name: kept.tolist() for name, kept in result.plan.items()})
+    figures: dict[str, Any] = {
+        "density": _rounded(density(result.plan, base)),
+        "plan": hashlib.sha256(text.encode()).hexdigest()[:12],
+    }
+    solutions = list(result.solutions.values())
+    if solutions:
+        bounds = [np.nan if s.bound is None else s.bound for s in solutions]
+        figures["objective"] = _rounded(sum(s.objective for s in solutions))
+        figures["bound"] = _rounded(float(np.sum(bounds)))
+        figures["proven"] = sum(s.status.value == "optimal" for s in solutions)
+        figures["units"] = len(solutions)
+    return figures
+
+
+def density(plan: PruningPlan, graphs: ExtractedGraphs) -> float:
+    """Return how alike the kept channels are: 1 as much as all channels of their unit.
+
+    The mean redundancy of a pair of kept channels over that of any pair, averaged over
+    the units that were cut and keep a pair.
+    """
+    ratios = []
+    for name, kept in plan.items():
+        weights = graphs[name].weights
+        n, k = len(weights), len(kept)
+        if 2 <= k < n and weights.sum() > 0:
+            among = weights[np.ix_(kept, kept)].sum() / (k * (k - 1))
+            ratios.append(among / (weights.sum() / (n * (n - 1))))
+    return float(np.mean(ratios)) if ratios else float("nan")
+
+
+@lru_cache(maxsize=4)
+def _base(name: str, seed: int, pace: Pace) -> tuple[Coupling, ExtractedGraphs]:
+    return measure(load_network(name), _calibration(pace, seed))
+
+
+@lru_cache(maxsize=1)
+def _test(pace: Pace) -> Scenes:
+    return make_scenes(pace.test_scenes, split="test", seed=0)
+
+
+@lru_cache(maxsize=5)
+def _calibration(pace: Pace, seed: int) -> list[Scenes]:
+    batches = scene_batches(
+        pace.calibration_batches, pace.batch_size, split="calibration", seed=seed
+    )
+    return list(batches)
+
+
+@lru_cache(maxsize=3)
+def _tuning(pace: Pace, seed: int) -> list[Scenes]:
+    # Made once for all runs of a seed: to compose a scene takes as long as to learn it.
+    batches = scene_batches(
+        pace.steps, pace.batch_size, split="train", seed=1000 + seed
+    )
+    return [(images, labels.to(torch.uint8)) for images, labels in batches]
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,348 @@
+"""From the table of results to tables, tests and pictures; nothing is left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from examples.studies.accuracy.runs import EXPERIMENTS, Run, members
+from sirfp_opt.study.statistics import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "compared",
+    "correlations",
+    "draw",
+    "gaps",
+    "of_experiment",
+    "tables",
+    "write_report",
+]
+
+BLOCK = ["network", "budget", "seed"]
+ARM = ["criterion", "allocation", "solver", "schedule"]
+
+BASELINE = {
+    "criteria": ("spatial", "uniform", "greedy", "once"),
+    "solvers": ("spatial", "uniform", "greedy", "once"),
+    "allocations": ("spatial", "threshold", "greedy", "once"),
+    "schedules": ("spatial", "uniform", "greedy", "once"),
+    "later": ("spatial", "uniform", "greedy", "once"),
+}
+"""What each other arm of an experiment is compared with."""
+
+TITLES = {
+    "criteria": "Which channels: the same number of each unit for all (uniform)",
+    "solvers": "How well the cliques are solved (spatial, uniform)",
+    "allocations": "Which and how many: each criterion splits the MACs by itself",
+    "schedules": "One cut or two (uniform)",
+    "later": "Added after the first results, so exploratory (uniform)",
+}
+
+
+def of_experiment(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """Return the rows that belong to an experiment, in its order of arms."""
+    arms = {_arm(run): place for place, run in enumerate(members(experiment, ""))}
+    found = [tuple(row) for row in frame[ARM].to_numpy().tolist()]
+    placed = frame.assign(arm=pd.Series(found, index=frame.index, dtype=object))
+    placed["place"] = placed["arm"].map(arms)
+    return placed.dropna(subset="place").sort_values([*BLOCK, "place"])
+
+
+def compared(rows: pd.DataFrame, baseline: tuple[str, ...]) -> pd.DataFrame:
+    """Compare each arm with the baseline, seed by seed.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of one experiment, network and budget.
+    baseline : tuple of str
+        The arm to compare with.
+
+    Returns
+    -------
+    DataFrame
+        By arm: seeds, failed runs, share of the MACs, mean mIoU after the cut and after
+        tuning with standard deviation, mean difference to the baseline over the seeds
+        that both have, its 95 % interval and p (paired t-test, two-sided), and p
+        corrected by Holm's rule for the number of arms.
+    """
+    table = rows.pivot_table(index="seed", columns="arm", values="miou", sort=False)
+    lines = []
+    for arm, runs in rows.groupby("arm", sort=False):
+        good = runs[runs["status"] == "ok"]
+        difference = np.empty(0)
+        if arm != baseline and {arm, baseline} <= set(table):
+            difference = (table[arm] - table[baseline]).dropna().to_numpy()
+        low, high, pvalue = _paired(difference)
+        lines.append(
+            {
+                "arm": arm,
+                "seeds": len(good),
+                "failed": len(runs) - len(good),
+                "macs": good["macs"].mean(),
+                "cut": good["miou_cut"].mean(),
+                "miou": good["miou"].mean(),
+                "sd": good["miou"].std(),
+                "density": good["density"].mean(),
+                "difference": difference.mean() if len(difference) else np.nan,
+                "low": low,
+                "high": high,
+                "p": pvalue,
+            }
+        )
+    found = pd.DataFrame(lines)
+    tested = found["p"].notna()
+    found["p_holm"] = np.nan
+    if tested.any():
+        found.loc[tested, "p_holm"] = holm(found.loc[tested, "p"].to_numpy())
+    return found
+
+
+def _paired(difference: np.ndarray) -> tuple[float, float, float]:
+    """Return the 95 % interval of the mean and p; NaN where nothing can be tested."""
+    if len(difference) < 2:
+        return np.nan, np.nan, np.nan
+    if np.ptp(difference) < 1e-12:  # the same plans: nothing differs, nothing to test
+        mean = float(difference[0])
+        return mean, mean, 1.0 if abs(mean) < 1e-12 else np.nan
+    test = stats.ttest_1samp(difference, 0.0)
+    interval = test.confidence_interval(0.95)
+    return float(interval.low), float(interval.high), float(test.pvalue)
+
+
+def gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the solvers with the distance to the best known objective.
+
+    All of them keep the same number of channels of each unit, on the same graphs, so
+    that their objectives compare; `gap` is objective / best - 1.
+    """
+    rows = of_experiment(frame, "solvers")
+    rows = rows[rows["objective"].notna()].copy()
+    best = rows.groupby(BLOCK)["objective"].transform("min")
+    rows["gap"] = rows["objective"] / best - 1
+    return rows
+
+
+def correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return Spearman's rank correlations of mIoU with what was minimised.
+
+    mIoU is compared within network, budget and seed (its ranks among the runs there
+    are those that are averaged), so that easy seeds do not make a correlation.
+    """
+    solved = gaps(frame)
+    criteria = of_experiment(frame, "criteria")
+    pairs = [
+        ("redundancy left, all criteria", criteria, "density"),
+        ("gap, solvers and controls", solved, "gap"),
+    ]
+    lines = []
+    for (what, rows, column), tuned in ((p, t) for p in pairs for t in (False, True)):
+        target = "miou" if tuned else "miou_cut"
+        for (network, budget), part in rows.groupby(["network", "budget"], sort=False):
+            values = [
+                stats.spearmanr(block[column], block[target]).statistic
+                for _, block in part.dropna(subset=[column, target]).groupby("seed")
+                if len(block) > 2 and block[column].nunique() > 2
+                and block[target].nunique() > 1
+            ]  # fmt: skip
+            if values:
+                lines.append(
+                    {
+                        "mIoU against": what,
+                        "network": network,
+                        "budget": budget,
+                        "mIoU": "tuned" if tuned else "cut",
+                        "seeds": len(values),
+                        "mean rho": f"{np.mean(values):.2f}",
+                        "least": f"{min(values):.2f}",
+                        "most": f"{max(values):.2f}",
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def tables(frame: pd.DataFrame) -> dict[str, str]:
+    """Return all tables of the report as Markdown, by title."""
+    out: dict[str, str] = {}
+    whole = frame[frame["criterion"] == "none"]
+    if len(whole):
+        trained = [_text(miou) for miou in whole["miou"]]
+        table = pd.DataFrame({"network": whole["network"], "mIoU": trained})
+        out["The trained networks"] = _markdown(table)
+    out["What was run"] = _markdown(_inventory(frame))
+    # Experiments share runs; those of the first alone are no comparison of another.
+    first = {_arm(run) for run in members("criteria", "")}
+    shared = {"solvers": first, "schedules": first, "later": first}
+    for experiment in EXPERIMENTS:
+        rows = of_experiment(frame, experiment)
+        for (network, budget), part in rows.groupby(["network", "budget"], sort=False):
+            if set(part["arm"]) <= shared.get(experiment, set()):
+                continue
+            found = compared(part, BASELINE[experiment])
+            table = _shown(found, experiment)
+            if experiment == "solvers":
+                table = _with_gaps(table, found, gaps(part))
+            title = f"{TITLES[experiment]}: {network}, {budget:.0%} of the MACs"
+            out[title] = _markdown(table)
+    correlated = correlations(frame)
+    if len(correlated):
+        out["Does less redundancy go with more mIoU?"] = _markdown(correlated)
+    failed = frame[frame["status"] != "ok"]
+    if len(failed):
+        out["What failed"] = _markdown(failed[[*ARM, *BLOCK, "status"]])
+    return out
+
+
+def write_report(frame: pd.DataFrame, folder: Path) -> None:
+    """Write ``report.md`` and the pictures into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [f"## {title}\n\n{table}\n" for title, table in tables(frame).items()]
+    (folder / "report.md").write_text("\n".join(parts), encoding="utf-8")
+    draw(frame, folder)
+
+
+def draw(frame: pd.DataFrame, folder: Path) -> None:
+    """Write the pictures into a folder."""
+    drawings: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
+        "miou_against_macs": _draw_macs,
+        "miou_against_redundancy": _draw_redundancy,
+        "miou_against_gap": _draw_gap,
+    }
+    import matplotlib.figure
+
+    for name, drawn in drawings.items():
+        figure = matplotlib.figure.Figure(figsize=(7.0, 4.2), layout="constrained")
+        drawn(figure.subplots(), frame)
+        figure.savefig(folder / f"{name}.png", dpi=110)
+
+
+def _inventory(frame: pd.DataFrame) -> pd.DataFrame:
+    lines = []
+    for experiment in EXPERIMENTS:
+        rows = of_experiment(frame, experiment)
+        for (network, budget), part in rows.groupby(["network", "budget"], sort=False):
+            lines.append(
+                {
+                    "experiment": experiment,
+                    "network": network,
+                    "budget": budget,
+                    "arms": part["arm"].nunique(),
+                    "seeds": part["seed"].nunique(),
+                    "runs": len(part),
+                    "failed": int((part["status"] != "ok").sum()),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def _shown(found: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    place = {"criteria": [0], "later": [0], "solvers": [2], "allocations": [0, 1]}
+    parts = place.get(experiment, [0, 3])
+    names = [", ".join(arm[i] for i in parts) for arm in found["arm"]]
+    table = pd.DataFrame({"arm": names})
+    table["seeds"] = found["seeds"].astype(str) + [
+        f" ({n} failed)" if n else "" for n in found["failed"]
+    ]
+    table["MACs"] = [_text(v, "{:.1%}") for v in found["macs"]]
+    table["mIoU cut"] = [_text(v) for v in found["cut"]]
+    table["mIoU tuned"] = [
+        f"{_text(m)} ± {_text(s)}" if np.isfinite(s) else _text(m)
+        for m, s in zip(found["miou"], found["sd"], strict=True)
+    ]
+    table["redundancy"] = [_text(v, "{:.2f}") for v in found["density"]]
+    table["difference"] = [_text(v, "{:+.3f}") for v in found["difference"]]
+    table["95 % interval"] = [
+        f"{low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
+        for low, high in zip(found["low"], found["high"], strict=True)
+    ]
+    for name, column in (("p", "p"), ("p (Holm)", "p_holm")):
+        table[name] = ["< 0.001" if v < 0.001 else _text(v) for v in found[column]]
+    if experiment in ("criteria", "allocations", "later"):
+        order = found["miou"].fillna(-1).argsort(kind="stable")[::-1]
+        table = table.iloc[order.to_numpy()]
+    return table
+
+
+def _with_gaps(
+    table: pd.DataFrame,
+    found: pd.DataFrame,
+    here: pd.DataFrame,
+) -> pd.DataFrame:
+    means = here.groupby("arm", sort=False)["gap"].mean()
+    proven = here.groupby("arm", sort=False)[["proven", "units"]].sum()
+    at = found["arm"]
+    table.insert(2, "gap", [_text(100 * means.get(a, np.nan), "{:.3f} %") for a in at])
+    table.insert(
+        3,
+        "units proven",
+        [
+            f"{proven['proven'].get(a, 0):.0f} of {proven['units'].get(a, 0):.0f}"
+            for a in at
+        ],
+    )
+    return table
+
+
+def _draw_macs(ax: Axes, frame: pd.DataFrame) -> None:
+    rows = frame[(frame["schedule"] == "once") & (frame["allocation"] == "uniform")]
+    rows = rows[rows["solver"].isin(["greedy", "rank"]) & (rows["status"] == "ok")]
+    styles = zip(sorted(rows["criterion"].unique()), _marks(), strict=False)
+    for criterion, style in styles:
+        for network, part in rows[rows["criterion"] == criterion].groupby("network"):
+            means = part.groupby("budget")[["macs", "miou"]].mean()
+            label = f"{criterion}, {network}"
+            line = "-" if network == "deeplab" else ":"
+            ax.plot(means["macs"], means["miou"], line, label=label, ms=5, **style)
+    ax.set(xlabel="MACs left", ylabel="mIoU, tuned, mean over seeds")
+    ax.legend(fontsize=6, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _draw_redundancy(ax: Axes, frame: pd.DataFrame) -> None:
+    rows = of_experiment(frame, "criteria")
+    rows = rows[rows["status"] == "ok"]
+    for criterion, style in zip(rows["criterion"].unique(), _marks(), strict=False):
+        part = rows[rows["criterion"] == criterion]
+        label = str(criterion)
+        ax.plot(part["density"], part["miou"], ls="", label=label, ms=5, **style)
+    ax.set(
+        xlabel="spatial redundancy among the kept (1: as among all)",
+        ylabel="mIoU, tuned, each run",
+    )
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _draw_gap(ax: Axes, frame: pd.DataFrame) -> None:
+    rows = gaps(frame)
+    for solver, style in zip(rows["solver"].unique(), _marks(), strict=False):
+        part = rows[rows["solver"] == solver]
+        label = str(solver)
+        ax.plot(100 * part["gap"], part["miou"], ls="", label=label, ms=5, **style)
+    ax.set_xscale("symlog", linthresh=0.01)
+    ax.set(xlabel="objective above the best known, %", ylabel="mIoU, tuned, each run")
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _marks() -> list[dict[str, Any]]:
+    colours = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+    return [{"color": c, "marker": m} for m in "osDv^" for c in colours]
+
+
+def _arm(run: Run) -> tuple[str, ...]:
+    return (run.criterion, run.allocation, run.solver, run.schedule)
+
+
+def _text(value: float, form: str = "{:.3f}") -> str:
+    return form.format(value) if np.isfinite(value) else ""
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(index=False, disable_numparse=True)
