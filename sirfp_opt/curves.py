@@ -20,6 +20,7 @@ from sirfp_opt._parallel import Tick, run_all
 from sirfp_opt._validate import FloatArray, IntArray, frozen
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.deletion import delete_smallest
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.sense import Sense
@@ -277,13 +278,7 @@ def _path(canonical: CanonicalProblem) -> tuple[IntArray, FloatArray]:
         most = np.abs(weights).sum() + np.abs(canonical.values).sum() + 1.0
         weights = np.where(conflicts, -most, weights)
     left = canonical.values + weights.sum(axis=1)
-    unit = canonical.unit_size is not None
-    items = np.empty(m, dtype=np.int64)
-    for place in range(m - 1, -1, -1):
-        item = int(left.argmin() if unit else (left / canonical.sizes).argmin())
-        items[place] = item
-        left -= weights[item]
-        left[item] = np.inf  # inf minus a finite weight stays inf: never again
+    items = delete_smallest(weights, left, canonical.sizes)[0][::-1].copy()
     gains = np.empty(m)
     for place, item in enumerate(items.tolist()):
         before = items[:place]

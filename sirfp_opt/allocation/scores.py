@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt.deletion import backward_order
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,10 +56,6 @@ def greedy_scores(
     >>> greedy_scores(np.array([[1, 0.5, 0.25], [0.5, 1, 0.125], [0.25, 0.125, 1]]))
     array([-0.75 , -0.125,  0.   ])
     """
-    # The one place where an allocation needs a solver's inner loop: imported here, so
-    # that the core does not depend on the solvers.
-    from sirfp_opt_solvers.greedy import backward_order
-
     matrix = np.asarray(redundancy, dtype=np.float64)
     n = matrix.shape[0]
     own = matrix.diagonal() if diagonal else np.zeros(n)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sirfp_opt._validate import as_square, as_vector
+from sirfp_opt import deletion
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._construct import best_prefix, feasible_sets
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.search import Search
 
-__all__ = ["Greedy", "backward_order"]
+__all__ = ["Greedy"]
 
 Floats = NDArray[np.float64]
 Items = NDArray[np.int64]
@@ -111,78 +111,22 @@ class Greedy:
             polish(search)
 
 
-def backward_order(
-    weights: Any, *, values: Any = None, diagonal: Any = None
-) -> tuple[Items, Floats]:
-    """Return the paper's whole order of deletion and what each deletion removes.
-
-    Parameters
-    ----------
-    weights : array_like of shape (n, n)
-        Redundancies w_ij, symmetric; the diagonal is not read.
-    values : array_like of shape (n,), optional
-        Vertex weights v_i, part of a channel's redundancy.
-    diagonal : array_like of shape (n,), optional
-        Self-redundancies, to count them in the row sums as the authors' code does.
-
-    Returns
-    -------
-    order : ndarray of int64, shape (n,)
-        Channels, first deleted first; the last k are the greedy solution for k.
-    removed : ndarray of float64, shape (n,)
-        ``removed[p]`` is the row sum over what was left, channel ``order[p]``
-        included, when it was deleted. Their sum telescopes to Σ_{i<j} w_ij +
-        Σ_i (v_i + diagonal_i).
-
-    Raises
-    ------
-    InvalidProblemError
-        If an array is not real, finite, symmetric or of the right shape.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> order, removed = backward_order(np.array([[0, 2, 1], [2, 0, 3], [1, 3, 0.0]]))
-    >>> order.tolist(), removed.tolist()
-    ([1, 0, 2], [5.0, 1.0, 0.0])
-    """
-    redundancy = as_square(weights, "weights")
-    n = redundancy.shape[0]
-    np.fill_diagonal(redundancy, 0.0)
-    row_sums = redundancy.sum(axis=1)
-    for extra, name in ((values, "values"), (diagonal, "diagonal")):
-        if extra is not None:
-            row_sums += as_vector(extra, n, name)
-    np.negative(redundancy, out=redundancy)
-    order, gains = delete_smallest(redundancy, -row_sums, np.ones(n, dtype=np.int64))
-    return order, 0.0 - gains  # not -gains: that would turn 0 into -0
-
-
 def delete_smallest(
     weights: Floats, marginals: Floats, sizes: Items, compiled: bool | None = None
 ) -> tuple[Items, Floats]:
-    """Delete the item of least marginal gain per channel until none is left."""
-    m = marginals.size
-    left = marginals.copy()
-    order = np.empty(m, dtype=np.int64)
-    gains = np.empty(m)
+    """Do as `sirfp_opt.deletion.delete_smallest`, compiled where that is at hand."""
     unit = bool((sizes == sizes[:1]).all())
     if compiled is None:
         compiled = "numba" in sys.modules
-    if unit and m and compiled:
-        from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
+    if not (unit and marginals.size and compiled):
+        return deletion.delete_smallest(weights, marginals, sizes)
+    from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
 
-        # Read-only and contiguous, always: else numba compiles for each kind.
-        matrix = np.ascontiguousarray(weights).view()
-        matrix.setflags(write=False)
-        kernel(matrix, left, order, gains)
-        return order, gains
-    for step in range(m):
-        item = int(left.argmin() if unit else (left / sizes).argmin())
-        order[step] = item
-        gains[step] = left[item]
-        left -= weights[item]
-        left[item] = np.inf  # inf minus a finite weight stays inf: never again
+    order, gains = np.empty(marginals.size, dtype=np.int64), np.empty(marginals.size)
+    # Read-only and contiguous, always: else numba compiles for each kind.
+    matrix = np.ascontiguousarray(weights).view()
+    matrix.setflags(write=False)
+    kernel(matrix, marginals.copy(), order, gains)
     return order, gains
 
 

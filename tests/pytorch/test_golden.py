@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from sirfp_opt import ChannelGraph, solve
 from sirfp_opt.allocation import Layer, MemberGraph, Threshold
+from sirfp_opt.deletion import backward_order
 from sirfp_opt.pytorch import ExtractedGraphs, ReferenceOptions, extract
 from sirfp_opt.pytorch.averages import Averaging, LayerStatistics
 from sirfp_opt.pytorch.importances import edge_strength
 from sirfp_opt.pytorch.planning import Request, layers_of
-from sirfp_opt_solvers.greedy import backward_order
 from tests.pytorch.golden import CASES, NAMES, NEAR, TIED, array, maps
 
 FLOORS = {2: 0.02, 25: 0.25}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
-from sirfp_opt_solvers.greedy import backward_order, delete_smallest
+from sirfp_opt.deletion import backward_order
+from sirfp_opt_solvers.greedy import delete_smallest
 
 from .heuristic_cases import judged_problems, redundancy
 
