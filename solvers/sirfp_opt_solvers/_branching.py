@@ -68,7 +68,6 @@ class Node:
         Its variables that this node fixes.
     lower : float
         No set in this subtree is worth less.
-    depth : int
     dual, bound : Dual, Bound or None
         The parent's; None at a root.
     """
@@ -77,7 +76,6 @@ class Node:
     zeros: Ints
     ones: Ints
     lower: float
-    depth: int = 0
     dual: Dual | None = None
     bound: Bound | None = None
 
@@ -92,13 +90,10 @@ class Outcome:
         What is left open.
     found : tuple of ndarray of int
         Canonical items of sets better than the cut.
-    nodes : int
-        Nodes visited, those of compiled trees included.
     """
 
     children: tuple[Node, ...] = ()
     found: tuple[Ints, ...] = ()
-    nodes: int = 1
 
 
 class Odds:
@@ -149,16 +144,14 @@ class _Explorer:
         self.effort = effort
         self.stop = stop
         self.lower = node.lower
-        self.depth = node.depth
         self.found: list[Ints] = []
-        self.nodes = 1
         self.box, self.left = node.box.fix(node.zeros, node.ones)
         self.dual: Dual | None = None
         self.bound: Bound | None = None
         self.node = node
 
     def outcome(self, children: tuple[Node, ...] = ()) -> Outcome:
-        return Outcome(children, tuple(self.found), self.nodes)
+        return Outcome(children, tuple(self.found))
 
     def run(self) -> Outcome:
         if self._settled():
@@ -251,7 +244,7 @@ class _Explorer:
         quadratic = box.cost - dual.multipliers
         quadratic[np.diag_indices(box.m)] += bound.diagonal
         best = np.empty(box.m + 1, dtype=np.int64)
-        done, _, nodes = qp_tree.search(
+        done, *_ = qp_tree.search(
             quadratic,
             dual.multipliers,
             box.linear - 0.5 * bound.diagonal * box.upper,
@@ -265,7 +258,6 @@ class _Explorer:
             times * self.effort.budget,
             best,
         )
-        self.nodes += int(nodes)
         if best[-1] >= 0:
             self._offer(best[: best[-1]].copy())
         return bool(done)
@@ -320,15 +312,7 @@ class _Explorer:
         score = np.sqrt(np.maximum(torn, 1e-12)) * price**2
         pick = np.array([int(score.argmax())])
         slim = replace(self.dual, inverse=np.zeros((0, 0)))
-        child = Node(
-            self.box,
-            pick,
-            _NOTHING,
-            self.lower,
-            self.depth + 1,
-            slim,
-            bound,
-        )
+        child = Node(self.box, pick, _NOTHING, self.lower, slim, bound)
         other = replace(child, zeros=_NOTHING, ones=pick)
         lower = self.lower
         return (

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt_solvers.relaxations import mixing
 from sirfp_opt_solvers.relaxations.box import BoxProblem
+from sirfp_opt_solvers.relaxations.dual import (
+    certify,
+    convexified,
+    improve,
+    relax,
+    start,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +51,6 @@ def eigenvalue(
     float
         No such set is worth more, in canonical form.
     """
-    from sirfp_opt_solvers.relaxations.dual import convexified
 
     def levels(box: BoxProblem) -> float:
         none = np.zeros((box.m, box.m))
@@ -89,14 +96,6 @@ def _solve(
 def _mixed(
     canonical: CanonicalProblem, count: int, enough: float, stop: Stop, *, rounds: int
 ) -> float:
-    from sirfp_opt_solvers.relaxations import mixing
-    from sirfp_opt_solvers.relaxations.dual import (
-        certify,
-        convexified,
-        improve,
-        start,
-    )
-
     def level(box: BoxProblem) -> float:
         cut = box.from_canonical(enough)
         share = min(1.0, _FULL_UP_TO / box.m)
@@ -129,7 +128,5 @@ def _bound(
     multipliers: np.ndarray,
     cut: float,
 ) -> float:
-    from sirfp_opt_solvers.relaxations.dual import relax
-
     uniform = box.upper * (box.total / box.upper.sum())
     return relax(box, diagonal, multipliers, uniform, enough=cut).value
