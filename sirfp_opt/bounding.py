@@ -100,7 +100,7 @@ def bound(
 
         - "combinatorial": each channel meets its best partners; milliseconds, loose.
         - "eigenvalue": a convex quadratic relaxation, made convex by one shift of the
-          diagonal. O(n³), a second for 2048 channels.
+          diagonal. O(n³).
         - "semidefinite": by the best diagonal there is.
         - "doubly_nonnegative": and with x_i x_j >= 0; the tightest.
     time_limit : float, optional
