@@ -54,7 +54,7 @@ class ValueCurve:
     order : ndarray of int64, shape (n,)
         Channels of the nested path, the last one deleted first: a prefix is a set.
     steepest : float
-        Largest change of the objective, per channel, along the whole path.
+        Most that any channel costs where the path takes it in; 0 where all gain.
     sets : mapping of int to ndarray
         By count, the sets that are better than the path's.
 
@@ -263,7 +263,7 @@ def value_curve(
 
 def _steepest(gains: FloatArray, sizes: IntArray) -> float:
     known = np.isfinite(gains)
-    return float(np.abs(gains[known] / sizes[known]).max(initial=0.0))
+    return float((-gains[known] / sizes[known]).max(initial=0.0))
 
 
 def _path(canonical: CanonicalProblem) -> tuple[IntArray, FloatArray]:

@@ -10,6 +10,7 @@ import numpy as np
 from sirfp_opt._validate import (
     BoolArray,
     FloatArray,
+    IntArray,
     as_square,
     as_vector,
     frozen,
@@ -31,8 +32,9 @@ __all__ = ["ChannelGraph"]
 class ChannelGraph:
     """A weighted graph whose vertices are the n channels of one layer.
 
-    Build one with `from_redundancy`, `from_diversity`, `from_networkx` or
-    `from_pandas`. Arrays are copied, checked once and read-only ever after.
+    Build one with `from_redundancy`, `from_diversity`, `from_reconstruction`,
+    `from_networkx` or `from_pandas`. Arrays are copied, checked once and read-only
+    ever after.
 
     Parameters
     ----------
@@ -133,6 +135,18 @@ class ChannelGraph:
         """Number of channels."""
         return int(self.weights.shape[0])
 
+    def value_of(self, channels: IntArray) -> float:
+        """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i of distinct channels.
+
+        Parameters
+        ----------
+        channels : ndarray of int64
+            Not checked, in contrast to `PruningProblem.evaluate`.
+        """
+        # Row by row: a copy of the block may be as large as the graph.
+        pairs = sum(float(self.weights[i, channels].sum()) for i in channels) / 2
+        return pairs + float(self.vertex_weights[channels].sum())
+
     def __repr__(self) -> str:
         parts = [f"n={self.n}", f"sense={self.sense.value!r}"]
         if self.adjacency is not None:
@@ -207,6 +221,59 @@ class ChannelGraph:
             adjacency=adjacency,
             name=name,
             labels=labels,
+        )
+
+    @classmethod
+    def from_reconstruction(
+        cls,
+        errors: ArrayLike,
+        *,
+        adjacency: ArrayLike | None = None,
+        name: str = "",
+        labels: Sequence[str] | None = None,
+    ) -> ChannelGraph:
+        """Make a graph, to be maximised, of the error that keeping channels avoids.
+
+        Where dropping a set D of channels costs Σ_{i,j in D} E_ij, keeping the rest, K,
+        avoids Σ_{i,j} E_ij - Σ_{i,j in D} E_ij, which is
+
+        Σ_{i in K} (2 Σ_j E_ij - E_ii) - 2 Σ_{i<j in K} E_ij.
+
+        With E_ij the inner product of what channels i and j contribute to the layers
+        that read them, that cost is the squared error which these layers see (Luo et
+        al., ICCV 2017, arXiv 1707.06342, section 3.2).
+
+        Parameters
+        ----------
+        errors : array_like of shape (n, n)
+            E, symmetric; its diagonal is kept aside, too, as `self_redundancy`.
+        adjacency, name, labels
+            As for `ChannelGraph`.
+
+        Returns
+        -------
+        ChannelGraph
+
+        Examples
+        --------
+        Two channels that cancel each other are best dropped together:
+
+        >>> from sirfp_opt import ChannelGraph, solve
+        >>> errors = [[1.0, -0.9, 0.0], [-0.9, 1.0, 0.0], [0.0, 0.0, 0.5]]
+        >>> graph = ChannelGraph.from_reconstruction(errors)
+        >>> solve(graph, 1, "exact").selected.tolist()
+        [2]
+        """
+        matrix = as_square(errors, "errors")
+        own = matrix.diagonal().copy()
+        return cls(
+            weights=-2.0 * matrix,
+            sense=Sense.MAXIMIZE,
+            vertex_weights=2.0 * matrix.sum(axis=1) - own,
+            adjacency=adjacency,
+            name=name,
+            labels=labels,
+            self_redundancy=own,
         )
 
     @classmethod

@@ -133,10 +133,7 @@ class PruningProblem:
         InvalidProblemError
             If an entry is no channel, or comes twice.
         """
-        chosen = self._as_channels(selected)
-        weights = self.graph.weights
-        pairs = sum(float(weights[i, chosen].sum()) for i in chosen) / 2
-        return pairs + float(self.graph.vertex_weights[chosen].sum())
+        return self.graph.value_of(self._as_channels(selected))
 
     def check(self, selected: Iterable[int], *, name: str = "selected") -> IntArray:
         """Return `selected` as a sorted array if it is feasible, raise if not.

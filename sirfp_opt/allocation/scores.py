@@ -19,6 +19,7 @@ __all__ = ["greedy_scores"]
 def greedy_scores(
     redundancy: FloatArray,
     *,
+    values: FloatArray | None = None,
     start: FloatArray | None = None,
     diagonal: bool = False,
     classes: Sequence[Sequence[int]] = (),
@@ -28,12 +29,14 @@ def greedy_scores(
     Channels are deleted one by one, the largest row sum over what is left first. A
     channel's score is ``start`` minus that row sum. The row sums telescope: the scores
     of the last k channels deleted add up to minus the redundancy among them (with
-    `diagonal`, plus their own).
+    `diagonal`, plus their own; with `values`, plus theirs).
 
     Parameters
     ----------
     redundancy : ndarray of shape (n, n)
         Symmetric, diagonal included.
+    values : ndarray of shape (n,), optional
+        Vertex weights, a part of the row sums. The reference has none.
     start : ndarray of shape (n,), optional
         Where the scores start, for instance 0.4 times the edge term. Does not change
         the order of deletion.
@@ -59,6 +62,7 @@ def greedy_scores(
     matrix = np.asarray(redundancy, dtype=np.float64)
     n = matrix.shape[0]
     own = matrix.diagonal() if diagonal else np.zeros(n)
+    own = own if values is None else own + values
     if not classes:
         order, removed = backward_order(matrix, diagonal=own)
         scores = np.empty(n)

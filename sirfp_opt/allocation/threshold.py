@@ -18,6 +18,7 @@ from sirfp_opt.allocation.base import (
 )
 from sirfp_opt.allocation.scores import greedy_scores
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
+from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,9 @@ class Threshold:
     layer than its minimum. All pools share p (SIRFP, arXiv 2412.12672, section 3.4).
 
     Since greedy scores telescope to minus the redundancy kept, this is the Lagrangian
-    relaxation of the best split in which each channel has the same price.
+    relaxation of the best split in which each channel has the same price. Vertex
+    weights of a layer's graph count as redundancy of their own (of a graph to be
+    maximised, as worth); not with `union`, which scores the layers' matrices.
 
     Parameters
     ----------
@@ -138,25 +141,40 @@ class Threshold:
 
         There is one entry, under the layer's own name, unless `union` is set.
         """
+        graph = layer.graph
         if self.union and layer.members:
-            members = layer.members
-        else:
-            matrix = layer.graph.weights + np.diag(layer.graph.self_redundancy)
-            members = (MemberGraph(layer.name, matrix, layer.edge),)
-        return [(m.name, self._scores_of(m, layer)) for m in members]
+            if graph.sense is Sense.MAXIMIZE:
+                raise InvalidProblemError(
+                    f"`union` must meet redundancies, got {layer.name!r}, a graph to "
+                    "be maximised. Extract with metric='spatial', or take union=False."
+                )
+            zeros = np.zeros(layer.size)
+            return [(m.name, self._scores_of(m, zeros, layer)) for m in layer.members]
+        sign = -graph.sense.sign  # scores take off what is minimised
+        matrix = sign * graph.weights + np.diag(graph.self_redundancy)
+        whole = MemberGraph(layer.name, matrix, layer.edge)
+        return [
+            (layer.name, self._scores_of(whole, sign * graph.vertex_weights, layer))
+        ]
 
-    def _scores_of(self, member: MemberGraph, layer: Layer) -> FloatArray:
+    def _scores_of(
+        self, member: MemberGraph, values: FloatArray, layer: Layer
+    ) -> FloatArray:
         matrix = np.asarray(member.redundancy, dtype=np.float64)
         trace = matrix.trace()
         if self.normalize == "trace" and trace > 0:
-            matrix = matrix / trace
+            matrix, values = matrix / trace, values / trace
         patterns = self.edge_weights.items()
         weight = next((w for p, w in patterns if fnmatchcase(member.name, p)), 0.0)
         start = None
         if weight and member.edge is not None:
             start = weight * np.asarray(member.edge, dtype=np.float64)
         return greedy_scores(
-            matrix, start=start, diagonal=self.diagonal, classes=layer.tied
+            matrix,
+            values=values,
+            start=start,
+            diagonal=self.diagonal,
+            classes=layer.tied,
         )
 
     def _pool(self, name: str) -> int:

@@ -14,6 +14,10 @@ cut so is a row of bottlenecks.
 Product: Π_l of worth_l(k_l) / worth_l(n_l), the split of proportional fairness
 (J. Nash, Econometrica 18, 1950, doi:10.2307/1907266; F. Kelly, 1997). A network is as
 good as its layers in a row, and nothing makes up for a layer that is lost.
+
+The objective of a graph to be maximised is a worth as it is, at no price: of a graph of
+reconstruction errors, what is left of the signal. A product of these is what comes
+through all layers.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import numpy as np
 from sirfp_opt._validate import FloatArray, frozen
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.normalization import NORMALIZATIONS
+from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "Losses", "Worth"]
 
 OBJECTIVES = ("product", "sum")
+
+LOST = 1e-6
+"""Share of its worth at which a layer counts as lost, so that its loss stays finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +74,9 @@ class Worth:
         Puts the layers' redundancies on one scale; see `sirfp_opt.normalization`.
     price : float, optional
         What a channel without any redundancy is worth, on that scale. By default the
-        largest redundancy that any channel meets on the greedy path of any layer: the
-        least price at which no channel is given up unless the budget asks for it.
+        largest redundancy that any channel meets on the greedy path of any layer to be
+        minimised: the least price at which no channel of it is given up unless the
+        budget asks for it.
     weights : mapping of str to float
         w_l of single layers, 1 by default.
 
@@ -120,7 +129,8 @@ class Worth:
         Raises
         ------
         InvalidProblemError
-            If ``objective="product"`` meets a count that is worth nothing.
+            If ``objective="product"`` meets a count that is worth nothing at the
+            price that was given.
         """
         price = self.price_of(curves, factors)
         by_layer = {
@@ -135,10 +145,14 @@ class Worth:
         """Return the price of a channel: as given, or the least that fits."""
         if self.price is not None:
             return self.price
-        steepest = [curve.steepest * factors[name] for name, curve in curves.items()]
-        price = max(steepest, default=0.0)
+        priced = {
+            name: curve.steepest * factors[name]
+            for name, curve in curves.items()
+            if curve.problem.sense is Sense.MINIMIZE
+        }
+        price = max(priced.values(), default=0.0)
         # Without any redundancy all channels are worth the same, whatever that is.
-        return price if price > 0 else 1.0
+        return 1.0 if priced and price == 0 else price
 
     def loss(
         self, curve: ValueCurve, factor: float, price: float, weight: float = 1.0
@@ -150,12 +164,14 @@ class Worth:
         if self.objective == "sum":
             loss: FloatArray = weight * (whole - worth)
         else:
-            if not (worth.min() > 0 and whole > 0):
+            if self.price is not None and not (worth.min() > 0 and whole > 0):
                 raise InvalidProblemError(
                     f"`price` must make every allowed count of "
                     f"{curve.problem.graph.name!r} worth more than nothing, got "
                     f"{price:g}. Raise it, or take objective='sum'."
                 )
-            loss = -weight * np.log(worth / whole)
+            # A layer that is worth nothing as a whole has nothing to lose.
+            share = worth / whole if whole > 0 else np.ones_like(worth)
+            loss = -weight * np.log(np.maximum(share, LOST)) + 0.0  # no -0
         frozen(loss)
         return loss

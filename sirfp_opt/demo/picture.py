@@ -56,7 +56,7 @@ def draw(
     above = [figure.add_subplot(grid[0, column]) for column in range(4)]
     below = [figure.add_subplot(grid[1, column]) for column in (2, 3)]
     hardest = min(plan, key=lambda unit: plan.counts[unit] / plan.sizes[unit])
-    draw_redundancy(above[:2], graphs[hardest], plan[hardest])
+    draw_contributions(above[:2], graphs[hardest], plan[hardest])
     plot_plan(plan, ax=figure.add_subplot(grid[1, :2]))
 
     above[2].imshow(image)
@@ -70,30 +70,32 @@ def draw(
     figure.savefig(path, dpi=100)
 
 
-def draw_redundancy(
+def draw_contributions(
     axes: Sequence[Axes], graph: ChannelGraph, kept: NDArray[np.int64]
 ) -> None:
-    """Show a unit's redundancy before and after, in the same shades.
+    """Show what a unit's channels have in common before and after, in the same shades.
 
     Parameters
     ----------
     axes : sequence of two Axes
         Where to draw.
     graph : ChannelGraph
-        The unit.
+        The unit, of reconstruction errors.
     kept : ndarray of int64
         Its channels kept.
     """
-    left = ChannelGraph.from_redundancy(graph.weights[np.ix_(kept, kept)])
-    plot_redundancy(graph, kept, ax=axes[0])
+    # Weights are -2 E_ij: shown is how much two channels overlap, of either sign.
+    whole = ChannelGraph.from_redundancy(graph.weights / -2, absolute=True)
+    left = ChannelGraph.from_redundancy(whole.weights[np.ix_(kept, kept)])
+    plot_redundancy(whole, kept, ax=axes[0])
     plot_redundancy(left, range(left.n), ax=axes[1])
     axes[1].images[0].set_clim(axes[0].images[0].get_clim())
     axes[1].set(xticks=[], yticks=[])
-    for axis, shown, when in zip(axes, (graph, left), ("before", "after"), strict=True):
-        mean = shown.weights.sum() / max(1, shown.n * (shown.n - 1))
-        axis.set_title(
-            f"{graph.name} {when}:\n{shown.n} channels, mean redundancy {mean:.2f}"
-        )
+    share = graph.value_of(kept) / graph.value_of(np.arange(graph.n))
+    axes[0].set_title(f"{graph.name} before:\n{graph.n} channels")
+    axes[1].set_title(
+        f"after: {left.n} channels,\nwhich carry {share:.0%} of what is read"
+    )
 
 
 def draw_classes(

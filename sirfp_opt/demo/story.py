@@ -312,15 +312,16 @@ def _solution_row(solution: Solution) -> dict[str, Any]:
 
 def _solver_table(graph: ChannelGraph, solutions: Mapping[str, Solution]) -> Table:
     table = Table(
-        title=f"{graph.name}: {graph.n // 4} of {graph.n} channels, least redundancy"
+        title=f"{graph.name}: {graph.n // 4} of {graph.n} channels, {graph.sense.value}"
     )
     table.add_column("solver")
     for heading in ("objective", "bound", "gap", "seconds"):
         table.add_column(heading, justify="right")
     table.add_column("status")
-    best = min(solution.objective for solution in solutions.values())
+    sign = graph.sense.sign
+    best = max(sign * solution.objective for solution in solutions.values())
     for name, solution in solutions.items():
-        is_best = solution.objective <= best * (1 + 1e-9)
+        is_best = sign * solution.objective >= best - 1e-9 * abs(best)
         table.add_row(
             name,
             f"{solution.objective:.6g}",

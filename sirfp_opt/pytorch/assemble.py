@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray
     from sirfp_opt.plan import PruningUnit
     from sirfp_opt.pytorch.averages import Counts
+    from sirfp_opt.pytorch.metrics import Metric
 
 __all__ = ["Reading", "Scaling", "assemble"]
 
@@ -28,12 +29,32 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scaling:
-    """How matrices of layers become the graph of a unit; see `Extractor`."""
+    """How matrices of layers become the graph of a unit; see `Extractor`.
+
+    With `errors` they are inner products of contributions, and not of likeness.
+    """
 
     absolute: bool = True
     normalize: str = "cosine"
     combine: str = "mean"
     importance_weight: float = 0.0
+    errors: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        metric: Metric,
+        absolute: bool | None,
+        normalize: str | None,
+        combine: str,
+        importance_weight: float,
+    ) -> Scaling:
+        """Put in what suits the metric for what was left open."""
+        errors = metric.source == "inputs"
+        if normalize is None:
+            normalize = "none" if errors else "cosine"
+        absolute = not errors if absolute is None else absolute
+        return cls(absolute, normalize, combine, importance_weight, errors)
 
     def __post_init__(self) -> None:
         tiny = np.ones((1, 1))
@@ -44,6 +65,26 @@ class Scaling:
                 f"`importance_weight` must be a finite number >= 0, got {weight!r}. "
                 "With 1, a unit's importances weigh as much as its redundancy."
             )
+        if self.errors and (self.absolute or weight):
+            name, value = (
+                ("absolute", self.absolute)
+                if self.absolute
+                else ("importance_weight", weight)
+            )
+            raise InvalidProblemError(
+                f"`{name}` must be left out with contributions to other layers, got "
+                f"{value!r}: signs count, and what a channel is worth is in them. "
+                "Take metric='spatial' for it."
+            )
+
+    def graph(
+        self, matrix: FloatArray, terms: list[FloatArray], name: str
+    ) -> ChannelGraph:
+        """Return the graph of a unit's one matrix."""
+        if self.errors:
+            return ChannelGraph.from_reconstruction(matrix, name=name)
+        weights = _vertex_weights(matrix, terms, self.importance_weight)
+        return ChannelGraph.from_redundancy(matrix, vertex_weights=weights, name=name)
 
 
 @dataclass(frozen=True)
@@ -104,19 +145,13 @@ def assemble(
             redundancy[name] = dict(zip(redundancy[name], parts, strict=True))
         scaled = [normalize(part, scaling.normalize) for part in parts]
         matrix = combine(scaled, scaling.combine)
-        graphs[name] = ChannelGraph.from_redundancy(
-            matrix,
-            vertex_weights=_vertex_weights(
-                matrix, list(importance[name].values()), scaling.importance_weight
-            ),
-            name=name,
-        )
+        graphs[name] = scaling.graph(matrix, list(importance[name].values()), name)
         silent = np.all([part.diagonal() == 0 for part in parts], axis=0)
         if silent.any():
             dead[name] = np.flatnonzero(silent)
+            what = "constant, or not read" if scaling.errors else "zero everywhere"
             notes.append(
-                f"{name}: {int(silent.sum())} of {unit.size} channels are zero "
-                "everywhere (dead)"
+                f"{name}: {int(silent.sum())} of {unit.size} channels are {what} (dead)"
             )
         if scaling.importance_weight and not importance[name]:
             notes.append(f"{name}: no importance was measured on its layers")
@@ -163,6 +198,9 @@ def _unmeasured(
     order = {layer: i for i, layer in enumerate(readings)}
     found: list[tuple[int, Exclusion, int]] = []
     for unit in coupling.units:
+        if not members[unit.name]:
+            reason = "no convolution or linear layer is there to measure this metric on"
+            found.append((-1, Exclusion(unit.name, unit.size, unit.name, reason), 0))
         for member in members[unit.name]:
             reading = readings.get(member.layer)
             bad, reason = 0, ""
@@ -226,9 +264,14 @@ def _vertex_weights(
 
 
 def _channels(member: Member, unit: PruningUnit) -> slice:
-    return slice(member.offset, member.offset + unit.size)
+    return slice(member.offset, member.offset + unit.size * member.repeat)
 
 
 def _block(matrix: FloatArray, member: Member, unit: PruningUnit) -> FloatArray:
     channels = _channels(member, unit)
-    return matrix[channels, channels]
+    block = matrix[channels, channels]
+    if member.repeat == 1:
+        return block
+    split = block.reshape(unit.size, member.repeat, unit.size, member.repeat)
+    summed: FloatArray = split.sum(axis=(1, 3))
+    return summed

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Averaging", "LayerStatistics", "Measured"]
 
+# Spread of a channel, relative to its mean, that rounding gives a constant one.
+ROUNDING = 1e-6
+
 # Elements of normalised maps held at a time.
 PART = {"cpu": 1 << 22, "accelerator": 1 << 25}
 
@@ -96,11 +99,13 @@ class Measured:
     gram : Tensor of shape (C, C)
         Its upper triangle; the rest is undefined.
     mass : Tensor of shape (C,)
-        Mean |x| of maps that are compared over images.
+        Mean |x| of maps that are compared over images; mean x where `centred`.
     term : Tensor of shape (C,)
         Importances, zero where none were measured.
     counts : Counts
     map_size : tuple of int
+    centred : bool
+        Whether the means were taken out of the matrix.
     """
 
     gram: Tensor
@@ -108,10 +113,15 @@ class Measured:
     term: Tensor
     counts: Counts
     map_size: tuple[int, ...]
+    centred: bool = False
 
     def redundancy(self) -> Tensor:
         """Return the matrix S, symmetric, shape (C, C)."""
         matrix = self.gram.triu() + self.gram.triu(1).T
+        if self.centred:
+            still = matrix.diagonal() <= (ROUNDING * self.mass) ** 2
+            matrix[still] = 0.0
+            matrix[:, still] = 0.0
         if self.counts.constant:
             mass = self.mass + L1_EPSILON
             matrix /= mass[:, None]
@@ -163,7 +173,9 @@ class LayerStatistics:
         self.counts = Counts()
         self.map_size: tuple[int, ...] = ()
         self._gram = torch.empty(0, 0)
-        self._mass = self._term = torch.empty(0)
+        # What is centred is averaged as a difference to `_shift`, a first guess of the
+        # means: squares of large means would leave few digits to what varies.
+        self._mass = self._shift = self._term = torch.empty(0)
 
     @torch.no_grad()
     def update(self, maps: Tensor) -> None:
@@ -179,9 +191,12 @@ class LayerStatistics:
         if maps.numel() == 0:
             return
         pooled = metric is not None and metric.over_images
+        centred = metric is not None and metric.centred
         if counts.steps == 0 or (counts.constant and not pooled):
             # Constant maps may be those of a blank image: begin again once they vary.
-            constant = pooled or (self.pool_constant and _constant(maps))
+            constant = pooled or (
+                self.pool_constant and not centred and _constant(maps)
+            )
             if counts.steps == 0 or not constant:
                 self._begin(maps, constant)
         old, new = self.averaging.factors(counts.images, images)
@@ -219,16 +234,22 @@ class LayerStatistics:
     def result(self) -> Measured:
         """Return the averages so far."""
         scale = self.averaging.correction(self.counts.steps)
+        gram, mass = self._gram * scale, self._mass * scale
         term = self._term * self.averaging.correction(self.counts.term_steps)
-        return Measured(
-            self._gram * scale, self._mass * scale, term, self.counts, self.map_size
-        )
+        centred = self.metric is not None and self.metric.centred
+        if centred and self.counts.steps:
+            # Without a correction they add up to less than one: what is missing is 0.
+            whole = scale * (1.0 - (self.averaging.decay or 0.0) ** self.counts.steps)
+            gram.addr_(mass / whole, mass, alpha=-1.0)
+            mass += self._shift * whole
+        return Measured(gram, mass, term, self.counts, self.map_size, centred)
 
     def state(self) -> dict[str, Tensor]:
         """Return all of it as tensors; those of the averages are not copies."""
         return {
             "gram": self._gram,
             "mass": self._mass,
+            "shift": self._shift,
             "term": self._term,
             "counts": torch.tensor(list(vars(self.counts).values())),
             "map_size": torch.tensor(self.map_size, dtype=torch.int64),
@@ -236,8 +257,9 @@ class LayerStatistics:
 
     def load(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Go on from what `state` returned."""
-        self._gram, self._mass, self._term = (
-            state[key].to(device, copy=True) for key in ("gram", "mass", "term")
+        self._gram, self._mass, self._shift, self._term = (
+            state[key].to(device, copy=True)
+            for key in ("gram", "mass", "shift", "term")
         )
         self.counts = Counts(*state["counts"].tolist())
         self.map_size = tuple(state["map_size"].tolist())
@@ -249,6 +271,7 @@ class LayerStatistics:
         kept = 0 if self.metric is None else channels
         self._gram = empty.new_zeros(kept, kept)
         self._mass = empty.new_zeros(kept)
+        self._shift = empty
         self.counts.images = self.counts.steps = 0
         if self._importance_of(maps) is not None:
             self._term = empty.new_zeros(channels)
@@ -292,10 +315,23 @@ class LayerStatistics:
         thin, scale = self._thin(maps)
         positions, norms = thin.transpose(0, 1), norms.transpose(0, 1)
         width = most // (images * channels)
+        root = flat.shape[2] ** 0.5
         for block in _parts(positions, 2, width):
-            rows = block.new_empty(block.shape, dtype=self.dtype or block.dtype)
+            final = self.dtype or block.dtype
+            rows = torch.empty_like(
+                block,
+                dtype=block.dtype if metric.centred else final,
+                memory_format=torch.contiguous_format,
+            )
             torch.div(block, norms, out=rows)
-            add_gram(self._gram, rows.view(channels, -1), old, new * scale)
+            if metric.centred:
+                if self._shift.numel() == 0:
+                    self._shift = rows.mean(dim=(1, 2)) * root
+                rows -= (self._shift / root)[:, None, None]
+                means = rows.sum(dim=(1, 2)) / root
+                self._mass.mul_(old).add_(means, alpha=new * scale)
+            flat_rows = rows.view(channels, -1).to(final)
+            add_gram(self._gram, flat_rows, old, new * scale)
             old = 1.0
 
     def _thin(self, maps: Tensor) -> tuple[Tensor, float]:

@@ -29,10 +29,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Member:
-    """A layer whose output maps show a unit's channels, from `offset` on."""
+    """A layer whose maps show a unit's channels, from `offset` on.
+
+    Each of them in `repeat` entries, where a map was flattened before.
+    """
 
     layer: str
     offset: int = 0
+    repeat: int = 1
 
 
 @dataclass(frozen=True)

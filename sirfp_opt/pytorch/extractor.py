@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
@@ -14,20 +13,31 @@ from sirfp_opt.pytorch.assemble import Reading, Scaling, assemble
 from sirfp_opt.pytorch.averages import Averaging, Counts, LayerStatistics, Measured
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling import Coupling, Member, couple
-from sirfp_opt.pytorch.filters import filters, makers, scale_of, widened, width_of
+from sirfp_opt.pytorch.filters import (
+    filters,
+    makers,
+    reader_products,
+    readers,
+    scale_of,
+    widened,
+    width_of,
+)
 from sirfp_opt.pytorch.importances import Importance, find_importance
 from sirfp_opt.pytorch.metrics import Metric, find_metric
 from sirfp_opt.pytorch.ranks import over_ranks
-from sirfp_opt.pytorch.surgery import channel_dim
+from sirfp_opt.pytorch.watching import watch, watch_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch.utils.hooks import RemovableHandle
 
+    from sirfp_opt.plan import Side
     from sirfp_opt.pytorch.graphs import ExtractedGraphs
 
 __all__ = ["Extractor"]
+
+Point = tuple[str, "Side"]
 
 OnNan = Literal["raise", "exclude", "skip"]
 DTYPES = (None, torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -95,6 +105,16 @@ class Extractor:
 
     Notes
     -----
+    With ``metric="reconstruction"`` layer r reads y = Σ_c W_rc * x_c, and dropping the
+    set D of channels, their means made up for by biases or batch norms, changes y by
+    Σ_{c in D} W_rc * x̃_c. Of its mean square
+
+    E_ij = Cov(x_i, x_j) Σ_{o, t} W_roit W_rojt,    divided by Σ_i E_ii,
+
+    is the part at the same pixel under the same tap t of the filters (all of it for
+    1 x 1 filters). A unit's graph is `ChannelGraph.from_reconstruction` of the mean E
+    over the layers that read it: least error is a clique of most weight.
+
     Where `torch.distributed` is initialised, each rank measures its own batches, and
     `graphs` averages over all ranks: see there.
 
@@ -122,13 +142,13 @@ class Extractor:
         example: Any = None,
         *,
         coupling: Coupling | None = None,
-        metric: str | Metric = "spatial",
+        metric: str | Metric = "reconstruction",
         importance: str | Importance | None = "edge",
         importance_weight: float = 0.0,
         decay: float | None = 0.99,
         bias_correction: bool = True,
-        absolute: bool = True,
-        normalize: str = "cosine",
+        absolute: bool | None = None,
+        normalize: str | None = None,
         combine: str = "mean",
         pool_constant: bool = True,
         on_nan: OnNan = "raise",
@@ -144,7 +164,9 @@ class Extractor:
             find_importance(importance),
         )
         self._averaging = Averaging(decay, bias_correction)
-        self._scaling = Scaling(absolute, normalize, combine, importance_weight)
+        self._scaling = Scaling.of(
+            self._metric, absolute, normalize, combine, importance_weight
+        )
         if on_nan not in ("raise", "exclude", "skip"):
             raise InvalidProblemError(
                 f"`on_nan` must be 'raise', 'exclude' or 'skip', got {on_nan!r}. "
@@ -174,19 +196,19 @@ class Extractor:
             )
         self.coupling = coupling
         self._modules = dict(self._model.named_modules())
-        self._statistics = {
-            layer: LayerStatistics(
-                self._metric if self._metric.source == "maps" else None,
-                self._averaging,
-                importance=self._importance,
-                pool_constant=pool_constant,
-                skip=on_nan == "skip",
-                positions=positions,
-                dtype=dtype,
-            )
-            for layer in _layers(coupling.members)
-            if self.needs_data
-        }
+        # By layer and side: what is measured where.
+        self._statistics: dict[Point, LayerStatistics] = {}
+        for side, members, measured in self._points():
+            for layer in _layers(members):
+                self._statistics[layer, side] = LayerStatistics(
+                    measured,
+                    self._averaging,
+                    importance=self._importance if side == "out" else None,
+                    pool_constant=pool_constant,
+                    skip=on_nan == "skip",
+                    positions=positions,
+                    dtype=dtype,
+                )
         self._order: dict[str, None] = {}
         self._hooks: list[RemovableHandle] = []
 
@@ -198,15 +220,13 @@ class Extractor:
     @property
     def needs_data(self) -> bool:
         """Whether anything but weights is measured."""
-        running = ("maps", "gradients")
-        return self._metric.source == "maps" or (
-            self._importance is not None and self._importance.source in running
-        )
+        return bool(self._points())
 
     @property
     def scales(self) -> dict[str, nn.Parameter]:
         """By layer: the γ whose gradients are measured."""
-        found = {name: scale_of(self._modules[name]) for name in self._statistics}
+        makers = [layer for layer, side in self._statistics if side == "out"]
+        found = {name: scale_of(self._modules[name]) for name in makers}
         return {k: v for k, v in found.items() if v is not None and v.requires_grad}
 
     def __enter__(self) -> Self:
@@ -222,8 +242,8 @@ class Extractor:
                 "Take importance='edge', or set requires_grad."
             )
         try:
-            for layer, record in self._statistics.items():
-                self._watch(layer, record)
+            for (layer, side), record in self._statistics.items():
+                self._watch(layer, side, record)
         except BaseException:
             self.__exit__()
             raise
@@ -255,21 +275,27 @@ class Extractor:
             If no batch was seen, on NaN or inf with ``on_nan="raise"``, and where the
             ranks do not fit together.
         """
+        side = "in" if self._metric.source == "inputs" else "out"
         readings, terms, batches = {}, {}, 0
         # One layer at a time: what is averaged is as large as what comes out.
-        for layer, measured in self._results(distributed):
-            counts = measured.counts
+        for point, measured in self._results(distributed):
+            layer, counts = point[0], measured.counts
             batches = max(batches, counts.batches, counts.term_steps)
-            readings[layer] = _reading(measured)
             if counts.term_steps:
                 terms[layer] = measured.term.cpu().numpy()
+            if point[1] == side:
+                readings[layer] = _reading(
+                    measured, self._modules[layer] if side == "in" else None
+                )
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
                 "of the `with` block; a compiled one that ran before does not see it."
             )
         members = term_members = self.coupling.members
-        if self._metric.source == "weights":
+        if side == "in":
+            members = self._readers()
+        elif self._metric.source == "weights":
             members = self._makers()
             readings = {layer: self._of_filters(layer) for layer in _layers(members)}
         importance = self._importance
@@ -300,8 +326,8 @@ class Extractor:
         They are this rank's own, and not copies: save them before the next step.
         """
         return {
-            f"{layer}:{key}": value
-            for layer, record in self._statistics.items()
+            f"{layer}:{side}:{key}": value
+            for (layer, side), record in self._statistics.items()
             for key, value in record.state().items()
         }
 
@@ -321,45 +347,44 @@ class Extractor:
                 f"`state` must be of the same layers, got a difference at {odd[:3]}. "
                 "Pass the state of an extractor of the same network and settings."
             )
-        for layer in self._statistics:
-            size, width = len(state[f"{layer}:mass"]), width_of(self._modules[layer])
+        for layer, side in self._statistics:
+            size = len(state[f"{layer}:{side}:mass"])
+            width = width_of(self._modules[layer], side)
             if size and width and size != width:
                 raise InvalidProblemError(
                     f"`state` must have {width} channels at {layer!r}, got {size}. "
                     "After pruning, begin anew."
                 )
         device = device_of(self._model)
-        for layer, record in self._statistics.items():
+        for (layer, side), record in self._statistics.items():
             keys = record.state()
-            record.load({key: state[f"{layer}:{key}"] for key in keys}, device)
+            record.load({key: state[f"{layer}:{side}:{key}"] for key in keys}, device)
 
-    def _watch(self, layer: str, record: LayerStatistics) -> None:
-        def see(module: nn.Module, args: Any, output: Tensor) -> None:
-            if torch._C._current_graph_task_id() != -1:
-                return  # a backward pass that recomputes what was seen before
-            self._order[layer] = None
-            maps = output.detach()
-            dim = channel_dim(module, maps)
-            maps = maps if dim == 1 else maps.movedim(dim, 1)
-            kind = maps.device.type
-            if torch.is_inference_mode_enabled() or torch.is_autocast_enabled(kind):
-                # Averages of an inference-mode loop must not be inference tensors.
-                with torch.inference_mode(False), torch.autocast(kind, enabled=False):
-                    record.update(maps)
-            else:
-                record.update(maps)
+    def _points(
+        self,
+    ) -> list[tuple[Side, dict[str, tuple[Member, ...]], Metric | None]]:
+        """Return the sides of layers to measure while the network runs."""
+        source, importance = self._metric.source, self._importance
+        terms = importance is not None and importance.source in ("maps", "gradients")
+        points: list[tuple[Side, dict[str, tuple[Member, ...]], Metric | None]] = []
+        if source == "maps" or terms:
+            metric = self._metric if source == "maps" else None
+            points.append(("out", self.coupling.members, metric))
+        if source == "inputs":
+            points.append(("in", self._readers(), self._metric))
+        return points
 
+    def _watch(self, layer: str, side: Side, record: LayerStatistics) -> None:
+        module = self._modules[layer]
         if record.metric is not None or not self.needs_gradients:
-            # A compiled network calls its hooks, but need not compile them as well.
-            # Without dynamo loaded nothing is compiled, and loading it takes seconds.
-            loaded = "torch._dynamo" in sys.modules
-            hook = torch.compiler.disable(see) if loaded else see  # type: ignore[no-untyped-call]
-            self._hooks.append(self._modules[layer].register_forward_hook(hook))
-        scale = self.scales.get(layer)
+            order = self._order
+            hook = watch(module, side, record, lambda: order.update({layer: None}))
+            self._hooks.append(hook)
+        scale = self.scales.get(layer) if side == "out" else None
         if self.needs_gradients and scale is not None:
-            self._hooks.append(_on_gradient(scale, record, self._scaler))
+            self._hooks.append(watch_gradient(scale, record, self._scaler))
 
-    def _results(self, asked: bool | None) -> Iterator[tuple[str, Measured]]:
+    def _results(self, asked: bool | None) -> Iterator[tuple[Point, Measured]]:
         ready = dist.is_available() and dist.is_initialized()
         if asked is None:
             asked = ready and dist.get_world_size() > 1
@@ -373,11 +398,14 @@ class Extractor:
                 self._statistics, self._averaging, device_of(self._model)
             )
         else:
-            for layer, record in self._statistics.items():
-                yield layer, record.result()
+            for point, record in self._statistics.items():
+                yield point, record.result()
 
     def _makers(self) -> dict[str, tuple[Member, ...]]:
         return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
+
+    def _readers(self) -> dict[str, tuple[Member, ...]]:
+        return {unit.name: readers(unit, self._modules) for unit in self.coupling.units}
 
     def _of_filters(self, layer: str) -> Reading:
         record = LayerStatistics(self._metric, importance=None, pool_constant=False)
@@ -386,21 +414,16 @@ class Extractor:
         return Reading(reading.matrix, Counts(images=1))
 
 
-def _on_gradient(
-    scale: nn.Parameter, record: LayerStatistics, scaler: torch.amp.GradScaler | None
-) -> RemovableHandle:
-    def learn(gradient: Tensor) -> None:
-        factor = 1.0 if scaler is None else scaler.get_scale()
-        record.update_term(scale, gradient.float() / factor)
-
-    handle: RemovableHandle = scale.register_hook(learn)  # type: ignore[no-untyped-call]
-    return handle
-
-
 def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
     return dict.fromkeys(m.layer for some in members.values() for m in some)
 
 
-def _reading(measured: Measured) -> Reading:
-    matrix = measured.redundancy().cpu().numpy()
-    return Reading(matrix, measured.counts, measured.map_size)
+def _reading(measured: Measured, reader: nn.Module | None = None) -> Reading:
+    """Return a layer's matrix, that of contributions to it if it is a reader."""
+    matrix = measured.redundancy()
+    if reader is not None and matrix.numel():
+        matrix = matrix * reader_products(reader)
+        # Relative to what would come out if all that is read were independent.
+        total = matrix.trace()
+        matrix = torch.where(total > 0, matrix / total, matrix)
+    return Reading(matrix.cpu().numpy(), measured.counts, measured.map_size)

@@ -1,4 +1,4 @@
-"""Weights read as channels: the filters that make them, and the scales of norms."""
+"""Weights as channels see them: filters that make or read them, scales of norms."""
 
 from __future__ import annotations
 
@@ -12,20 +12,44 @@ from sirfp_opt.pytorch.coupling import Member
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sirfp_opt.plan import PruningUnit
+    from sirfp_opt.plan import PruningUnit, Side
 
-__all__ = ["filters", "makers", "scale_of", "widened", "width_of"]
+__all__ = [
+    "filters",
+    "makers",
+    "reader_products",
+    "readers",
+    "scale_of",
+    "widened",
+    "width_of",
+]
+
+KINDS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
     """Return the convolutions and linear layers that make a unit's channels."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return tuple(
         Member(site.layer, site.offset)
         for site in unit.sites
         if site.side == "out"
         and site.repeat == 1
-        and isinstance(modules[site.layer], kinds)
+        and isinstance(modules[site.layer], KINDS)
+    )
+
+
+def readers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
+    """Return the convolutions and linear layers that read a unit's channels.
+
+    Not those that hand them on channel by channel, and so make them, too.
+    """
+    made = {site.layer for site in unit.sites if site.side == "out"}
+    return tuple(
+        Member(site.layer, site.offset, site.repeat)
+        for site in unit.sites
+        if site.side == "in"
+        and site.layer not in made
+        and isinstance(modules[site.layer], KINDS)
     )
 
 
@@ -42,6 +66,29 @@ def filters(module: nn.Module) -> Tensor:
     return weight.reshape(weight.shape[0], -1)
 
 
+def reader_products(module: nn.Module) -> Tensor:
+    """Return the inner products of the filters by which a layer reads its channels.
+
+    Entry (i, j) is Σ over outputs and taps of W_oi W_oj; channels of different groups
+    meet in no output.
+    """
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # only layers of `readers` come here
+    weight = widened(weight)
+    groups = getattr(module, "groups", 1)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        rows = weight.reshape(weight.shape[0], -1)
+    else:
+        # (out, in / groups, ...): one group's outputs behind each of its inputs.
+        split = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
+        rows = split.reshape(groups * weight.shape[1], -1)
+    products = rows @ rows.T
+    if groups > 1:
+        group = torch.arange(len(rows), device=rows.device) // (len(rows) // groups)
+        products *= group[:, None] == group[None, :]
+    return products
+
+
 def widened(parameter: Tensor) -> Tensor:
     """Return a parameter's values in float32 or more."""
     wide = torch.promote_types(parameter.dtype, torch.float32)
@@ -54,8 +101,8 @@ def scale_of(module: nn.Module) -> nn.Parameter | None:
     return weight if isinstance(weight, nn.Parameter) and weight.dim() == 1 else None
 
 
-def width_of(module: nn.Module) -> int | None:
-    """Return how many channels a layer gives; None where it does not say."""
-    names = ("num_features", "out_channels", "out_features")
+def width_of(module: nn.Module, side: Side = "out") -> int | None:
+    """Return how many channels a layer gives or reads; None where it does not say."""
+    names = ("num_features", f"{side}_channels", f"{side}_features")
     sizes = [getattr(module, name) for name in names if hasattr(module, name)]
     return int(sizes[0]) if sizes else None

@@ -111,7 +111,8 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
     map_sizes : dict of str to tuple of int
         By layer: height and width of its maps.
     dead : dict of str to ndarray
-        By unit: channels that were zero everywhere, in all of its layers.
+        By unit: channels that were zero everywhere, in all of its layers; where
+        contributions are measured, those that gave no layer anything that varies.
     notes : tuple of str
         What was unusual, in words.
     images : int

@@ -1,6 +1,6 @@
 """How alike two channels are: what is multiplied with what.
 
-Every redundancy here is an inner product, averaged over images, of the channels' maps
+Every measure here is an inner product, averaged over images, of the channels' maps
 (or weights) after a transformation and division by a norm. `METRICS` names the usual
 ones; a `Metric` of one's own goes wherever a name does.
 """
@@ -34,6 +34,11 @@ def _l2(maps: Tensor) -> Tensor:
     return torch.where(norms == 0, torch.ones_like(norms), norms)
 
 
+def _root_of_size(maps: Tensor) -> Tensor:
+    # With it an inner product over positions is a mean over them.
+    return maps.new_full((*maps.shape[:2], 1), maps.shape[2] ** 0.5)
+
+
 def _pool(maps: Tensor) -> Tensor:
     return maps.flatten(2).mean(dim=2, keepdim=True) if maps.dim() > 2 else maps
 
@@ -56,9 +61,16 @@ class Metric:
         The transformation leaves one number for each channel of an image: channels
         are compared over the images instead, S_ij = Σ_b t_bi t_bj / N divided by
         mean_b |t_bi| + 1e-5 and mean_b |t_bj| + 1e-5. `norm` is not used.
-    source : {"maps", "weights"}
-        What is compared: a layer's outputs, or the filters of the layers that make the
-        channels (then N = 1, P the entries of a filter), for which no data are needed.
+    centred : bool
+        Take the mean over images and positions out of each channel: of means over
+        positions, covariances are left. Maps that are constant need no treatment then.
+    source : {"maps", "weights", "inputs"}
+        What is compared: a layer's outputs ("maps"); the filters of the layers that
+        make the channels, for which no data are needed (then N = 1, P the entries of a
+        filter); or what the channels contribute to the layers that read them: S is
+        that of a layer's inputs, entry by entry times the inner products of the
+        filters that read them. Then graphs are those of reconstruction errors, see
+        `Extractor`.
 
     Examples
     --------
@@ -77,7 +89,8 @@ class Metric:
     norm: Callable[[Tensor], Tensor]
     transform: Callable[[Tensor], Tensor] | None = None
     over_images: bool = False
-    source: Literal["maps", "weights"] = "maps"
+    centred: bool = False
+    source: Literal["maps", "weights", "inputs"] = "maps"
 
     def __post_init__(self) -> None:
         for name in ("norm", "transform"):
@@ -87,14 +100,20 @@ class Metric:
                     f"`{name}` must be callable, got {value!r}. Pass a function of the "
                     "maps, a Tensor of shape (N, C, ...)."
                 )
-        if self.source not in ("maps", "weights"):
+        if self.source not in ("maps", "weights", "inputs"):
             raise InvalidProblemError(
-                f"`source` must be 'maps' or 'weights', got {self.source!r}. "
-                "Outputs of layers are 'maps'."
+                "`source` must be 'maps', 'weights' or 'inputs', got "
+                f"{self.source!r}. Outputs of layers are 'maps'."
+            )
+        if self.centred and (self.over_images or self.source == "weights"):
+            raise InvalidProblemError(
+                "`centred` must be False over images and of weights, got True. "
+                "Take the mean out in `transform`."
             )
 
 
 METRICS: dict[str, Metric] = {
+    "reconstruction": Metric(_root_of_size, centred=True, source="inputs"),
     "spatial": Metric(_l1),
     "cosine": Metric(_l2),
     "pooled": Metric(_l1, _pool, over_images=True),
@@ -105,6 +124,10 @@ METRICS: dict[str, Metric] = {
 }
 """Metrics by name. "spatial" is the paper's: maps divided by their L1 norm + 1e-5.
 
+"reconstruction" is the covariance, at the same pixels, of what channels contribute to
+the layers that read them, so that the error of dropping some is minimised (Luo et al.,
+ICCV 2017, arXiv 1707.06342, there with a greedy search, sampled positions and no means
+taken out).
 "cosine" divides by the L2 norm. "pooled" averages each map first, and so is blind to
 *where* channels respond. "filter" is the cosine of the filters, without any data. The
 names with "_relu" apply ReLU to a layer's output first, before any residual add.

@@ -49,19 +49,19 @@ over{% endif %}.</p>{% endif %}
 <img alt="Channels of each unit, before and kept" src="{{ picture }}"></figure>
 <div class="wide"><table class="units">
 <thead><tr><th>unit</th><th>kept</th><th>of</th><th></th>
-<th>redundancy before</th><th>after</th><th>gap</th><th>set</th><th>layers cut</th></tr>
+<th>objective before</th><th>after</th><th>gap</th><th>set</th><th>layers cut</th></tr>
 </thead><tbody>
 {% for unit in units %}<tr><td>{{ unit.unit }}</td><td>{{ unit.kept }}</td>
 <td>{{ unit.size }}</td>
 <td><meter max="{{ unit.size }}" value="{{ unit.kept }}"></meter></td>
-<td>{{ "{:.4g}".format(unit.redundancy_before) }}</td>
-<td>{{ "{:.4g}".format(unit.redundancy) }}</td><td>{{ gaps.get(unit.unit, "") }}</td>
+<td>{{ "{:.4g}".format(unit.objective_before) }}</td>
+<td>{{ "{:.4g}".format(unit.objective) }}</td><td>{{ gaps.get(unit.unit, "") }}</td>
 <td>{{ unit.status }}</td>
 <td>{{ unit.layers if unit.kept < unit.size else "" }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p>A unit is a set of channels that several layers share: they go together. Redundancy
-is the sum over all pairs of channels kept, in the graph's scale. Gap: between the set's
-redundancy and a proven bound, where there is one. Set: <em>optimal</em> is proved,
+<p>A unit is a set of channels that several layers share: they go together. The
+objective is that of its graph, in the graph's scale: {{ goal }}. Gap: between the set's
+objective and a proven bound, where there is one. Set: <em>optimal</em> is proved,
 <em>feasible</em> is the method's best, <em>threshold</em> was chosen by the allocation,
 <em>all</em> lost nothing.</p>
 
@@ -76,6 +76,12 @@ redundancy and a proven bound, where there is one. Set: <em>optimal</em> is prov
 <details><summary>{{ "{:.1f}".format(report.seconds.values()|sum) }} seconds</summary>
 <div class="wide">{{ seconds }}</div></details>
 """
+
+
+_GOALS = {
+    "minimize": "the redundancy between the channels kept",
+    "maximize": "what the layers that read them keep of their input",
+}
 
 
 def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
@@ -111,6 +117,7 @@ def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
         made=f"; torch {torch.__version__}",
         report=report,
         units=report.units,
+        goal=_GOALS[report.units[0].sense],
         costs=_costs(report),
         gaps={
             name: "" if found.gap is None else f"{found.gap:.2%}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sirfp_opt._parallel import Clock
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.pytorch.batches import (
@@ -144,8 +146,8 @@ def prune(
     ignore : sequence of str
         Patterns of layers whose outputs stay whole.
     drop_dead : bool
-        Drop channels that are zero everywhere first. They cost no redundancy, so a
-        solver alone would rather keep them.
+        Drop channels that are dead (see `ExtractedGraphs`) first. They cost no
+        redundancy, so a solver alone would rather keep them.
     extraction : mapping, optional
         Keyword arguments for `extract`.
     options : mapping, optional
@@ -370,19 +372,20 @@ def _report(
 
 
 def _unit_report(graphs: ExtractedGraphs, made: Draft, name: str) -> UnitReport:
-    weights, kept = graphs[name].weights, made.plan[name]
+    graph, kept = graphs[name], made.plan[name]
     solution = made.solutions.get(name)
     if solution is not None:
         status = solution.status.value
     else:
-        status = "all" if len(kept) == len(weights) else "threshold"
+        status = "all" if len(kept) == graph.n else "threshold"
     sites = graphs.coupling.unit(name).sites
     return UnitReport(
         unit=name,
-        size=len(weights),
+        size=graph.n,
         kept=len(kept),
-        redundancy_before=float(weights.sum() / 2),
-        redundancy=float(weights[kept][:, kept].sum() / 2),
+        sense=graph.sense.value,
+        objective_before=graph.value_of(np.arange(graph.n)),
+        objective=graph.value_of(kept),
         bound=None if solution is None else solution.bound,
         status=status,
         layers=len({site.layer for site in sites}),

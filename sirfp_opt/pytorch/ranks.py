@@ -15,6 +15,8 @@ from sirfp_opt.pytorch.averages import Averaging, Counts, LayerStatistics, Measu
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from sirfp_opt.plan import Side
+
 __all__ = ["over_ranks"]
 
 # Beside the counts: entries of the matrix' side and of the term, whether the averages
@@ -23,10 +25,10 @@ EXTRA = 7
 
 
 def over_ranks(
-    statistics: Mapping[str, LayerStatistics],
+    statistics: Mapping[tuple[str, Side], LayerStatistics],
     averaging: Averaging,
     device: torch.device,
-) -> Iterator[tuple[str, Measured]]:
+) -> Iterator[tuple[tuple[str, Side], Measured]]:
     """Yield each layer's average over all ranks; every rank must come here.
 
     A plain mean is that over all images of all ranks, however many each one saw. An
@@ -51,16 +53,16 @@ def over_ranks(
         return
     tables = _gathered(torch.tensor(ours), device)
     width = len(fields(Counts))
-    for number, (layer, record) in enumerate(statistics.items()):
+    for number, (point, record) in enumerate(statistics.items()):
         rows = tables[:, number].tolist()
         counts = [Counts(*row[:width]) for row in rows]
         steps = [c.batches if c.batches else c.term_steps for c in counts]
         if averaging.decay is not None and len(set(steps)) > 1:
             raise InvalidProblemError(
                 "`batches` must be as many on every rank for an exponential average, "
-                f"got {steps} at {layer!r}. Drop the last ones, or pass decay=None."
+                f"got {steps} at {point[0]!r}. Drop the last ones, or pass decay=None."
             )
-        yield layer, _reduced(record, counts, [r[width:] for r in rows], device)
+        yield point, _reduced(record, counts, [r[width:] for r in rows], device)
 
 
 def _describe(record: LayerStatistics) -> list[int]:
@@ -123,10 +125,17 @@ def _reduced(
         term_images=sum(c.term_images for c in counts),
         term_steps=max(c.term_steps for c in counts),
     )
+    mass = total(result.mass, (channels,), images)
+    gram = result.gram
+    if result.centred and images[rank]:
+        # About the mean of all ranks, which is not that of each.
+        away = result.mass - mass
+        gram = torch.addr(gram, away, away)
     return Measured(
-        total(result.gram, (channels, channels), images),
-        total(result.mass, (channels,), images),
+        total(gram, (channels, channels), images),
+        mass,
         total(result.term, (terms,), images if of_maps else backward),
         merged,
         tuple(first[4 : 4 + first[3]]),
+        result.centred,
     )

@@ -23,10 +23,12 @@ class UnitReport:
         Its name.
     size, kept : int
         Channels before and after.
-    redundancy_before, redundancy : float
-        Σ_{i<j} R_ij over all channels, and over those kept, in the graph's scale.
+    sense : {"minimize", "maximize"}
+        Whether the graph's objective is a redundancy, or the error that is avoided.
+    objective_before, objective : float
+        Of all channels, and of those kept, in the graph's scale.
     bound : float or None
-        Proven lower bound on the redundancy of so many channels, where there is one.
+        Proven bound on the objective of so many channels, where there is one.
     status : str
         How the set was found: "optimal", "feasible", "all" (nothing removed) or
         "threshold" (the allocation chose it).
@@ -37,8 +39,9 @@ class UnitReport:
     unit: str
     size: int
     kept: int
-    redundancy_before: float
-    redundancy: float
+    sense: str
+    objective_before: float
+    objective: float
     bound: float | None
     status: str
     layers: int
@@ -182,11 +185,11 @@ class PruneReport:
                 f"(outputs up to {self.output_scale:.3g})"
             )
         width = max((len(unit.unit) for unit in self.units), default=4)
-        lines.append(f"  {'unit':{width}s}  kept   of  redundancy")
+        lines.append(f"  {'unit':{width}s}  kept   of  objective")
         for unit in self.units:
             lines.append(
                 f"  {unit.unit:{width}s} {unit.kept:5d} {unit.size:4d}"
-                f"  {unit.redundancy_before:.4g} -> {unit.redundancy:.4g}"
+                f"  {unit.objective_before:.4g} -> {unit.objective:.4g}"
                 f"  {unit.status}"
             )
         if self.exclusions:

@@ -21,6 +21,7 @@ from sirfp_opt.allocation.optimal import solve_by_cpsat
 from sirfp_opt.allocation.relaxation import Relaxation
 from sirfp_opt.allocation.split import SplitProblem
 from sirfp_opt.cost import Affine, CostForm, CostModel
+from sirfp_opt.curves import value_curve
 from tests.allocation.problems import feasible_splits, least_loss, random_split
 
 
@@ -181,6 +182,40 @@ def test_dead_channels_are_worth_nothing() -> None:
     layers[0] = Layer("a", graph, dropped=tuple(range(6, 12)))
     found = Optimal().allocate(layers, cost, Budget(macs=0.9))
     assert found.counts["a"] <= 6
+
+
+def test_graphs_of_errors_are_split_by_what_comes_through() -> None:
+    """The best product of what the layers keep, at no price, by enumeration."""
+    rng = np.random.default_rng(5)
+    layers, cost = _pair()
+    for place, name in enumerate("ab"):
+        rows = rng.normal(size=(12, 20)) * rng.exponential(size=(12, 1))
+        graph = ChannelGraph.from_reconstruction(rows @ rows.T)
+        layers[place] = Layer(name, graph)
+    curves = {layer.name: value_curve(layer.graph) for layer in layers}
+    budget = Budget(macs=0.3)
+
+    def through(ka: int, kb: int) -> float:
+        parts = zip(curves.values(), (ka, kb), strict=True)
+        return float(np.prod([max(0.0, c.value(k) / c.whole) for c, k in parts]))
+
+    pairs = itertools.product(range(1, 13), repeat=2)
+    best = max(
+        through(ka, kb) for ka, kb in pairs if budget.met(cost, {"a": ka, "b": kb})
+    )
+    found = Optimal(gap=0.0).allocate(layers, cost, budget)
+    assert found.info["price"] == 0.0
+    assert through(found.counts["a"], found.counts["b"]) == pytest.approx(best)
+    assert found.info["objective"] == pytest.approx(-np.log(best))
+
+
+def test_a_layer_that_carries_nothing_loses_nothing() -> None:
+    """Whatever is kept of it, the loss is that of the other layer."""
+    layers, cost = _pair()
+    layers[0] = Layer("a", ChannelGraph.from_reconstruction(np.zeros((12, 12))))
+    layers[1] = Layer("b", ChannelGraph.from_reconstruction(np.eye(12)))
+    found = Optimal(gap=0.0).allocate(layers, cost, Budget(macs=0.5))
+    assert found.info["objective"] == pytest.approx(-np.log(found.counts["b"] / 12))
 
 
 def test_unreachable_budgets_name_what_blocks() -> None:

@@ -21,6 +21,7 @@ from sirfp_opt.allocation import (
     greedy_scores,
 )
 from sirfp_opt.cost import Affine, CostForm, CostModel
+from sirfp_opt.curves import value_curve
 
 ALLOCATORS: list[Allocator] = [Threshold(), Uniform()]
 
@@ -291,3 +292,32 @@ def test_bad_options(arguments: dict[str, Any], match: str) -> None:
     """Unknown options are refused when the rule is made."""
     with pytest.raises(InvalidProblemError, match=match):
         Threshold(**arguments)
+
+
+def test_scores_telescope_with_vertex_weights() -> None:
+    """Of the last k channels left they add up to the objective, in either sense."""
+    rng = np.random.default_rng(3)
+    matrix = rng.normal(size=(7, 7))
+    matrix = matrix @ matrix.T
+    for graph in (
+        ChannelGraph.from_reconstruction(matrix),
+        ChannelGraph.from_redundancy(matrix, vertex_weights=rng.normal(size=7)),
+    ):
+        rule = Threshold(normalize="none")
+        [(_, scores)] = rule.scores(Layer("a", graph))
+        curve = value_curve(graph)
+        for k in range(1, 8):
+            kept = curve.order[:k]
+            assert scores[kept].sum() == pytest.approx(
+                graph.sense.sign * graph.value_of(kept)
+            )
+    [(_, scaled)] = Threshold().scores(Layer("a", graph))
+    np.testing.assert_allclose(scaled, scores / matrix.trace())
+
+
+def test_a_union_of_worths_is_refused() -> None:
+    """Scores of single layers are redundancies; a graph of errors has none."""
+    graph = ChannelGraph.from_reconstruction(np.eye(4))
+    layer = Layer("a", graph, members=(MemberGraph("m", np.eye(4)),))
+    with pytest.raises(InvalidProblemError, match="union"):
+        Threshold(union=True).scores(layer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import networkx as nx
 import numpy as np
@@ -149,3 +150,18 @@ def test_bad_networkx_graphs_are_refused() -> None:
     frame = pd.DataFrame(np.zeros((2, 2)), index=["a", "b"], columns=["b", "a"])
     with pytest.raises(InvalidProblemError, match="same labels"):
         ChannelGraph.from_pandas(frame)
+
+
+def test_reconstruction_counts_the_error_of_what_is_dropped() -> None:
+    """For every set: the whole error minus that of the rest, signs and all."""
+    rows = np.random.default_rng(2).normal(size=(5, 8))
+    errors = rows @ rows.T
+    graph = ChannelGraph.from_reconstruction(errors, name="a")
+    assert graph.sense is Sense.MAXIMIZE
+    np.testing.assert_allclose(graph.self_redundancy, errors.diagonal())
+    for size in range(6):
+        for kept in itertools.combinations(range(5), size):
+            dropped = np.setdiff1d(range(5), kept)
+            assert graph.value_of(np.array(kept, dtype=int)) == pytest.approx(
+                errors.sum() - errors[np.ix_(dropped, dropped)].sum()
+            )

@@ -42,7 +42,8 @@ def test_each_step_measures_and_cuts_what_the_last_one_left(tmp_path: Path) -> N
     assert 0.6 < told[0].reached <= 0.7
     assert 0.35 < told[1].reached <= 0.4
     assert told[1].reached == left / whole
-    assert plans[1].sizes == plans[0].counts
+    left_over = {unit: k for unit, k in plans[0].counts.items() if k > 1}
+    assert plans[1].sizes == left_over  # of a single channel nothing can be cut
     save_pruned(tmp_path / "small.pt", small, plans)
     loaded = load_pruned(tmp_path / "small.pt", build)
     with torch.no_grad():

@@ -142,8 +142,9 @@ def test_nan_is_an_error_or_an_exclusion() -> None:
     coupling = couple(model, IMAGES)
     with torch.no_grad():
         norm.weight[2] = float("nan")
-    with pytest.raises(InvalidProblemError, match=r"blocks\.0\.one\.1"):
-        extract(model, IMAGES, coupling=coupling)
+    for metric, layer in (("spatial", r"blocks\.0\.one\.1"), (None, r"blocks\.0\.two")):
+        with pytest.raises(InvalidProblemError, match=layer):
+            extract(model, IMAGES, coupling=coupling, metric=metric or "reconstruction")
     graphs = extract(model, IMAGES, coupling=coupling, on_nan="exclude")
     excluded = {e.unit: e.reason for e in graphs.coupling.exclusions}
     assert "NaN" in excluded["blocks.0.one.0"]
@@ -158,7 +159,7 @@ def test_dead_channels_are_reported() -> None:
     with torch.no_grad():
         norm.weight[[1, 4]] = 0
         norm.bias[[1, 4]] = 0
-    graphs = extract(model, IMAGES)
+    graphs = extract(model, IMAGES, metric="spatial")
     assert graphs.dead["0.0"].tolist() == [1, 4]
     assert set(graphs.dead) == {"0.0"}
     assert graphs["0.0"].self_redundancy[[1, 4]].tolist() == [0, 0]
@@ -167,7 +168,9 @@ def test_dead_channels_are_reported() -> None:
 
 def test_pooled_layers_are_reported() -> None:
     """A layer behind image pooling is measured over images, and a note says so."""
-    graphs = extract(randomized(SOUND["deeplab"]), [IMAGES, IMAGES.flip(0) * 2])
+    graphs = extract(
+        randomized(SOUND["deeplab"]), [IMAGES, IMAGES.flip(0) * 2], metric="spatial"
+    )
     assert any(note.startswith("pooled.2") for note in graphs.notes)
     off = graphs["pooled.1"].weights[np.triu_indices(8, 1)]
     assert off.max() < 0.9999  # ±1 copies of each other they are not
@@ -175,7 +178,7 @@ def test_pooled_layers_are_reported() -> None:
 
 def test_units_without_batch_norm_and_map_sizes() -> None:
     """Bare convolutions are measured at their output; map sizes are by layer."""
-    graphs = extract(randomized(SOUND["plain"]), IMAGES)
+    graphs = extract(randomized(SOUND["plain"]), IMAGES, metric="spatial")
     assert list(graphs.redundancy["1"]) == ["1"]
     assert graphs.map_sizes == {"0.1": (16, 16), "1": (16, 16), "3.1": (8, 8)}
 
@@ -183,7 +186,7 @@ def test_units_without_batch_norm_and_map_sizes() -> None:
 def test_a_batch_norm_over_a_concatenation_serves_several_units() -> None:
     """Each unit takes its own block of the matrix of such a layer."""
     model = randomized(Dense)
-    graphs = extract(model, IMAGES, absolute=False)
+    graphs = extract(model, IMAGES, metric="spatial", absolute=False)
     captured: dict[str, Tensor] = {}
     norm = model.get_submodule("norm3")
     hook = norm.register_forward_hook(lambda m, a, out: captured.update(out=out))
@@ -209,7 +212,7 @@ def test_tokens_are_measured_along_their_last_dimension() -> None:
         return scores
 
     model = Net(body, stem=conv_bn(3, 8), one=nn.Linear(8, 6), two=nn.Linear(6, 4))
-    graphs = extract(model.eval(), IMAGES)
+    graphs = extract(model.eval(), IMAGES, metric="spatial")
     assert graphs["one"].n == 6
     assert graphs.map_sizes["one"] == (256,)
     assert "one" not in graphs.importance["one"]
@@ -233,7 +236,7 @@ def test_combinations() -> None:
     assert combine([one, two], "sum")[0, 1] == pytest.approx(0.8)
     assert combine([one, two], "union")[0, 1] == pytest.approx(0.4)
     model = randomized(Residual)
-    parts = extract(model, IMAGES, combine="sum", normalize="none")
+    parts = extract(model, IMAGES, metric="spatial", combine="sum", normalize="none")
     unit = "blocks.1.two"
     total = sum(parts.redundancy[unit].values())
     np.testing.assert_allclose(
@@ -244,8 +247,8 @@ def test_combinations() -> None:
 def test_signed_and_absolute() -> None:
     """`absolute` takes |S| of each layer; without it signs are kept."""
     model = randomized(Residual)
-    signed = extract(model, IMAGES, absolute=False)
-    absolute = extract(model, IMAGES)
+    signed = extract(model, IMAGES, metric="spatial", absolute=False)
+    absolute = extract(model, IMAGES, metric="spatial")
     unit = "blocks.0.one.0"
     assert signed[unit].weights.min() < 0
     np.testing.assert_allclose(np.abs(signed[unit].weights), absolute[unit].weights)

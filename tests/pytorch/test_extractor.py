@@ -65,7 +65,7 @@ def train(model: nn.Module, some: list[Tensor], context: Any = None) -> None:
 def test_each_step_of_a_training_loop_is_one_step_of_the_average() -> None:
     """A <- r A + (1 - r) S over the training forward passes, corrected by 1 - r^t."""
     model = randomized(Residual).train()
-    extractor = Extractor(model, IMAGES, decay=0.7, absolute=False)
+    extractor = Extractor(model, IMAGES, metric="spatial", decay=0.7, absolute=False)
     seen: list[Tensor] = []
     norm = model.get_submodule(NORM)
     spy = norm.register_forward_hook(lambda m, a, out: seen.append(out.clone()))
@@ -99,7 +99,8 @@ def test_nothing_is_left_in_the_network(error: type[BaseException]) -> None:
         extractor.graphs()
 
 
-def test_extraction_goes_on_from_a_saved_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("metric", ["spatial", "reconstruction"])
+def test_extraction_goes_on_from_a_saved_state(tmp_path: Path, metric: str) -> None:
     """Two steps, saved with weights_only, and two more are four steps."""
     model = randomized(Residual)
     coupling = couple(model, IMAGES)
@@ -111,16 +112,18 @@ def test_extraction_goes_on_from_a_saved_state(tmp_path: Path) -> None:
                 model(x)
         return extractor
 
-    whole = run(Extractor(model, coupling=coupling), some)
-    first = run(Extractor(model, coupling=coupling), some[:2])
+    def fresh() -> Extractor:
+        return Extractor(model, coupling=coupling, metric=metric)
+
+    whole, first = run(fresh(), some), run(fresh(), some[:2])
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = Extractor(model, coupling=coupling)
+    second = fresh()
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     same(whole.graphs(), run(second, some[2:]).graphs(), tolerance=0)
-    other = Extractor(randomized(SOUND["plain"]), IMAGES)
+    other = Extractor(randomized(SOUND["plain"]), IMAGES, metric=metric)
     with pytest.raises(InvalidProblemError, match="same layers"):
         other.load_state_dict(first.state_dict())
-    state = first.state_dict() | {f"{NORM}:mass": torch.zeros(5)}
+    state = first.state_dict() | {f"{NORM}:out:mass": torch.zeros(5)}
     with pytest.raises(InvalidProblemError, match="6 channels"):
         second.load_state_dict(state)
 
@@ -181,7 +184,7 @@ def test_recomputed_activations_count_once() -> None:
         train(model, batches(2))
     spy.remove()
     assert len(runs) == 4
-    assert extractor.state_dict()[f"{NORM}:counts"][1] == 2
+    assert extractor.state_dict()[f"{NORM}:out:counts"][1] == 2
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -263,9 +266,10 @@ def work(rank: int, folder: str, coupling: Coupling) -> None:
     saved("unequal", mine, decay=None)
     saved("none", mine if rank == 0 else [], decay=None)
     saved("refused", mine, decay=0.9)
-    saved("exponential", mine[:2], decay=0.9)
-    saved("gamma", mine, decay=None, importance="gamma_grad")
-    saved("gamma_wrapped", mine[:2], decay=0.9, importance="gamma_grad")
+    saved("exponential", mine[:2], decay=0.9, metric="spatial")
+    gamma = {"importance": "gamma_grad", "metric": "spatial"}
+    saved("gamma", mine, decay=None, **gamma)
+    saved("gamma_wrapped", mine[:2], decay=0.9, **gamma)
     if rank == 1:
         coupling = coupling.without([replace(coupling.exclusions[0], unit="low.0")])
     saved("odd", mine[:2], decay=None)
@@ -305,7 +309,14 @@ def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
     one, two = load("exponential")
     same(one, two, tolerance=0)
     halves = [
-        extract(model, part, coupling=coupling, decay=0.9, absolute=False)
+        extract(
+            model,
+            part,
+            coupling=coupling,
+            metric="spatial",
+            decay=0.9,
+            absolute=False,
+        )
         for part in (some[:2], some[3:])
     ]
     layer = "backbone.stem.1"
@@ -316,7 +327,11 @@ def test_two_ranks_end_with_the_same_graphs(tmp_path: Path) -> None:
 
     def gamma(part: list[Tensor], decay: float | None) -> ExtractedGraphs:
         extractor = Extractor(
-            model, coupling=coupling, importance="gamma_grad", decay=decay
+            model,
+            coupling=coupling,
+            metric="spatial",
+            importance="gamma_grad",
+            decay=decay,
         )
         with extractor:
             step(model, part, learning=True)

@@ -83,7 +83,7 @@ def assert_cut_by(plan: PruningPlan, whole: nn.Module, cut: nn.Module) -> None:
 def test_a_pruner_keeps_the_greedy_sets(name: str, steps: int) -> None:
     """At once or in steps, on every kind of coupling; excluded groups stay whole."""
     model, whole = randomized(SOUND[name]), randomized(SOUND[name])
-    graphs = extract(model, IMAGES)
+    graphs = extract(model, IMAGES, metric="spatial")
     pruner = make_pruner(
         model, RedundancyImportance(graphs), pruning_ratio=0.5, iterative_steps=steps
     )
@@ -104,7 +104,7 @@ def test_a_pruner_keeps_the_greedy_sets(name: str, steps: int) -> None:
 def test_a_pruner_keeps_the_sets_of_any_method(name: str, steps: int) -> None:
     """Here random ones, which greedy would not choose, after the last step."""
     model, whole = randomized(SOUND[name]), randomized(SOUND[name])
-    graphs = extract(model, IMAGES)
+    graphs = extract(model, IMAGES, metric="spatial")
     how: dict[str, Any] = {"samples": 1, "seed": 5}
     importance = RedundancyImportance(graphs, method="random", ratio=0.6, **how)
     pruner = make_pruner(model, importance, pruning_ratio=0.6, iterative_steps=steps)
@@ -118,7 +118,7 @@ def test_a_pruner_keeps_the_sets_of_any_method(name: str, steps: int) -> None:
 def test_ratios_by_layer() -> None:
     """`pruning_ratio_dict` beside `ratio` by unit; other units are greedy."""
     model, whole = randomized(Residual), randomized(Residual)
-    graphs = extract(model, IMAGES)
+    graphs = extract(model, IMAGES, metric="spatial")
     name = "blocks.1.one.0"
     pruner = make_pruner(
         model,
@@ -151,7 +151,7 @@ def test_dead_channels_go_first_as_in_prune() -> None:
 def test_scores_are_places_of_the_channels_left() -> None:
     """One score a channel, from 1/n to 1; a second pruner starts afresh."""
     model = nn.Sequential(conv_bn(3, 8), nn.Conv2d(8, 4, 1)).eval()
-    graphs = extract(model, IMAGES)
+    graphs = extract(model, IMAGES, metric="spatial")
     importance = RedundancyImportance(graphs)
     graph = tp.DependencyGraph().build_dependency(model, IMAGES)
     (group,) = [g for g in graph.get_all_groups() if importance(g) is not None]

@@ -163,8 +163,8 @@ def test_measures_that_do_not_fit(wrong: Callable[[], Any], word: str) -> None:
 def test_importances_as_vertex_weights() -> None:
     """With weight w they take w times the unit's redundancy off, by importance."""
     model = randomized(Residual)
-    plain = extract(model, IMAGES)
-    graphs = extract(model, IMAGES, importance_weight=2.0)
+    plain = extract(model, IMAGES, metric="spatial")
+    graphs = extract(model, IMAGES, metric="spatial", importance_weight=2.0)
     for unit, graph in graphs.items():
         total = plain[unit].weights.sum() / 2
         term = plain.mean_importance(unit)
@@ -173,7 +173,7 @@ def test_importances_as_vertex_weights() -> None:
             graph.vertex_weights, -2.0 * total * term / term.sum(), rtol=1e-6
         )
         assert not plain[unit].vertex_weights.any()
-    heavy = extract(model, IMAGES, importance_weight=1e6)
+    heavy = extract(model, IMAGES, metric="spatial", importance_weight=1e6)
     unit = "blocks.1.one.0"
     term = plain.mean_importance(unit)
     assert term is not None
@@ -181,6 +181,8 @@ def test_importances_as_vertex_weights() -> None:
     assert kept.tolist() == sorted(np.argsort(term)[-4:].tolist())
     with pytest.raises(InvalidProblemError, match="importance_weight"):
         extract(model, IMAGES, importance_weight=-1.0)
+    with pytest.raises(InvalidProblemError, match=r"importance_weight.*spatial"):
+        extract(model, IMAGES, importance_weight=1.0)
 
 
 def bad_images() -> Tensor:
@@ -193,13 +195,17 @@ def bad_images() -> Tensor:
 def test_bad_images_are_left_out_and_noted() -> None:
     """on_nan="skip" gives the graphs of the images that are finite."""
     model = randomized(SOUND["plain"])
-    graphs = extract(model, bad_images(), on_nan="skip")
-    good = extract(model, IMAGES[[0, 2, 3]])
-    for unit, graph in good.items():
-        np.testing.assert_allclose(graphs[unit].weights, graph.weights, atol=1e-5)
-    assert "0.1: 1 of 4 images were left out for NaN or inf" in graphs.notes
-    with pytest.raises(InvalidProblemError, match=r"12 of 12 channels, and in 2 more"):
-        extract(model, bad_images())
+    for metric, layer in (("spatial", "0.1"), ("reconstruction", "1")):
+        graphs = extract(model, bad_images(), on_nan="skip", metric=metric)
+        good = extract(model, IMAGES[[0, 2, 3]], metric=metric)
+        for unit, graph in good.items():
+            np.testing.assert_allclose(graphs[unit].weights, graph.weights, atol=1e-5)
+        note = f"{layer}: 1 of 4 images were left out for NaN or inf"
+        assert note in graphs.notes
+        with pytest.raises(
+            InvalidProblemError, match=r"12 of 12 channels, and in 2 more"
+        ):
+            extract(model, bad_images(), metric=metric)
 
 
 def test_a_layer_that_is_never_finite_is_left_whole() -> None:

@@ -29,12 +29,19 @@ WEIGHT = 0.5
 redundancy. Fixed before the first run, and not tuned."""
 
 EXTRACTIONS: dict[str, dict[str, Any]] = {
-    **{metric: {"metric": metric} for metric in METRICS},
+    **{metric: {"metric": metric} for metric in (*METRICS, "reconstruction")},
     **{f"{m}_edge": {"metric": m, "importance_weight": WEIGHT} for m in METRICS},
-    "spatial_trace": {"normalize": "trace"},  # the paper's measure, no cosine
+    # The paper's measure, no cosine:
+    "spatial_trace": {"metric": "spatial", "normalize": "trace"},
     "spatial_relu": {"metric": "spatial_relu"},
-    "spatial_l1": {"importance": "l1", "importance_weight": WEIGHT},
-    "spatial_bn_scale": {"importance": "bn_scale", "importance_weight": WEIGHT},
+    **{
+        f"spatial_{name}": {
+            "metric": "spatial",
+            "importance": name,
+            "importance_weight": WEIGHT,
+        }
+        for name in ("l1", "bn_scale")
+    },
 }
 """Criteria on pairs of channels: what `extract` is asked for."""
 

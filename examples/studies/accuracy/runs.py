@@ -8,6 +8,7 @@ from itertools import product
 __all__ = [
     "BUDGETS",
     "CRITERIA",
+    "DEFAULT",
     "EXPERIMENTS",
     "FULL",
     "KEYS",
@@ -29,15 +30,26 @@ SCORES = ("random", "l1", "l2", "fpgm", "bn_scale", "taylor")
 """Criteria that rank single channels; all are Torch-Pruning's."""
 
 METRICS = ("spatial", "cosine", "pooled", "filter")
-CRITERIA = (*SCORES, *METRICS, *(f"{metric}_edge" for metric in METRICS))
+DEFAULT = "reconstruction"
+"""What `extract` measures by default. It was made after spatial redundancy had been
+seen to lose, and tried out on scenes of another hand than those that judge here."""
+
+CRITERIA = (*SCORES, *METRICS, *(f"{metric}_edge" for metric in METRICS), DEFAULT)
 LATER = ("spatial_trace", "spatial_relu", "spatial_l1", "spatial_bn_scale")
 """Criteria that were added after the first results had been seen."""
 
-OWN = (*SCORES, *METRICS, "reference", "reference_bisect")
+OWN = (*SCORES, *METRICS, DEFAULT, "reference", "reference_bisect")
 """Criteria that also say how many channels of each unit stay."""
 
 SOLVERS = ("worst", "random", "greedy", "anneal", "tabu", "exact")
-EXPERIMENTS = ("criteria", "solvers", "allocations", "schedules", "later")
+EXPERIMENTS = (
+    "criteria",
+    "solvers",
+    "solvers_default",
+    "allocations",
+    "schedules",
+    "later",
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -144,14 +156,16 @@ def members(experiment: str, network: str) -> list[Run]:
     """Return the runs of an experiment on one network, of one budget and seed."""
     if experiment == "criteria":
         return [Run(network, name, solver=_solver(name)) for name in CRITERIA]
-    if experiment == "solvers":
-        return [Run(network, "spatial", solver=solver) for solver in SOLVERS]
+    if experiment in ("solvers", "solvers_default"):
+        solved = "spatial" if experiment == "solvers" else DEFAULT
+        return [Run(network, solved, solver=solver) for solver in SOLVERS]
     if experiment == "allocations":
         return [
             *(Run(network, name, "threshold", _solver(name)) for name in OWN),
             Run(network, "spatial", "optimal"),
+            Run(network, DEFAULT, "optimal"),
         ]
-    names: tuple[str, ...] = ("random", "l2", "taylor", "spatial")
+    names: tuple[str, ...] = ("random", "l2", "taylor", "spatial", DEFAULT)
     schedules: tuple[str, ...] = ("once", "twice")
     if experiment == "later":
         names, schedules = ("l2", "spatial", "spatial_edge", *LATER), ("once",)
