@@ -92,6 +92,9 @@ def draw_contributions(
     axes[1].images[0].set_clim(axes[0].images[0].get_clim())
     axes[1].set(xticks=[], yticks=[])
     share = graph.value_of(kept) / graph.value_of(np.arange(graph.n))
+    for axis in axes:
+        if (bar := axis.images[0].colorbar) is not None:
+            bar.set_label("overlap of what two channels contribute")
     axes[0].set_title(f"{graph.name} before:\n{graph.n} channels")
     axes[1].set_title(
         f"after: {left.n} channels,\nwhich carry {share:.0%} of what is read"

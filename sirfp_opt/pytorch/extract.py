@@ -48,13 +48,18 @@ def extract(
     forward: Forward | None = None,
     seed: int = 0,
 ) -> ExtractedGraphs:
-    """Measure how redundant the channels of each pruning unit are to each other.
+    """Measure what the channels of each pruning unit have in common.
 
-    Each batch norm's output (before the activation and any residual add) is divided,
-    channel by channel and image by image, by its L1 norm + 1e-5; the inner products
-    S = X̂ X̂' of these maps are averaged over images and batches (SIRFP, arXiv
-    2412.12672, section 3.2). The maps of units without any batch norm are taken from
-    the convolutions and linear layers that make them.
+    By default: what each two contribute, at the same pixels, to the layers that read
+    them, so that the graph's objective is the error which these layers are spared; see
+    `Extractor`.
+
+    With ``metric="spatial"``: how redundant they are. Each batch norm's output (before
+    the activation and any residual add) is divided, channel by channel and image by
+    image, by its L1 norm + 1e-5; the inner products S = X̂ X̂' of these maps are averaged
+    over images and batches (SIRFP, arXiv 2412.12672, section 3.2). The maps of units
+    without any batch norm are taken from the convolutions and linear layers that make
+    them.
 
     Parameters
     ----------
@@ -66,10 +71,10 @@ def extract(
         (images, labels) will do; mappings are passed as keywords. A measure of weights
         alone takes the first only, to trace the network.
     metric : str or Metric
-        What makes two channels alike, a name in `METRICS` or your own: "spatial" (the
-        paper's), "cosine" (maps divided by their L2 norm), "pooled" (averages of the
-        maps, compared over images), these three with "_relu" behind them (after a
-        ReLU), or "filter" (the weights).
+        What is compared, a name in `METRICS` or your own: "reconstruction" (what
+        layers read), "spatial" (the paper's), "cosine" (maps divided by their L2 norm),
+        "pooled" (averages of the maps, compared over images), these three with "_relu"
+        behind them (after a ReLU), or "filter" (the weights).
     importance : str or Importance, optional
         What a single channel is worth, a name in `IMPORTANCES` or your own: "edge"
         (the paper's), "gamma_grad" (its second version's), "bn_scale", "l1".
@@ -80,10 +85,12 @@ def extract(
         0.99). By default the plain mean over all images.
     bias_correction : bool
         Divide an exponential average by 1 - r^t. The reference does not.
-    absolute : bool
-        Take absolute values, as the paper does when it prunes.
-    normalize : {"cosine", "trace", "none"}
-        Scale of each layer's matrix before the layers of a unit are combined.
+    absolute : bool, optional
+        Take absolute values, as the paper does when it prunes; by default of
+        redundancies, and not of contributions.
+    normalize : {"cosine", "trace", "none"}, optional
+        Scale of each layer's matrix before the layers of a unit are combined: "cosine"
+        for redundancies, "none" for contributions, which are relative as they are.
     combine : {"mean", "max", "sum", "union"}
         How the matrices of a unit's layers become one.
     pool_constant : bool
@@ -132,7 +139,7 @@ def extract(
     >>> _ = torch.manual_seed(0)
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
     >>> extract(net, [torch.rand(4, 3, 16, 16)])["0"]
-    ChannelGraph(n=8, sense='minimize', name='0')
+    ChannelGraph(n=8, sense='maximize', name='0')
     """
     first, every = first_and_all(batches)
     extractor = Extractor(
