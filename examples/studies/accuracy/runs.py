@@ -163,7 +163,11 @@ def members(experiment: str, network: str) -> list[Run]:
         return [
             *(Run(network, name, "threshold", _solver(name)) for name in OWN),
             Run(network, "spatial", "optimal"),
-            Run(network, DEFAULT, "optimal"),
+            *(
+                Run(network, DEFAULT, allocation, solver)
+                for allocation in ("threshold", "optimal")
+                for solver in ("greedy", "tabu")
+            ),
         ]
     names: tuple[str, ...] = ("random", "l2", "taylor", "spatial", DEFAULT)
     schedules: tuple[str, ...] = ("once", "twice")
