@@ -15,6 +15,7 @@ from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling import Coupling, Member, couple
 from sirfp_opt.pytorch.filters import (
     filters,
+    folds,
     makers,
     reader_products,
     readers,
@@ -196,6 +197,7 @@ class Extractor:
             )
         self.coupling = coupling
         self._modules = dict(self._model.named_modules())
+        self._folds = folds(coupling.units, self._modules)
         # By layer and side: what is measured where.
         self._statistics: dict[Point, LayerStatistics] = {}
         for side, members, measured in self._points():
@@ -284,9 +286,11 @@ class Extractor:
             if counts.term_steps:
                 terms[layer] = measured.term.cpu().numpy()
             if point[1] == side:
-                readings[layer] = _reading(
-                    measured, self._modules[layer] if side == "in" else None
-                )
+                products = None
+                if side == "in":
+                    module, fold = self._modules[layer], self._folds[layer]
+                    products = reader_products(module, fold)
+                readings[layer] = _reading(measured, products)
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
@@ -350,6 +354,8 @@ class Extractor:
         for layer, side in self._statistics:
             size = len(state[f"{layer}:{side}:mass"])
             width = width_of(self._modules[layer], side)
+            if width and side == "in":
+                width //= self._folds[layer]
             if size and width and size != width:
                 raise InvalidProblemError(
                     f"`state` must have {width} channels at {layer!r}, got {size}. "
@@ -378,7 +384,10 @@ class Extractor:
         module = self._modules[layer]
         if record.metric is not None or not self.needs_gradients:
             order = self._order
-            hook = watch(module, side, record, lambda: order.update({layer: None}))
+            fold = self._folds[layer] if side == "in" else 1
+            hook = watch(
+                module, side, record, lambda: order.update({layer: None}), fold=fold
+            )
             self._hooks.append(hook)
         scale = self.scales.get(layer) if side == "out" else None
         if self.needs_gradients and scale is not None:
@@ -405,7 +414,10 @@ class Extractor:
         return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
 
     def _readers(self) -> dict[str, tuple[Member, ...]]:
-        return {unit.name: readers(unit, self._modules) for unit in self.coupling.units}
+        return {
+            unit.name: readers(unit, self._modules, self._folds)
+            for unit in self.coupling.units
+        }
 
     def _of_filters(self, layer: str) -> Reading:
         record = LayerStatistics(self._metric, importance=None, pool_constant=False)
@@ -418,11 +430,11 @@ def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
     return dict.fromkeys(m.layer for some in members.values() for m in some)
 
 
-def _reading(measured: Measured, reader: nn.Module | None = None) -> Reading:
-    """Return a layer's matrix, that of contributions to it if it is a reader."""
+def _reading(measured: Measured, products: Tensor | None = None) -> Reading:
+    """Return a layer's matrix; with products of filters, that of contributions."""
     matrix = measured.redundancy()
-    if reader is not None and matrix.numel():
-        matrix = matrix * reader_products(reader)
+    if products is not None and matrix.numel():
+        matrix = matrix * products
         # Relative to what would come out if all that is read were independent.
         total = matrix.trace()
         matrix = torch.where(total > 0, matrix / total, matrix)

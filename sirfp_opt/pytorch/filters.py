@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from sirfp_opt.pytorch.coupling import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from sirfp_opt.plan import PruningUnit, Side
+    from sirfp_opt.plan import PruningUnit, Side, Site
 
 __all__ = [
     "filters",
+    "folds",
     "makers",
     "reader_products",
     "readers",
@@ -38,18 +39,52 @@ def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member,
     )
 
 
-def readers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
-    """Return the convolutions and linear layers that read a unit's channels.
+def reading_sites(
+    unit: PruningUnit, modules: Mapping[str, nn.Module]
+) -> tuple[Site, ...]:
+    """Return where convolutions and linear layers read a unit's channels.
 
     Not those that hand them on channel by channel, and so make them, too.
     """
     made = {site.layer for site in unit.sites if site.side == "out"}
     return tuple(
-        Member(site.layer, site.offset, site.repeat)
+        site
         for site in unit.sites
         if site.side == "in"
         and site.layer not in made
         and isinstance(modules[site.layer], KINDS)
+    )
+
+
+def folds(
+    units: Iterable[PruningUnit], modules: Mapping[str, nn.Module]
+) -> dict[str, int]:
+    """Return how many entries of a reading layer are one channel's, by layer.
+
+    More than one behind a flattened map, where all that a layer reads is flattened
+    alike; such a layer is a convolution with a kernel of the map's size.
+    """
+    sites: dict[str, list[Site]] = {}
+    for unit in units:
+        for site in reading_sites(unit, modules):
+            sites.setdefault(site.layer, []).append(site)
+    return {
+        layer: repeat
+        if all(s.repeat == repeat and s.offset % repeat == 0 for s in some)
+        and some[0].channels % repeat == 0
+        else 1
+        for layer, some in sites.items()
+        for repeat in [some[0].repeat]
+    }
+
+
+def readers(
+    unit: PruningUnit, modules: Mapping[str, nn.Module], fold: Mapping[str, int]
+) -> tuple[Member, ...]:
+    """Return the layers that read a unit's channels, `fold` entries taken as one."""
+    return tuple(
+        Member(s.layer, s.offset // fold[s.layer], s.repeat // fold[s.layer])
+        for s in reading_sites(unit, modules)
     )
 
 
@@ -66,11 +101,11 @@ def filters(module: nn.Module) -> Tensor:
     return weight.reshape(weight.shape[0], -1)
 
 
-def reader_products(module: nn.Module) -> Tensor:
+def reader_products(module: nn.Module, fold: int = 1) -> Tensor:
     """Return the inner products of the filters by which a layer reads its channels.
 
     Entry (i, j) is Σ over outputs and taps of W_oi W_oj; channels of different groups
-    meet in no output.
+    meet in no output. With `fold`, so many entries in a row are the taps of a channel.
     """
     weight = module.weight
     assert isinstance(weight, Tensor)  # only layers of `readers` come here
@@ -82,6 +117,7 @@ def reader_products(module: nn.Module) -> Tensor:
         # (out, in / groups, ...): one group's outputs behind each of its inputs.
         split = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
         rows = split.reshape(groups * weight.shape[1], -1)
+    rows = rows.reshape(len(rows) // fold, -1)
     products = rows @ rows.T
     if groups > 1:
         group = torch.arange(len(rows), device=rows.device) // (len(rows) // groups)

@@ -22,7 +22,12 @@ __all__ = ["watch", "watch_gradient"]
 
 
 def watch(
-    module: nn.Module, side: Side, record: LayerStatistics, ran: Callable[[], None]
+    module: nn.Module,
+    side: Side,
+    record: LayerStatistics,
+    ran: Callable[[], None],
+    *,
+    fold: int = 1,
 ) -> RemovableHandle:
     """Record what a layer reads ("in") or makes ("out") at each forward pass.
 
@@ -33,6 +38,8 @@ def watch(
     record : LayerStatistics
     ran : callable
         Told at each pass.
+    fold : int
+        So many entries in a row are positions of one channel.
     """
 
     def take(maps: Tensor) -> None:
@@ -42,6 +49,8 @@ def watch(
         maps = maps.detach()
         dim = channel_dim(module, maps)
         maps = maps if dim == 1 else maps.movedim(dim, 1)
+        if fold > 1:
+            maps = maps.reshape(len(maps), maps.shape[1] // fold, -1)
         kind = maps.device.type
         if torch.is_inference_mode_enabled() or torch.is_autocast_enabled(kind):
             # Averages of an inference-mode loop must not be inference tensors.

@@ -19,7 +19,7 @@ from tests.pytorch.networks import Net, Residual, conv_bn, randomized
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 
 
-def flat_net() -> nn.Module:
+def flat_net() -> nn.Sequential:
     """Return a network whose linear layer reads 9 entries of each of 6 channels."""
     return nn.Sequential(
         nn.Conv2d(3, 6, 2, stride=2), nn.ReLU(), nn.AvgPool2d(2, 1), nn.Flatten(),
@@ -27,39 +27,64 @@ def flat_net() -> nn.Module:
     )  # fmt: skip
 
 
-def point_net() -> nn.Module:
+def token_net() -> nn.Sequential:
+    """Return a network whose linear layer reads 7 entries of each of 20 tokens."""
+    return nn.Sequential(nn.Linear(8, 7), nn.GELU(), nn.Linear(7, 4))
+
+
+def point_net() -> nn.Sequential:
     """Return a network whose 1 x 1 convolution reads 7 channels."""
     return nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 4, 1))
 
 
-@pytest.mark.parametrize("make", [flat_net, point_net])
+@pytest.mark.parametrize("make", [token_net, point_net])
 def test_the_cost_of_a_set_is_the_error_that_its_reader_sees(make: Any) -> None:
     """Channels at their means change the reader's output by what E says, exactly."""
     torch.manual_seed(0)
     model, images = make().double().requires_grad_(False), IMAGES.double()
+    if make is token_net:
+        images = images[:, 0]
     reader = model[-1]
     graphs = extract(model, images)
-    graph, errors = graphs["0"], graphs.redundancy["0"][str(len(model) - 1)]
+    graph, errors = graphs["0"], graphs.redundancy["0"]["2"]
     read = model[:-1](images)
-    others = [d for d in range(read.dim()) if d != 1]
+    last = read.dim() - 1 if make is token_net else 1
+    others = [d for d in range(read.dim()) if d != last]
     means = read.mean(dim=others, keepdim=True).expand_as(read)
-    repeat = read.shape[1] // graph.n
 
-    def error(entries: list[int]) -> float:
-        less = read.clone()
-        less[:, entries] = means[:, entries]
+    def error(dropped: list[int]) -> float:
+        gone = torch.tensor(dropped)
+        less = read.index_copy(last, gone, means.index_select(last, gone))
         moved = (reader(less) - reader(read)).square()
-        return float(moved.sum(dim=1).mean())
+        return float(moved.sum(dim=last).mean())
 
-    scale = sum(error([entry]) for entry in range(read.shape[1]))
+    scale = sum(error([channel]) for channel in range(graph.n))
     whole = graph.value_of(np.arange(graph.n))
     assert whole == pytest.approx(errors.sum(), rel=1e-6)
     for dropped in ([0], [1, 4], [0, 2, 3], list(range(graph.n))):
         kept = np.setdiff1d(np.arange(graph.n), dropped)
-        entries = [c * repeat + r for c in dropped for r in range(repeat)]
-        expected = pytest.approx(error(entries) / scale, rel=1e-5)
+        expected = pytest.approx(error(dropped) / scale, rel=1e-5)
         assert errors[np.ix_(dropped, dropped)].sum() == expected
         assert whole - graph.value_of(kept) == expected
+
+
+def test_a_flattened_map_is_read_as_by_a_convolution() -> None:
+    """Its positions are taps: the same graph as with a kernel of the map's size."""
+    torch.manual_seed(0)
+    flat = flat_net()
+    same = nn.Sequential(*list(flat)[:3], nn.Conv2d(6, 5, 3), nn.Flatten())
+    with torch.no_grad():
+        same[3].weight.copy_(flat[4].weight.reshape(5, 6, 3, 3))  # type: ignore[operator]
+    one, other = extract(flat, IMAGES[..., :8])["0"], extract(same, IMAGES)["0"]
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-6)
+    extractor = Extractor(flat, IMAGES)
+    with extractor:
+        flat(IMAGES)
+    again = Extractor(flat, IMAGES)
+    again.load_state_dict(extractor.state_dict())
+    np.testing.assert_array_equal(
+        again.graphs()["0"].weights, extractor.graphs()["0"].weights
+    )
 
 
 @pytest.mark.parametrize(
