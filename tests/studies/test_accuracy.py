@@ -13,12 +13,8 @@ import pytest
 import torch
 
 from examples.studies.accuracy.criteria import WEIGHT, MostRedundant, scores_of
-from examples.studies.accuracy.execute import (
-    LEARNING_RATE,
-    density,
-    load_network,
-    measure,
-)
+from examples.studies.accuracy.execute import LEARNING_RATE, density, measure
+from examples.studies.accuracy.networks import load_network
 from examples.studies.accuracy.page import PAGE, prose, rendered
 from examples.studies.accuracy.report import compared, of_experiment
 from examples.studies.accuracy.results import COLUMNS, SHIPPED, Results

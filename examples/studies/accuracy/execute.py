@@ -17,10 +17,9 @@ from examples.studies.accuracy.criteria import (
     graphs_of,
     reference_of,
 )
+from examples.studies.accuracy.networks import load_network
 from examples.studies.accuracy.runs import FULL, QUICK, SCORES, Pace, Run
-from examples.studies.accuracy.unet import load_unet
 from sirfp_opt import SirfpError
-from sirfp_opt.demo.network import load_checkpoint
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
 from sirfp_opt.pytorch import (
@@ -129,11 +128,6 @@ def _execute(run: Run) -> dict[str, Any]:
     }
     _known[same] = tuned
     return figures | tuned | {"reused": 0}
-
-
-def load_network(name: str) -> nn.Module:
-    """Load one of the two trained networks."""
-    return load_checkpoint() if name == "deeplab" else load_unet()
 
 
 def _layout(network: nn.Module) -> torch.memory_format:

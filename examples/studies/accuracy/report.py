@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from examples.studies.accuracy.runs import DEFAULT, EXPERIMENTS, Run, members
+from examples.studies.accuracy.runs import (
+    DEFAULT,
+    EXPERIMENTS,
+    METRICS,
+    SCORES,
+    Run,
+    members,
+)
 from sirfp_opt.study.statistics import holm
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ __all__ = [
     "draw",
     "gaps",
     "of_experiment",
+    "shipped_against",
     "tables",
     "write_report",
 ]
@@ -187,6 +195,37 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def shipped_against(frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare what is shipped with each single criterion under its better split.
+
+    What is shipped is the default metric under the default split, by greedy. A rival's
+    better split (uniform, or its own) is chosen by the very mIoU that it is judged by,
+    which favours the rival. p is of the paired t-test over seeds, Holm's correction
+    over the rivals of a network and budget.
+    """
+    shipped = (DEFAULT, "threshold", "greedy", "once")
+    lines: list[pd.DataFrame] = []
+    found_arms = [tuple(row) for row in frame[ARM].to_numpy().tolist()]
+    arms = frame.assign(arm=pd.Series(found_arms, index=frame.index, dtype=object))
+    pairs = frame[["network", "budget"]].drop_duplicates().itertuples(index=False)
+    for network, budget in pairs:
+        rows = arms[(arms["network"] == network) & (arms["budget"] == budget)]
+        means = rows.groupby("arm")["miou"].mean()
+        if shipped not in means:
+            continue
+        best = [shipped]
+        for criterion in (*SCORES, *METRICS):
+            solver = "rank" if criterion in SCORES else "greedy"
+            splits = [(criterion, a, solver, "once") for a in ("uniform", "threshold")]
+            known = [arm for arm in splits if arm in means]
+            if known:
+                best.append(max(known, key=lambda arm: float(means[arm])))
+        found = compared(rows[rows["arm"].isin(best)], shipped)
+        found = found.assign(network=network, budget=budget)
+        lines.append(found[found["arm"] != shipped])
+    return pd.concat(lines) if lines else pd.DataFrame()
+
+
 def tables(frame: pd.DataFrame) -> dict[str, str]:
     """Return all tables of the report as Markdown, by title."""
     out: dict[str, str] = {}
@@ -196,6 +235,10 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
         table = pd.DataFrame({"network": whole["network"], "mIoU": trained})
         out["The trained networks"] = _markdown(table)
     out["What was run"] = _markdown(_inventory(frame))
+    rivals = shipped_against(frame)
+    if len(rivals):
+        title = "What is shipped against single criteria, each under its better split"
+        out[title] = _markdown(_rivals_shown(rivals))
     # Experiments share runs; those of the first alone are no comparison of another.
     first = {_arm(run) for run in members("criteria", "")}
     shared = dict.fromkeys(("solvers", "solvers_default", "schedules", "later"), first)
@@ -258,6 +301,29 @@ def _inventory(frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
+
+
+def _rivals_shown(rivals: pd.DataFrame) -> pd.DataFrame:
+    rivals = rivals.sort_values(
+        ["network", "budget", "miou"], ascending=[True, False, False]
+    )
+    return pd.DataFrame(
+        {
+            "network": rivals["network"],
+            "MACs": [f"{budget:.0%}" for budget in rivals["budget"]],
+            "rival": [f"{arm[0]}, {arm[1]}" for arm in rivals["arm"]],
+            "its mIoU": [_text(v) for v in rivals["miou"]],
+            "shipped beside it": [_text(-v, "{:+.3f}") for v in rivals["difference"]],
+            "95 % interval": [
+                f"{-high:+.3f} to {-low:+.3f}" if np.isfinite(low) else ""
+                for low, high in zip(rivals["low"], rivals["high"], strict=True)
+            ],
+            **{
+                name: ["< 0.001" if v < 0.001 else _text(v) for v in rivals[column]]
+                for name, column in (("p", "p"), ("p (Holm)", "p_holm"))
+            },
+        }
+    )
 
 
 def _shown(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:

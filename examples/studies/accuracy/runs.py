@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT",
     "EXPERIMENTS",
     "FULL",
+    "HELD_OUT",
     "KEYS",
     "LATER",
     "NETWORKS",
@@ -23,7 +24,10 @@ __all__ = [
     "quick_list",
 ]
 
-NETWORKS = ("deeplab", "unet")
+NETWORKS = ("deeplab", "unet", "mobile")
+HELD_OUT = "mobile"
+"""Made and trained after the default metric was settled; it gets the main arms only."""
+
 BUDGETS = (0.3, 0.15, 0.5)
 
 SCORES = ("random", "l1", "l2", "fpgm", "bn_scale", "taylor")
@@ -58,7 +62,7 @@ class Run:
 
     Parameters
     ----------
-    network : {"deeplab", "unet"}
+    network : {"deeplab", "unet", "mobile"}
     criterion : str
         One of `CRITERIA` or `LATER`, "reference" (the authors' code, habit for habit),
         "reference_bisect" (the same, except that it fills its budget), or "none": the
@@ -147,6 +151,8 @@ def quick_list() -> list[Run]:
         Run("deeplab", "spatial", solver="exact"),
         Run("deeplab", "l2", "threshold", "rank"),
         Run("deeplab", "reference", "threshold"),
+        Run("deeplab", DEFAULT, "threshold", "tabu"),
+        Run(HELD_OUT, DEFAULT),
         Run("unet", "filter", schedule="twice"),
     ]
     return [replace(run, pace="quick") for run in runs]
@@ -154,6 +160,15 @@ def quick_list() -> list[Run]:
 
 def members(experiment: str, network: str) -> list[Run]:
     """Return the runs of an experiment on one network, of one budget and seed."""
+    runs = _members(experiment, network)
+    if network == HELD_OUT:
+        main = (*SCORES, "spatial", DEFAULT)
+        asked = experiment in ("criteria", "allocations")
+        runs = [run for run in runs if asked and run.criterion in main]
+    return runs
+
+
+def _members(experiment: str, network: str) -> list[Run]:
     if experiment == "criteria":
         return [Run(network, name, solver=_solver(name)) for name in CRITERIA]
     if experiment in ("solvers", "solvers_default"):
