@@ -271,7 +271,8 @@ def solve_network(
         set of the value curve is its warm start, so it is never worse than that.
     allocation : {"optimal", "lagrangian", "threshold", "uniform"} or Allocator
         What splits the budgets; pass an object for its parameters, for instance
-        ``Optimal(time_limit=60)``. The objective is `problem.worth` in any case.
+        ``Optimal(time_limit=60)``. The objective is that of `problem.worth`: an
+        allocation with another worth of its own ("balanced") is refused.
     certify : bool or str
         Give each layer's set a proven bound, by a level of `sirfp_opt.bound`; True is
         the tightest, which takes seconds for each layer of a thousand channels.
@@ -362,6 +363,12 @@ def split_by(
         With an infinitely loose bound where the allocation gives none.
     """
     allocator = create_allocator(allocation)
+    own = getattr(allocator, "worth", problem.worth)
+    if own not in (Worth(), problem.worth):
+        raise InvalidProblemError(
+            f"`allocation` must have no worth of its own here, got {own}. Put it into "
+            "the problem: NetworkProblem(..., worth=Worth('balanced'))."
+        )
     numbers = problem.split_problem(curves)
     layers, budget = problem.as_layers, problem.fractions
     if hasattr(allocator, "split"):

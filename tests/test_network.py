@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -323,3 +324,19 @@ def test_a_wrong_row_of_budgets_is_refused(network: NetworkProblem) -> None:
         sweep(network, [])
     with pytest.raises(InfeasibleError, match="least reachable"):
         sweep(network, [0.5, 1e-6])
+
+
+def test_an_allocation_with_a_worth_of_its_own_is_refused(
+    network: NetworkProblem,
+) -> None:
+    """The problem says what is minimised; there it may be balanced, too."""
+    with pytest.raises(InvalidProblemError, match="worth=Worth"):
+        solve_network(network, allocation="balanced")
+    balanced = replace(network, worth=Worth("balanced"))
+    found = solve_network(balanced, allocation="balanced")
+    # Squares shift channels from the best-off layer to the worst-off one.
+    shares = [
+        {name: math.sqrt(loss) for name, loss in found.losses.items()},
+        solve_network(network).losses,
+    ]
+    assert max(shares[0].values()) < max(shares[1].values())

@@ -44,7 +44,9 @@ ALLOCATIONS: dict[str, Callable[[], Allocator]] = {
     "threshold": Threshold,
     "lagrangian": Lagrangian,
     "optimal": Optimal,
+    "balanced": lambda: Optimal(Worth("balanced")),
 }
+"""Allocations by name: "balanced" is "optimal" with another `Worth`."""
 
 
 def create_allocator(allocation: str | Allocator) -> Allocator:

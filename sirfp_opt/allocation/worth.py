@@ -4,7 +4,7 @@ Least redundancy alone cannot be the goal of a split: it is least when nothing i
 The paper's threshold settles it by a price: a channel stays if its redundancy with what
 is kept is below the threshold t, the same for all layers, which maximises Σ_l of
 t k_l - F_l(k_l), with F_l(k) the redundancy that k channels of layer l have at least.
-That is the worth of a layer here, too, and there are two ways to add layers up.
+That is the worth of a layer here, too, and there are three ways to add layers up.
 
 Sum: Σ_l of worths. With a fixed number of channels it is the paper's objective, but
 under a budget of multiply-accumulates it sacrifices layers: of a product b k_u k_v the
@@ -18,6 +18,10 @@ good as its layers in a row, and nothing makes up for a layer that is lost.
 The objective of a graph to be maximised is a worth as it is, at no price: of a graph of
 reconstruction errors, what is left of the signal. A product of these is what comes
 through all layers.
+
+Balanced: the least Σ_l (log worth_l(k_l) / worth_l(n_l))². Squares of the same losses
+make the worst layers count most: between the product and the fairest split of all,
+which looks at the worst layer only.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OBJECTIVES", "Losses", "Worth"]
 
-OBJECTIVES = ("product", "sum")
+OBJECTIVES = ("product", "sum", "balanced")
 
 LOST = 1e-6
 """Share of its worth at which a layer counts as lost, so that its loss stays finite."""
@@ -67,9 +71,10 @@ class Worth:
 
     Parameters
     ----------
-    objective : {"product", "sum"}
-        What is minimised: Σ_l -w_l log(worth_l(k_l) / worth_l(n_l)), or
-        Σ_l w_l (worth_l(n_l) - worth_l(k_l)).
+    objective : {"product", "sum", "balanced"}
+        What is minimised: Σ_l -w_l log(worth_l(k_l) / worth_l(n_l)),
+        Σ_l w_l (worth_l(n_l) - worth_l(k_l)), or Σ_l w_l log²(worth_l(k_l) /
+        worth_l(n_l)), where more than the whole counts as the whole.
     normalize : {"trace", "none", "cosine", "map_size"}
         Puts the layers' redundancies on one scale; see `sirfp_opt.normalization`.
     price : float, optional
@@ -129,8 +134,8 @@ class Worth:
         Raises
         ------
         InvalidProblemError
-            If ``objective="product"`` meets a count that is worth nothing at the
-            price that was given.
+            If ``objective`` is "product" or "balanced" and a count is worth nothing
+            at the price that was given.
         """
         price = self.price_of(curves, factors)
         by_layer = {
@@ -172,6 +177,9 @@ class Worth:
                 )
             # A layer that is worth nothing as a whole has nothing to lose.
             share = worth / whole if whole > 0 else np.ones_like(worth)
-            loss = -weight * np.log(np.maximum(share, LOST)) + 0.0  # no -0
+            loss = -np.log(np.maximum(share, LOST)) + 0.0  # no -0
+            if self.objective == "balanced":
+                loss = np.maximum(loss, 0.0) ** 2
+            loss = weight * loss
         frozen(loss)
         return loss

@@ -78,10 +78,10 @@ def prune(
         typer.Option(
             "--allocation",
             "-a",
-            help="How a budget becomes numbers of channels: threshold, uniform, "
-            "lagrangian or optimal.",
+            help="How a budget becomes numbers of channels: balanced, optimal, "
+            "lagrangian, threshold or uniform.",
         ),
-    ] = "threshold",
+    ] = "balanced",
     time_limit: Annotated[
         float | None,
         typer.Option("--time-limit", "-t", help="Seconds for each unit's solver."),

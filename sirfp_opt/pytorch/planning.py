@@ -45,7 +45,7 @@ class Request:
     params: float | None = None
     keep: float | Mapping[str, int | float] | None = None
     method: Any = "greedy"
-    allocation: str | Allocator = "threshold"
+    allocation: str | Allocator = "balanced"
     min_keep: float = 0.1
     multiple_of: int = 1
     drop_dead: bool = True

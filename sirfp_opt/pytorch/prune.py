@@ -99,7 +99,7 @@ def prune(
     params: float | None = None,
     keep: float | Mapping[str, int | float] | None = None,
     method: Any = "greedy",
-    allocation: str | Allocator = "threshold",
+    allocation: str | Allocator = "balanced",
     graphs: ExtractedGraphs | None = None,
     min_keep: float = 0.1,
     multiple_of: int = 1,
@@ -134,9 +134,10 @@ def prune(
         number (int) or the fraction (float); units not named stay whole.
     method : str or Solver
         Which solver chooses a unit's channels: a name from `available_solvers()`.
-    allocation : {"threshold", "uniform", "lagrangian", "optimal"} or Allocator
+    allocation : {"threshold", "uniform", "lagrangian", "optimal", "balanced"}
         Which numbers of channels: see `Threshold`, `Uniform`, `Lagrangian` and
-        `Optimal`, which finds the best split of all budgets at once, with a bound.
+        `Optimal`, which finds the best split of all budgets at once, with a bound;
+        "balanced" is that, too, with losses squared (`Worth`). Or an Allocator.
     graphs : ExtractedGraphs, optional
         From `extract`, to spare the extraction.
     min_keep : float

@@ -184,8 +184,11 @@ def test_dead_channels_are_worth_nothing() -> None:
     assert found.counts["a"] <= 6
 
 
-def test_graphs_of_errors_are_split_by_what_comes_through() -> None:
-    """The best product of what the layers keep, at no price, by enumeration."""
+@pytest.mark.parametrize(("objective", "power"), [("product", 1), ("balanced", 2)])
+def test_graphs_of_errors_are_split_by_what_comes_through(
+    objective: str, power: int
+) -> None:
+    """The best sum of -log shares, or of their squares, at no price, by enumeration."""
     rng = np.random.default_rng(5)
     layers, cost = _pair()
     for place, name in enumerate("ab"):
@@ -195,18 +198,17 @@ def test_graphs_of_errors_are_split_by_what_comes_through() -> None:
     curves = {layer.name: value_curve(layer.graph) for layer in layers}
     budget = Budget(macs=0.3)
 
-    def through(ka: int, kb: int) -> float:
+    def lost(ka: int, kb: int) -> float:
         parts = zip(curves.values(), (ka, kb), strict=True)
-        return float(np.prod([max(0.0, c.value(k) / c.whole) for c, k in parts]))
+        shares = [max(1e-6, c.value(k) / c.whole) for c, k in parts]
+        return float(sum(max(0.0, -np.log(share)) ** power for share in shares))
 
     pairs = itertools.product(range(1, 13), repeat=2)
-    best = max(
-        through(ka, kb) for ka, kb in pairs if budget.met(cost, {"a": ka, "b": kb})
-    )
-    found = Optimal(gap=0.0).allocate(layers, cost, budget)
+    best = min(lost(ka, kb) for ka, kb in pairs if budget.met(cost, {"a": ka, "b": kb}))
+    found = Optimal(Worth(objective), gap=0.0).allocate(layers, cost, budget)
     assert found.info["price"] == 0.0
-    assert through(found.counts["a"], found.counts["b"]) == pytest.approx(best)
-    assert found.info["objective"] == pytest.approx(-np.log(best))
+    assert lost(found.counts["a"], found.counts["b"]) == pytest.approx(best)
+    assert found.info["objective"] == pytest.approx(best)
 
 
 def test_a_layer_that_carries_nothing_loses_nothing() -> None:

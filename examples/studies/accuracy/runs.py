@@ -67,9 +67,9 @@ class Run:
         One of `CRITERIA` or `LATER`, "reference" (the authors' code, habit for habit),
         "reference_bisect" (the same, except that it fills its budget), or "none": the
         trained network as it is.
-    allocation : {"uniform", "threshold", "optimal"}
+    allocation : {"uniform", "threshold", "optimal", "balanced"}
         "uniform" asks no criterion, so that all keep the same number of channels of
-        each unit. With "threshold" each criterion decides by itself.
+        each unit. With the others each criterion decides by itself.
     solver : str
         One of `SOLVERS`; "rank" for scores of single channels.
     budget : float
@@ -151,7 +151,7 @@ def quick_list() -> list[Run]:
         Run("deeplab", "spatial", solver="exact"),
         Run("deeplab", "l2", "threshold", "rank"),
         Run("deeplab", "reference", "threshold"),
-        Run("deeplab", DEFAULT, "threshold", "tabu"),
+        Run("deeplab", DEFAULT, "balanced", "tabu"),
         Run(HELD_OUT, DEFAULT),
         Run("unet", "filter", schedule="twice"),
     ]
@@ -180,7 +180,7 @@ def _members(experiment: str, network: str) -> list[Run]:
             Run(network, "spatial", "optimal"),
             *(
                 Run(network, DEFAULT, allocation, solver)
-                for allocation in ("threshold", "optimal")
+                for allocation in ("threshold", "optimal", "balanced")
                 for solver in ("greedy", "tabu")
             ),
         ]
