@@ -248,7 +248,7 @@ def try_deeplab(side: int) -> pd.DataFrame:
     building = time.process_time() - began
     graphs = extract(model, [images], coupling=coupling)
     rows = []
-    for allocation in ("uniform", "threshold", "optimal"):
+    for allocation in ("uniform", "threshold", "optimal", "balanced"):
         began = time.process_time()
         result = prune(
             model,
