@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "compared",
@@ -273,7 +273,7 @@ def write_report(frame: pd.DataFrame, folder: Path) -> None:
 
 def draw(frame: pd.DataFrame, folder: Path) -> None:
     """Write the pictures into a folder."""
-    drawings: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
+    drawings: dict[str, Callable[[Figure, pd.DataFrame], None]] = {
         "miou_against_macs": _draw_macs,
         "miou_against_redundancy": _draw_redundancy,
         "miou_against_gap": _draw_gap,
@@ -282,7 +282,7 @@ def draw(frame: pd.DataFrame, folder: Path) -> None:
 
     for name, drawn in drawings.items():
         figure = matplotlib.figure.Figure(figsize=(7.0, 4.2), layout="constrained")
-        drawn(figure.subplots(), frame)
+        drawn(figure, frame)
         figure.savefig(folder / f"{name}.png", dpi=110)
 
 
@@ -389,21 +389,36 @@ def _with_gaps(
     return table
 
 
-def _draw_macs(ax: Axes, frame: pd.DataFrame) -> None:
-    rows = frame[(frame["schedule"] == "once") & (frame["allocation"] == "uniform")]
-    rows = rows[rows["solver"].isin(["greedy", "rank"]) & (rows["status"] == "ok")]
-    styles = zip(sorted(rows["criterion"].unique()), _marks(), strict=False)
-    for criterion, style in styles:
-        for network, part in rows[rows["criterion"] == criterion].groupby("network"):
-            means = part.groupby("budget")[["macs", "miou"]].mean()
-            label = f"{criterion}, {network}"
-            line = "-" if network == "deeplab" else ":"
-            ax.plot(means["macs"], means["miou"], line, label=label, ms=5, **style)
-    ax.set(xlabel="MACs left", ylabel="mIoU, tuned, mean over seeds")
-    ax.legend(fontsize=6, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
+def _draw_macs(figure: Figure, frame: pd.DataFrame) -> None:
+    """Draw single criteria at equal widths, and what is shipped; a panel a network."""
+    figure.set_size_inches(10.0, 3.8)
+    arms = [_arm(run) for run in members("criteria", "")]
+    arms = [arm for arm in arms if arm[0] in (*SCORES, *METRICS, DEFAULT)]
+    found = pd.Series(
+        [tuple(row) for row in frame[ARM].to_numpy().tolist()], index=frame.index
+    )
+    names = frame["network"].unique()
+    for ax, network in zip(
+        figure.subplots(1, len(names), sharey=True, squeeze=False)[0],
+        names,
+        strict=True,
+    ):
+        here = frame["network"] == network
+        for arm, style in zip([*arms, SHIPPED_ARM], _marks(), strict=False):
+            means = frame[here & (found == arm)].groupby("budget")["miou"].mean()
+            label = "shipped" if arm == SHIPPED_ARM else arm[0]
+            wide = {"lw": 2.5} if arm == SHIPPED_ARM else {"lw": 1.0}
+            ax.plot(means.index, means, label=label, ms=5, **style, **wide)
+        whole = frame[here & (frame["criterion"] == "none")]["miou"]
+        for level in whole:
+            ax.axhline(level, color="#888888", ls=":", lw=1.0)
+        ax.set(title=network, xlabel="MACs left")
+    figure.axes[0].set(ylabel="mIoU, tuned, mean over seeds")
+    figure.axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _draw_redundancy(ax: Axes, frame: pd.DataFrame) -> None:
+def _draw_redundancy(figure: Figure, frame: pd.DataFrame) -> None:
+    ax = figure.subplots()
     rows = of_experiment(frame, "criteria")
     rows = rows[rows["status"] == "ok"]
     for criterion, style in zip(rows["criterion"].unique(), _marks(), strict=False):
@@ -417,7 +432,8 @@ def _draw_redundancy(ax: Axes, frame: pd.DataFrame) -> None:
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _draw_gap(ax: Axes, frame: pd.DataFrame) -> None:
+def _draw_gap(figure: Figure, frame: pd.DataFrame) -> None:
+    ax = figure.subplots()
     rows = gaps(frame)
     arms = rows[["criterion", "solver"]].drop_duplicates().to_numpy().tolist()
     for (criterion, solver), style in zip(arms, _marks(), strict=False):
