@@ -131,8 +131,8 @@ def assemble(
     for unit in coupling.units:
         name = unit.name
         redundancy[name] = {
-            member.layer: _block(readings[member.layer].matrix, member, unit)
-            for member in members[name]
+            layer: _shown(readings[layer].matrix, places, unit, scaling.errors)
+            for layer, places in _by_layer(members[name]).items()
         }
         importance[name] = {
             member.layer: terms[member.layer][_channels(member, unit)]
@@ -215,7 +215,7 @@ def _unmeasured(
                 diagonal = reading.matrix.diagonal()[_channels(member, unit)]
                 bad = int((~np.isfinite(diagonal)).sum())
                 # A product of two large but finite maps may overflow, too.
-                whole = _block(reading.matrix, member, unit)
+                whole = _block(reading.matrix, member, member, unit)
                 bad = bad or int((~np.isfinite(whole)).any(axis=1).sum())
                 if bad:
                     reason = f"it gave NaN or inf in {bad} of {unit.size} channels"
@@ -267,11 +267,31 @@ def _channels(member: Member, unit: PruningUnit) -> slice:
     return slice(member.offset, member.offset + unit.size * member.repeat)
 
 
-def _block(matrix: FloatArray, member: Member, unit: PruningUnit) -> FloatArray:
-    channels = _channels(member, unit)
-    block = matrix[channels, channels]
-    if member.repeat == 1:
+def _by_layer(members: tuple[Member, ...]) -> dict[str, list[Member]]:
+    places: dict[str, list[Member]] = {}
+    for member in members:
+        places.setdefault(member.layer, []).append(member)
+    return places
+
+
+def _shown(
+    matrix: FloatArray, places: list[Member], unit: PruningUnit, errors: bool
+) -> FloatArray:
+    """Return a unit's matrix on one layer, which may have its channels twice."""
+    if not errors:
+        return _block(matrix, places[-1], places[-1], unit)  # they are all alike
+    # What a channel contributes at several places adds up.
+    blocks = [_block(matrix, one, two, unit) for one in places for two in places]
+    total: FloatArray = np.sum(blocks, axis=0) if len(blocks) > 1 else blocks[0]
+    return total
+
+
+def _block(
+    matrix: FloatArray, rows: Member, columns: Member, unit: PruningUnit
+) -> FloatArray:
+    block = matrix[_channels(rows, unit), _channels(columns, unit)]
+    if rows.repeat == columns.repeat == 1:
         return block
-    split = block.reshape(unit.size, member.repeat, unit.size, member.repeat)
+    split = block.reshape(unit.size, rows.repeat, unit.size, columns.repeat)
     summed: FloatArray = split.sum(axis=(1, 3))
     return summed

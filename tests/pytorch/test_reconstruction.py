@@ -111,6 +111,26 @@ def test_products_of_reading_filters(reader: nn.Module) -> None:
     torch.testing.assert_close(reader_products(reader), (rows @ rows.T).detach())
 
 
+def test_a_channel_read_twice_contributes_the_sum() -> None:
+    """Behind cat([y, y]) its filters add up: the graph is that of their sum."""
+    torch.manual_seed(0)
+    once = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1))
+
+    def body(net: Any, x: Tensor) -> Tensor:
+        made = torch.relu(net.make(x))
+        scores: Tensor = net.read(torch.cat([made, made], dim=1))
+        return scores
+
+    twice = Net(body, make=nn.Conv2d(3, 6, 3), read=nn.Conv2d(12, 4, 1)).eval()
+    with torch.no_grad():
+        twice.get_submodule("make").load_state_dict(once[0].state_dict())
+        filters = twice.get_parameter("read.weight")
+        once.get_parameter("2.weight").copy_(filters[:, :6] + filters[:, 6:])
+    one, two = extract(once, IMAGES)["0"], extract(twice, IMAGES)["make"]
+    scale = one.self_redundancy.sum() / two.self_redundancy.sum()
+    np.testing.assert_allclose(two.weights * scale, one.weights, atol=1e-6)
+
+
 def test_small_changes_of_large_means_are_seen() -> None:
     """A map around 1000 that changes by 0.01 has that variance in float32, too."""
     torch.manual_seed(0)
