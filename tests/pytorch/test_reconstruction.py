@@ -76,7 +76,7 @@ def test_a_flattened_map_is_read_as_by_a_convolution() -> None:
     with torch.no_grad():
         same[3].weight.copy_(flat[4].weight.reshape(5, 6, 3, 3))  # type: ignore[operator]
     one, other = extract(flat, IMAGES[..., :8])["0"], extract(same, IMAGES)["0"]
-    np.testing.assert_allclose(one.weights, other.weights, atol=1e-6)
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
     extractor = Extractor(flat, IMAGES)
     with extractor:
         flat(IMAGES)
@@ -128,7 +128,7 @@ def test_a_channel_read_twice_contributes_the_sum() -> None:
         once.get_parameter("2.weight").copy_(filters[:, :6] + filters[:, 6:])
     one, two = extract(once, IMAGES)["0"], extract(twice, IMAGES)["make"]
     scale = one.self_redundancy.sum() / two.self_redundancy.sum()
-    np.testing.assert_allclose(two.weights * scale, one.weights, atol=1e-6)
+    np.testing.assert_allclose(two.weights * scale, one.weights, atol=1e-5)
 
 
 def test_small_changes_of_large_means_are_seen() -> None:
@@ -164,11 +164,11 @@ def test_averages_are_those_of_one_covariance() -> None:
     unit = "blocks.0.one.0"
     together = extract(model, torch.cat(parts))[unit]
     apart = extract(model, parts)[unit]
-    np.testing.assert_allclose(apart.weights, together.weights, atol=1e-6)
+    np.testing.assert_allclose(apart.weights, together.weights, atol=1e-5)
     # With r = 1/2 two batches weigh 1/3 and 2/3, as one and two copies of them do.
     weighed = extract(model, [IMAGES[:3], IMAGES[3:]], decay=0.5)[unit]
     copies = extract(model, torch.cat([IMAGES[:3], IMAGES[3:], IMAGES[3:]]))[unit]
-    np.testing.assert_allclose(weighed.weights, copies.weights, atol=1e-6)
+    np.testing.assert_allclose(weighed.weights, copies.weights, atol=1e-5)
 
 
 def test_approximations_stay_near() -> None:
