@@ -71,8 +71,7 @@ TITLES = {
 def of_experiment(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """Return the rows that belong to an experiment, in its order of arms."""
     arms = {_arm(run): place for place, run in enumerate(members(experiment, ""))}
-    found = [tuple(row) for row in frame[ARM].to_numpy().tolist()]
-    placed = frame.assign(arm=pd.Series(found, index=frame.index, dtype=object))
+    placed = frame.assign(arm=_arms(frame))
     placed["place"] = placed["arm"].map(arms)
     return placed.dropna(subset="place").sort_values([*BLOCK, "place"])
 
@@ -207,8 +206,7 @@ def shipped_against(frame: pd.DataFrame) -> pd.DataFrame:
     over the rivals of a network and budget.
     """
     lines: list[pd.DataFrame] = []
-    found_arms = [tuple(row) for row in frame[ARM].to_numpy().tolist()]
-    arms = frame.assign(arm=pd.Series(found_arms, index=frame.index, dtype=object))
+    arms = frame.assign(arm=_arms(frame))
     pairs = frame[["network", "budget"]].drop_duplicates().itertuples(index=False)
     for network, budget in pairs:
         rows = arms[(arms["network"] == network) & (arms["budget"] == budget)]
@@ -329,8 +327,11 @@ def _rivals_shown(rivals: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    baselines = BASELINES[experiment]
-    found = compared(rows, next(iter(baselines.values())))
+    beside = {
+        label: compared(rows, baseline)
+        for label, baseline in BASELINES[experiment].items()
+    }
+    found = next(iter(beside.values()))  # what the arms are like is in each of them
     table = pd.DataFrame({"arm": [_name(arm, experiment) for arm in found["arm"]]})
     table["seeds"] = found["seeds"].astype(str) + [
         f" ({n} failed)" if n else "" for n in found["failed"]
@@ -342,8 +343,7 @@ def _shown(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
         for m, s in zip(found["miou"], found["sd"], strict=True)
     ]
     table["redundancy"] = [_text(v, "{:.2f}") for v in found["density"]]
-    for label, baseline in baselines.items():
-        against = compared(rows, baseline)
+    for label, against in beside.items():
         shown = {
             label: [_text(v, "{:+.3f}") for v in against["difference"]],
             "95 % interval": [
@@ -394,9 +394,7 @@ def _draw_macs(figure: Figure, frame: pd.DataFrame) -> None:
     figure.set_size_inches(10.0, 3.8)
     arms = [_arm(run) for run in members("criteria", "")]
     arms = [arm for arm in arms if arm[0] in (*SCORES, *METRICS, DEFAULT)]
-    found = pd.Series(
-        [tuple(row) for row in frame[ARM].to_numpy().tolist()], index=frame.index
-    )
+    found = _arms(frame)
     names = frame["network"].unique()
     for ax, network in zip(
         figure.subplots(1, len(names), sharey=True, squeeze=False)[0],
@@ -448,6 +446,12 @@ def _draw_gap(figure: Figure, frame: pd.DataFrame) -> None:
 def _marks() -> list[dict[str, Any]]:
     colours = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
     return [{"color": c, "marker": m} for m in "osDv^" for c in colours]
+
+
+def _arms(frame: pd.DataFrame) -> pd.Series[Any]:
+    """Return each row's arm, a tuple."""
+    arms = [tuple(row) for row in frame[ARM].to_numpy().tolist()]
+    return pd.Series(arms, index=frame.index, dtype=object)
 
 
 def _arm(run: Run) -> tuple[str, ...]:
