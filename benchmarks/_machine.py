@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def speed(options: argparse.Namespace) -> pd.DataFrame:
     """Measure iterations a second of drop-add and best-swap tabu."""
-    from sirfp_opt_solvers._fixed_point import FixedPoint
-    from sirfp_opt_solvers._swap_run import SwapRun
+    from sirfp_opt_solvers._local.fixed_point import FixedPoint
+    from sirfp_opt_solvers._local.swap_run import SwapRun
     from sirfp_opt_solvers.tabu import Tabu
 
     warm_up(["tabu"])

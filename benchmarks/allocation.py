@@ -10,7 +10,7 @@ package is needed; ``--torch`` extracts both from a randomly initialised network
 1. *Budgets.* For MACs budgets of 0.2 to 0.8, and for MACs and parameters together,
    every allocation splits the same greedy value curves, no layer below 10 % of its
    channels. Objective: loss of worth, product over layers and, apart, the sum (see
-   `sirfp_opt.allocation.Worth`). Columns: objective, gap to the bound, budget reached,
+   `sirfp_opt.network.Worth`). Columns: objective, gap to the bound, budget reached,
    seconds, and by how much the optimal split lowers the objective of the others.
 2. *End to end.* Curves, optimal split and greedy sets for a budget of 0.4, from graphs.
 3. *CP-SAT alone* (``--cpsat``): the same integers without prices and narrowing.
@@ -35,17 +35,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.networks import deeplab_cost, deeplab_network, simulated_graphs
-from sirfp_opt.allocation import Lagrangian, Optimal, Worth
-from sirfp_opt.allocation.optimal import solve_by_cpsat
-from sirfp_opt.frontier import sweep
 from sirfp_opt.network import NetworkProblem, solve_network
+from sirfp_opt.network.allocation import Lagrangian, Optimal, Worth
+from sirfp_opt.network.allocation.optimal import solve_by_cpsat
+from sirfp_opt.network.frontier import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from sirfp_opt import ChannelGraph
-    from sirfp_opt.allocation.split import Split
-    from sirfp_opt.cost import CostModel
+    from sirfp_opt.network.cost import CostModel
+    from sirfp_opt.network.splitting.problem import Split
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 ALLOCATIONS = ("uniform", "threshold", "lagrangian", "optimal")

@@ -73,7 +73,7 @@ from sirfp_opt import solve
 from sirfp_opt.demo.network import load_checkpoint
 from sirfp_opt.demo.scenes import make_scenes
 from sirfp_opt.pytorch import Coupling, Extractor, couple
-from sirfp_opt.pytorch.graphs import normalize
+from sirfp_opt.pytorch.extraction.graphs import normalize
 from tests.pytorch.networks import SOUND, randomized
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from sirfp_opt import ChannelGraph
-from sirfp_opt.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -186,7 +186,7 @@ def deeplab_network(classes: int = 21) -> nn.Module:
 
 def try_network(name: str) -> dict[str, Any]:
     """Couple, cut and compare one network of the zoo."""
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch import (
         apply_plan,
         count_macs,
@@ -196,8 +196,8 @@ def try_network(name: str) -> dict[str, Any]:
         read_cost,
     )
     from sirfp_opt.pytorch.batches import frozen_outputs
-    from sirfp_opt.pytorch.probe import random_plan
-    from sirfp_opt.pytorch.surgery import largest_difference
+    from sirfp_opt.pytorch.coupling.probe import random_plan
+    from sirfp_opt.pytorch.cutting.surgery import largest_difference
     from tests.pytorch.zoo import ZOO
 
     model, images = ZOO[name].build(), ZOO[name].images()

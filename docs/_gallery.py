@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 
 from sirfp_opt import ChannelGraph, solve
-from sirfp_opt.plan import PruningPlan, PruningUnit
+from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
     plot_embedding,

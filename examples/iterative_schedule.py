@@ -35,7 +35,7 @@ from sirfp_opt.pytorch import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 
 from sirfp_opt.api import solve
-from sirfp_opt.bounding import Bound, bound
-from sirfp_opt.bounds import combinatorial_bound
+from sirfp_opt.bounds import Bound, bound
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import (
     InfeasibleError,
@@ -32,7 +31,8 @@ from sirfp_opt.errors import (
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.limits import Limits
 from sirfp_opt.network import NetworkProblem, solve_network
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan
+from sirfp_opt.partner_bound import combinatorial_bound
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import Solver, SolverInfo
 from sirfp_opt.registry import available_solvers, register_solver, unregister_solver

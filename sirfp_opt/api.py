@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._validate import as_int
-from sirfp_opt.bounding import EFFORTS, check_effort, strengthen
+from sirfp_opt.bounds import EFFORTS, check_effort, strengthen
 from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
 from sirfp_opt.limits import Limits
 from sirfp_opt.problem import PruningProblem, as_problem

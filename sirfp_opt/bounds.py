@@ -1,111 +1,229 @@
-"""The cheapest honest bound: every kept item meets at best its best partners."""
+"""Bounds by effort: what no set can beat, without searching for the set."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from sirfp_opt.errors import InfeasibleError, InvalidProblemError
+from sirfp_opt.limits import Limits
+from sirfp_opt.partner_bound import bounds_by_count
+from sirfp_opt.problem import as_problem
+from sirfp_opt.registry import create_solver
+from sirfp_opt.search import Search
+from sirfp_opt.sense import Sense, relative_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sirfp_opt._validate import FloatArray
     from sirfp_opt.canonical import CanonicalProblem
-    from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.constraints import LayerConstraints
+    from sirfp_opt.solution import Solution
 
-__all__ = [
-    "best_partners_value",
-    "best_partners_values",
-    "bounds_by_count",
-    "combinatorial_bound",
-]
+__all__ = ["BOUND_GROUP", "EFFORTS", "Bound", "bound", "check_effort", "strengthen"]
+
+BOUND_GROUP = "sirfp_opt.bounds"
+
+EFFORTS = ("combinatorial", "eigenvalue", "semidefinite", "doubly_nonnegative")
+"""Levels, cheapest first; each includes the ones before it."""
+
+Level = Callable[["CanonicalProblem", int, float, Callable[[], bool]], float]
+"""``level(canonical, count, enough, stop)`` bounds from above the canonical value of
+all sets whose sizes total `count`. It need not go below `enough`, and may end with what
+it has once ``stop()`` is true."""
 
 
-def combinatorial_bound(problem: PruningProblem) -> float:
-    """Bound the objective by giving each channel its k-1 best partners.
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A proven bound on what any feasible set is worth.
 
-    With t items kept, item i adds at most u_i(t) = c_i + ½ · (sum of the t-1 best
-    W_ij), and t items at most the sum of the t largest u_i(t). The bound is the best
-    over all allowed t, in O(m² log m) time.
+    Attributes
+    ----------
+    value : float
+        In the problem's sense and units: no feasible set is better. The rounding of
+        all sums is accounted for.
+    method : str
+        The level that gave it.
+    seconds : float
+        Wall-clock time it took, cheaper levels included.
+    sense : Sense
+        MINIMIZE: a lower bound. MAXIMIZE: an upper bound.
+    levels : dict of str to float
+        The bound after each level that was reached.
+    """
+
+    value: float
+    method: str
+    seconds: float
+    sense: Sense
+    levels: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def gap(self, objective: float | Solution) -> float:
+        """Return the relative gap of an objective, or a solution's, to this bound.
+
+        |objective - bound| / max(|objective|, |bound|), as `Solution.gap`.
+        """
+        if not isinstance(objective, (int, float)):
+            objective = objective.objective
+        return relative_gap(float(objective), self.value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "value": self.value,
+            "method": self.method,
+            "seconds": self.seconds,
+            "sense": self.sense.value,
+            "levels": dict(self.levels),
+        }
+
+
+def bound(
+    graph: Any,
+    k: int | tuple[int, int] | None = None,
+    *,
+    effort: str = "doubly_nonnegative",
+    sense: Sense | str | None = None,
+    constraints: LayerConstraints | None = None,
+    time_limit: float | None = None,
+) -> Bound:
+    """Bound the optimum: no set of k channels is better.
 
     Parameters
     ----------
-    problem : PruningProblem
+    graph, k, sense, constraints
+        As for `sirfp_opt.solve`.
+    effort : str
+        How hard to try; a level includes the cheaper ones, so the bound is never worse.
+
+        - "combinatorial": each channel meets its best partners; milliseconds, loose.
+        - "eigenvalue": a convex quadratic relaxation, made convex by one shift of the
+          diagonal. O(n³).
+        - "semidefinite": by the best diagonal there is.
+        - "doubly_nonnegative": and with x_i x_j >= 0; the tightest.
+    time_limit : float, optional
+        Wall-clock seconds; the tightest bound so far is returned then.
 
     Returns
     -------
-    float
-        In the problem's sense and units: no feasible set is better.
+    Bound
 
     Raises
     ------
+    InvalidProblemError
+        If an argument breaks a rule.
     InfeasibleError
-        If the problem is seen to have no feasible set.
+        If it is seen that no set meets the constraints.
+
+    Notes
+    -----
+    With x_i² = x_i, any diagonal d may be added to the quadratic form and subtracted
+    from the linear one: Hammer and Rubin (1970); the best d is the semidefinite
+    relaxation's dual: Billionnet and Elloumi (2007), doi:10.1007/s10107-005-0637-9.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem
-    >>> from sirfp_opt.bounds import combinatorial_bound
-    >>> graph = ChannelGraph.from_diversity(np.array([[0, 3, 1], [3, 0, 2], [1, 2, 0]]))
-    >>> round(combinatorial_bound(PruningProblem(graph, LayerConstraints(2))), 6)
-    3.0
+    >>> from sirfp_opt import ChannelGraph, bound, solve
+    >>> maps = np.random.default_rng(0).random((24, 60)) ** 4
+    >>> graph = ChannelGraph.from_redundancy(maps @ maps.T)
+    >>> lower = bound(graph, 12)
+    >>> lower.value <= solve(graph, 12, method="tabu").objective
+    True
     """
-    canonical = problem.canonical
-    return canonical.to_objective(max(bounds_by_count(canonical).values()))
+    started = time.perf_counter()
+    check_effort(effort)
+    problem = as_problem(graph, k, sense=sense, constraints=constraints)
+    search = Search(problem, limits=Limits(time=time_limit), started=started)
+    if effort != EFFORTS[0]:
+        # No bound goes below what a set is worth, so any set says when to stop trying.
+        create_solver("greedy", {"polish": True})[1].solve(search)
+    reached = strengthen(search, effort, search.stop)
+    if search.bound is None:
+        raise InfeasibleError(
+            "`constraints` must leave a feasible set, got numbers of channels "
+            f"{problem.canonical.counts} of which none can be kept. Loosen them."
+        )
+    method = min(reached, key=lambda level: problem.sense.sign * reached[level])
+    return Bound(
+        value=search.bound,
+        method=method,
+        seconds=search.seconds,
+        sense=problem.sense,
+        levels=reached,
+    )
 
 
-def best_partners_value(
-    weights: FloatArray, values: FloatArray, cardinalities: Sequence[int]
-) -> float:
-    """Bound Σ_{i<j in X} W_ij + Σ_{i in X} c_i over all X of allowed cardinality.
+def check_effort(effort: object, name: str = "effort") -> None:
+    """Raise unless `effort` is a level's name."""
+    if effort not in EFFORTS:
+        raise InvalidProblemError(
+            f"`{name}` must be one of {list(EFFORTS)}, got {effort!r}. "
+            "The last is the tightest."
+        )
+
+
+def strengthen(
+    search: Search, effort: str, stop: Callable[[], bool] = lambda: False
+) -> dict[str, float]:
+    """Tighten a run's bound level by level, until it meets the incumbent.
 
     Parameters
     ----------
-    weights : ndarray of shape (m, m)
-        W; the diagonal is not read.
-    values : ndarray of shape (m,)
-        c.
-    cardinalities : sequence of int
-        Numbers of items that X can have.
+    search : Search
+        Its incumbent, if it has one, tells how tight a bound is of use.
+    effort : str
+        The last level.
+    stop : callable
+        Asked before each level but the first, and within.
 
     Returns
     -------
-    float
-        Free of error but for the rounding of its own sums.
+    dict of str to float
+        The bound after each level, in the problem's sense and units.
     """
-    return max(best_partners_values(weights, values, cardinalities), default=-np.inf)
-
-
-def best_partners_values(
-    weights: FloatArray, values: FloatArray, cardinalities: Sequence[int]
-) -> list[float]:
-    """Return the bound of `best_partners_value` for each cardinality by itself."""
-    m = values.shape[0]
-    # Row i of `partners` holds the other items' weights, best first.
-    others = weights[~np.eye(m, dtype=bool)].reshape(m, max(m - 1, 0))
-    partners = -np.sort(-others, axis=1)
-    sums = np.concatenate((np.zeros((m, 1)), np.cumsum(partners, axis=1)), axis=1)
-    bounds = []
-    for t in cardinalities:
-        share = values + (sums[:, t - 1] / 2 if t > 0 else 0.0)
-        bounds.append(float(np.sort(share)[m - t :].sum()) if t else 0.0)
-    return bounds
-
-
-def bounds_by_count(canonical: CanonicalProblem) -> dict[int, float]:
-    """Return the combinatorial bound, in canonical form, for each total of sizes.
-
-    Rounding is accounted for. Where sizes differ, all totals share one bound.
-    """
-    unit = canonical.unit_size
+    canonical = search.canonical
+    enough = search.best_value
     slack = canonical.rounding_error / 2
-    if unit is None:
-        best = best_partners_value(
-            canonical.weights, canonical.values, canonical.cardinalities
-        )
-        return dict.fromkeys(canonical.counts, best + slack)
-    bounds = best_partners_values(
-        canonical.weights, canonical.values, [c // unit for c in canonical.counts]
+    known = bounds_by_count(canonical)
+    reached: dict[str, float] = {}
+    for level in EFFORTS[: EFFORTS.index(effort) + 1]:
+        if level != EFFORTS[0]:
+            if stop() or max(known.values()) <= enough:
+                break
+            _improve(known, _level(level), canonical, enough, slack, stop)
+        search.tighten_canonical(max(known.values()))
+        if search.bound is not None:
+            reached[level] = search.bound
+    return reached
+
+
+def _improve(
+    known: dict[int, float],
+    level: Level,
+    canonical: CanonicalProblem,
+    enough: float,
+    slack: float,
+    stop: Callable[[], bool],
+) -> None:
+    """Improve the bounds of those numbers of channels that could hold the optimum."""
+    worst = enough
+    for count in sorted(known, key=lambda count: -known[count]):
+        if known[count] <= worst or stop():
+            return
+        value = level(canonical, count, enough, stop) + slack
+        known[count] = min(known[count], value)
+        worst = max(worst, known[count])
+
+
+@cache
+def _level(name: str) -> Level:
+    """Return the function behind a level; the built-in ones come as entry points."""
+    for point in entry_points(group=BOUND_GROUP, name=name):
+        return point.load()  # type: ignore[no-any-return]
+    raise InvalidProblemError(
+        f"`effort` must name an installed level, got {name!r}, of which no entry point "
+        f"in the group {BOUND_GROUP!r} is found. Reinstall sirfp-opt."
     )
-    return {c: b + slack for c, b in zip(canonical.counts, bounds, strict=True)}

@@ -19,11 +19,11 @@ from sirfp_opt import (
     Limits,
     solve,
 )
-from sirfp_opt.allocation import Optimal, Worth
-from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.frontier import sweep
 from sirfp_opt.network import NetworkProblem, solve_network
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.allocation import Optimal, Worth
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.frontier import sweep
+from sirfp_opt.network.plan import PruningPlan
 
 
 def graph_of(seed: int, n: int) -> ChannelGraph:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirfp_opt import ChannelGraph, InvalidProblemError, LayerConstraints, solve
-from sirfp_opt.allocation import Worth
-from sirfp_opt.curves import ValueCurves, value_curve
-from sirfp_opt.normalization import normalized
+from sirfp_opt.network.allocation import Worth
+from sirfp_opt.network.curves import ValueCurves, value_curve
+from sirfp_opt.network.normalization import normalized
 
 
 def graph_of(seed: int, n: int, **options: object) -> ChannelGraph:
@@ -96,7 +96,7 @@ def test_curves_are_lazy_and_threads_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A curve is built when asked for, once, and the same by one thread or two."""
-    from sirfp_opt import curves as module
+    from sirfp_opt.network import curves as module
 
     built = []
     original = module.value_curve

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sirfp_opt import ChannelGraph, InvalidProblemError
-from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.latency import fit_latency
 from sirfp_opt.network import NetworkProblem, solve_network
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.latency import fit_latency
 
 
 def two_layers() -> CostModel:

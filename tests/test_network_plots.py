@@ -10,9 +10,9 @@ import pytest
 from matplotlib import pyplot as plt
 
 from sirfp_opt import ChannelGraph, InvalidProblemError
-from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.frontier import sweep
 from sirfp_opt.network import NetworkProblem, solve_network
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.frontier import sweep
 from sirfp_opt.plotting import plot_frontier, plot_kept
 
 mpl.use("agg")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sirfp_opt.api import solve as solve_problem
-from sirfp_opt.bounding import EFFORTS
-from sirfp_opt.bounding import bound as bound_problem
+from sirfp_opt.bounds import EFFORTS
+from sirfp_opt.bounds import bound as bound_problem
 from sirfp_opt.cli.common import (
     AsJson,
     ExitCode,

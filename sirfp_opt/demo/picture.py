@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
 
 _SMALLEST_NAMED = 40  # pixels; smaller patches of a class are drawn but not named
 _GROUND, _INK, _WRONG = (0.97, 0.97, 0.97), (0.72, 0.72, 0.72), (0.62, 0.10, 0.14)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from sirfp_opt.frontier import Frontier
-    from sirfp_opt.network_solution import NetworkSolution
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.frontier import Frontier
+    from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.network.solution import NetworkSolution
 
 __all__ = ["plot_frontier", "plot_kept"]
 
@@ -38,7 +38,7 @@ def plot_frontier(
     Parameters
     ----------
     frontier : Frontier
-        From `sirfp_opt.frontier.sweep`.
+        From `sirfp_opt.network.frontier.sweep`.
     cost : str, optional
         What the x axis shows, the first budget by default.
     value : {"objective", "redundancy"}

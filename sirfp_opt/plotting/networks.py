@@ -11,7 +11,7 @@ from sirfp_opt.plotting._style import DARK, LIGHT, axes_or_new
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
 
 __all__ = ["plot_plan"]
 

@@ -11,20 +11,20 @@ except ImportError as error:
         f"{error}. Install them with: pip install 'sirfp-opt[torch]'."
     ) from error
 
-from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
-from sirfp_opt.pytorch.coupling import Coupling, Exclusion, Member, couple
-from sirfp_opt.pytorch.extract import extract
-from sirfp_opt.pytorch.extractor import Extractor
-from sirfp_opt.pytorch.graphs import ExtractedGraphs
-from sirfp_opt.pytorch.importances import IMPORTANCES, Importance
-from sirfp_opt.pytorch.metrics import METRICS, Metric
+from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
+from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member, couple
+from sirfp_opt.pytorch.cutting.saving import load_pruned, save_pruned
+from sirfp_opt.pytorch.cutting.surgery import apply_plan, mask
+from sirfp_opt.pytorch.extraction.extract import extract
+from sirfp_opt.pytorch.extraction.extractor import Extractor
+from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.extraction.importances import IMPORTANCES, Importance
+from sirfp_opt.pytorch.extraction.metrics import METRICS, Metric
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
-from sirfp_opt.pytorch.redundancy_importance import RedundancyImportance
 from sirfp_opt.pytorch.reference import ReferenceOptions
+from sirfp_opt.pytorch.refitting.batch_norm import reestimate_batch_norm
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
-from sirfp_opt.pytorch.saving import load_pruned, save_pruned
-from sirfp_opt.pytorch.statistics import reestimate_batch_norm
-from sirfp_opt.pytorch.surgery import apply_plan, mask
+from sirfp_opt.pytorch.tp_importance import RedundancyImportance
 
 __all__ = [
     "IMPORTANCES",

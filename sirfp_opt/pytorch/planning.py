@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._parallel import Clock, run_all
 from sirfp_opt._validate import IntArray, as_int
-from sirfp_opt.allocation import (
+from sirfp_opt.api import solve
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.network.allocation import (
     Allocation,
     Allocator,
     Budget,
@@ -17,15 +20,12 @@ from sirfp_opt.allocation import (
     MemberGraph,
     create_allocator,
 )
-from sirfp_opt.allocation.uniform import counts_at
-from sirfp_opt.api import solve
-from sirfp_opt.constraints import LayerConstraints
-from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.plan import PruningPlan, PruningUnit
+from sirfp_opt.network.allocation.uniform import counts_at
+from sirfp_opt.network.plan import PruningPlan, PruningUnit
 
 if TYPE_CHECKING:
-    from sirfp_opt.cost import CostModel
-    from sirfp_opt.pytorch.graphs import ExtractedGraphs
+    from sirfp_opt.network.cost import CostModel
+    from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.solution import Solution
 
 __all__ = ["Draft", "Request", "draft"]

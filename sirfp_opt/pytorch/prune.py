@@ -16,14 +16,14 @@ from sirfp_opt.pytorch.batches import (
     one_sample,
     to_model,
 )
-from sirfp_opt.pytorch.cost_reader import count_macs, count_params, read_cost
-from sirfp_opt.pytorch.coupling import Exclusion, couple, matches
-from sirfp_opt.pytorch.extract import extract
+from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
+from sirfp_opt.pytorch.coupling.probe import Prober
+from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
+from sirfp_opt.pytorch.cutting.surgery import apply_plan, largest_difference, mask
+from sirfp_opt.pytorch.extraction.extract import extract
 from sirfp_opt.pytorch.planning import Callback, Draft, Request, draft
-from sirfp_opt.pytorch.probe import Prober
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
-from sirfp_opt.pytorch.surgery import apply_plan, largest_difference, mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sirfp_opt.allocation import Allocator
-    from sirfp_opt.cost import CostModel
-    from sirfp_opt.plan import PruningPlan
-    from sirfp_opt.pytorch.graphs import ExtractedGraphs
+    from sirfp_opt.network.allocation import Allocator
+    from sirfp_opt.network.cost import CostModel
+    from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.solution import Solution
 
 __all__ = ["PruneResult", "prune", "prune_"]

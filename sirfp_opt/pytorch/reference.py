@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sirfp_opt.allocation import Threshold
+from sirfp_opt.network.allocation import Threshold
 
 __all__ = ["ReferenceOptions"]
 

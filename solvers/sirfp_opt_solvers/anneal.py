@@ -11,8 +11,8 @@ import numpy as np
 from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._fixed_point import FixedPoint
-from sirfp_opt_solvers._runs import (
+from sirfp_opt_solvers._local.fixed_point import FixedPoint
+from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
     compilation_reported,
@@ -20,7 +20,7 @@ from sirfp_opt_solvers._runs import (
     runs_until_stopped,
     xorshift_state,
 )
-from sirfp_opt_solvers._start import (
+from sirfp_opt_solvers._local.start import (
     backward_set,
     fill_loosely,
     offer_greedy,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._construct import feasible_sets
+from sirfp_opt_solvers._local.construct import feasible_sets
 
 if TYPE_CHECKING:
     from sirfp_opt.search import Search

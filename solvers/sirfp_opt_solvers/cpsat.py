@@ -18,8 +18,8 @@ from sirfp_opt.errors import (
 )
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
-from sirfp_opt_solvers._incumbent import offer_start
-from sirfp_opt_solvers._worker import run_beside
+from sirfp_opt_solvers._proof.incumbent import offer_start
+from sirfp_opt_solvers._proof.worker import run_beside
 from sirfp_opt_solvers.relaxations.linear import (
     IntegerWeights,
     PartnerBounds,

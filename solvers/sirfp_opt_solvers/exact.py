@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sirfp_opt._validate import as_int
-from sirfp_opt.bounds import bounds_by_count
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
+from sirfp_opt.partner_bound import bounds_by_count
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._incumbent import offer_start
-from sirfp_opt_solvers._runs import check_jobs
+from sirfp_opt_solvers._local.runs import check_jobs
+from sirfp_opt_solvers._proof.incumbent import offer_start
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sirfp_opt.search import Search
-    from sirfp_opt_solvers._branching import Node, Outcome
+    from sirfp_opt_solvers._proof.branching import Node, Outcome
 
 __all__ = ["Exact"]
 
@@ -146,7 +146,7 @@ class Exact:
     def solve(self, search: Search) -> None:
         """Offer a start, then close the tree from the least bound on."""
         # Loads numba: only when it is to run.
-        from sirfp_opt_solvers._branching import Effort, Node, Odds, explore
+        from sirfp_opt_solvers._proof.branching import Effort, Node, Odds, explore
 
         offer_start(search)
         if search.stop():

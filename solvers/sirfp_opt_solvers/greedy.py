@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sirfp_opt import deletion
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._construct import best_prefix, feasible_sets
+from sirfp_opt_solvers._local.construct import best_prefix, feasible_sets
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem

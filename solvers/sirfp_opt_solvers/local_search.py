@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sirfp_opt._validate import as_int
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._descent import MixedDescents, SwapDescents
-from sirfp_opt_solvers._fixed_point import FixedPoint
-from sirfp_opt_solvers._runs import (
+from sirfp_opt_solvers._local.descent import MixedDescents, SwapDescents
+from sirfp_opt_solvers._local.fixed_point import FixedPoint
+from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
     compilation_reported,
     drive,
     runs_until_stopped,
 )
-from sirfp_opt_solvers._start import is_open, offer_extremes, offer_greedy
+from sirfp_opt_solvers._local.start import is_open, offer_extremes, offer_greedy
 
 if TYPE_CHECKING:
     from sirfp_opt.search import Search

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError, UnsupportedError
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._incumbent import offer_start
-from sirfp_opt_solvers._milp_backends import (
+from sirfp_opt_solvers._proof.incumbent import offer_start
+from sirfp_opt_solvers._proof.milp_backends import (
     ABSOLUTE_GAP,
     TOLERANCE,
     Event,
@@ -19,7 +19,7 @@ from sirfp_opt_solvers._milp_backends import (
     run_cbc,
     run_highs,
 )
-from sirfp_opt_solvers._milp_model import (
+from sirfp_opt_solvers._proof.milp_model import (
     FORMULATIONS,
     Formulation,
     LinearModel,

@@ -16,17 +16,17 @@ import numpy as np
 
 from sirfp_opt._validate import as_int
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._fixed_point import FixedPoint
-from sirfp_opt_solvers._flip_search import FlipSearch
-from sirfp_opt_solvers._memetic import Effort, Memetic
-from sirfp_opt_solvers._runs import (
+from sirfp_opt_solvers._local.fixed_point import FixedPoint
+from sirfp_opt_solvers._local.flip_search import FlipSearch
+from sirfp_opt_solvers._local.memetic import Effort, Memetic
+from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
     compilation_reported,
     drive,
     runs_until_stopped,
 )
-from sirfp_opt_solvers._start import (
+from sirfp_opt_solvers._local.start import (
     backward_set,
     is_open,
     offer_extremes,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.allocation.split import SplitProblem
-from sirfp_opt.cost import CostForm
+from sirfp_opt.network.cost import CostForm
+from sirfp_opt.network.splitting.problem import SplitProblem
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray, IntArray

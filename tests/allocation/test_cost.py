@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
 
 UNITS = ("a", "b", "c")
 # stem 3 -> a, then (a + 2 fixed + twice b) -> c, c -> c, and a bias.

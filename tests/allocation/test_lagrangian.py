@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sirfp_opt.allocation import Lagrangian
-from sirfp_opt.allocation.exchange import Exchange
-from sirfp_opt.allocation.split import SplitProblem
-from sirfp_opt.cost import CostForm
+from sirfp_opt.network.allocation import Lagrangian
+from sirfp_opt.network.cost import CostForm
+from sirfp_opt.network.splitting.exchange import Exchange
+from sirfp_opt.network.splitting.problem import SplitProblem
 from tests.allocation.problems import feasible_splits, least_loss, random_split
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sirfp_opt import ChannelGraph, InfeasibleError, InvalidProblemError
-from sirfp_opt.allocation import (
+from sirfp_opt.network.allocation import (
     ALLOCATIONS,
     Budget,
     Layer,
@@ -16,12 +16,12 @@ from sirfp_opt.allocation import (
     Worth,
     create_allocator,
 )
-from sirfp_opt.allocation.elimination import Elimination
-from sirfp_opt.allocation.optimal import solve_by_cpsat
-from sirfp_opt.allocation.relaxation import Relaxation
-from sirfp_opt.allocation.split import SplitProblem
-from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.curves import value_curve
+from sirfp_opt.network.allocation.optimal import solve_by_cpsat
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.curves import value_curve
+from sirfp_opt.network.splitting.elimination import Elimination
+from sirfp_opt.network.splitting.problem import SplitProblem
+from sirfp_opt.network.splitting.relaxation import Relaxation
 from tests.allocation.problems import feasible_splits, least_loss, random_split
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.plan import PruningPlan, PruningUnit, Site
+from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
 
 UNITS = (
     PruningUnit("a", 4, (Site("a", "out", 4), Site("c", "in", 7, offset=3))),
@@ -112,7 +112,8 @@ def test_arrays_are_read_only(plan: PruningPlan) -> None:
 def test_plans_and_costs_need_no_torch() -> None:
     """Reading a plan and pricing it imports neither torch nor a solver."""
     code = (
-        "import sys, sirfp_opt.plan, sirfp_opt.cost, sirfp_opt.allocation;"
+        "import sys, sirfp_opt.network.plan, sirfp_opt.network.cost;"
+        "import sirfp_opt.network.allocation;"
         "heavy = {'torch', 'ortools', 'pulp', 'pandas', 'numba', 'sirfp_opt_solvers'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

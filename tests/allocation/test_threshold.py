@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirfp_opt import ChannelGraph, InfeasibleError, InvalidProblemError, solve
-from sirfp_opt.allocation import (
+from sirfp_opt.network.allocation import (
     Allocator,
     Budget,
     Layer,
@@ -20,8 +20,8 @@ from sirfp_opt.allocation import (
     Uniform,
     greedy_scores,
 )
-from sirfp_opt.cost import Affine, CostForm, CostModel
-from sirfp_opt.curves import value_curve
+from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network.curves import value_curve
 
 ALLOCATORS: list[Allocator] = [Threshold(), Uniform()]
 

@@ -95,7 +95,7 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
     )
     assert (told.code, told.err) == (0, "")
     assert str(Path.cwd()) not in sys.path
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch import load_pruned, prune
 
     theirs = sys.modules[name]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sirfp_opt.demo.network import load_checkpoint
 from sirfp_opt.demo.story import MACS, run_demo
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import apply_plan
 
 if TYPE_CHECKING:

@@ -70,7 +70,15 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(
     )
     assert done.returncode == 0, done.stderr
     known = inventory(tmp_path / "objects.inv")
-    packages = ("", ".study", ".plotting", ".pytorch", ".io", ".allocation")
+    packages = (
+        "",
+        ".study",
+        ".plotting",
+        ".pytorch",
+        ".io",
+        ".network",
+        ".network.allocation",
+    )
     missing = []
     for package in packages:
         module = importlib.import_module(f"sirfp_opt{package}")

@@ -21,7 +21,7 @@ from sirfp_opt import (
     Solution,
     solve,
 )
-from sirfp_opt.plan import PruningPlan, PruningUnit
+from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
     plot_embedding,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.pytorch import count_macs, couple, prune, read_cost
-from sirfp_opt.pytorch.cost_reader import LARGE
+from sirfp_opt.pytorch.cost import LARGE
 from tests.pytorch.networks import SOUND, randomized
 
 SIDE = 160

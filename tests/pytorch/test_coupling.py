@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import apply_plan, count_macs, count_params, couple, mask
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.cost_reader import read_cost
-from sirfp_opt.pytorch.probe import random_plan
-from sirfp_opt.pytorch.surgery import largest_difference
-from sirfp_opt.pytorch.tracing import Tracer
+from sirfp_opt.pytorch.cost import read_cost
+from sirfp_opt.pytorch.coupling.probe import random_plan
+from sirfp_opt.pytorch.coupling.tracing import Tracer
+from sirfp_opt.pytorch.cutting.surgery import largest_difference
 from tests.pytorch.hazards import HAZARDS
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 

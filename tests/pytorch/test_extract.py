@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sirfp_opt import InvalidProblemError, UnsupportedError
 from sirfp_opt.pytorch import couple, extract
-from sirfp_opt.pytorch.graphs import combine, normalize
+from sirfp_opt.pytorch.extraction.graphs import combine, normalize
 from tests.pytorch.networks import SOUND, Dense, Net, Residual, conv_bn, randomized
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))

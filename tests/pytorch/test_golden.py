@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt import ChannelGraph, solve
-from sirfp_opt.allocation import Layer, MemberGraph, Threshold
 from sirfp_opt.deletion import backward_order
+from sirfp_opt.network.allocation import Layer, MemberGraph, Threshold
 from sirfp_opt.pytorch import ExtractedGraphs, ReferenceOptions, extract
-from sirfp_opt.pytorch.averages import Averaging, LayerStatistics
-from sirfp_opt.pytorch.importances import edge_strength
+from sirfp_opt.pytorch.extraction.averages import Averaging, LayerStatistics
+from sirfp_opt.pytorch.extraction.importances import edge_strength
 from sirfp_opt.pytorch.planning import Request, layers_of
 from tests.pytorch.golden import CASES, NAMES, NEAR, TIED, array, maps
 

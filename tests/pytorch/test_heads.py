@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import (
     apply_plan,
     count_macs,
@@ -19,7 +19,7 @@ from sirfp_opt.pytorch import (
     prune,
     read_cost,
 )
-from sirfp_opt.pytorch.probe import random_plan
+from sirfp_opt.pytorch.coupling.probe import random_plan
 from tests.pytorch.networks import EfficientAttention, SegFormer, randomized
 from tests.pytorch.test_coupling import IMAGES, difference
 

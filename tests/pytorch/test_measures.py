@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sirfp_opt import InvalidProblemError, solve
 from sirfp_opt.pytorch import METRICS, Importance, Metric, couple, extract
-from sirfp_opt.pytorch.averages import LayerStatistics
-from sirfp_opt.pytorch.filters import filters
-from sirfp_opt.pytorch.gram import add_gram
-from sirfp_opt.pytorch.importances import edge_strength
+from sirfp_opt.pytorch.extraction.averages import LayerStatistics
+from sirfp_opt.pytorch.extraction.filters import filters
+from sirfp_opt.pytorch.extraction.gram import add_gram
+from sirfp_opt.pytorch.extraction.importances import edge_strength
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 from tests.pytorch.test_extract import IMAGES
 from tests.pytorch.test_metrics import by_image
@@ -265,7 +265,8 @@ def test_maps_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole.update(MAPS)
     for most in (1, 9 * 50, 9 * 120 * 2):
         monkeypatch.setattr(
-            "sirfp_opt.pytorch.averages.PART", {"cpu": most, "accelerator": most}
+            "sirfp_opt.pytorch.extraction.averages.PART",
+            {"cpu": most, "accelerator": most},
         )
         parts = LayerStatistics()
         parts.update(MAPS)

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.pytorch.averages import Averaging, LayerStatistics
-from sirfp_opt.pytorch.importances import edge_strength
+from sirfp_opt.pytorch.extraction.averages import Averaging, LayerStatistics
+from sirfp_opt.pytorch.extraction.importances import edge_strength
 
 
 def by_image(maps: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,8 @@ def test_edge_term_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = torch.randn(2, 7, 6, 5)
     whole = edge_strength(maps)
     monkeypatch.setattr(
-        "sirfp_opt.pytorch.importances.EDGE_CHUNK", {"cpu": 1, "accelerator": 1}
+        "sirfp_opt.pytorch.extraction.importances.EDGE_CHUNK",
+        {"cpu": 1, "accelerator": 1},
     )
     torch.testing.assert_close(edge_strength(maps), whole, atol=0, rtol=0)
 

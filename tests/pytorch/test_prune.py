@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from sirfp_opt import InfeasibleError, InvalidProblemError, UnsupportedError
-from sirfp_opt.allocation import Threshold
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.allocation import Threshold
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import (
     PruneReport,
     ReferenceOptions,
@@ -26,8 +26,8 @@ from sirfp_opt.pytorch import (
     prune_,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
+from sirfp_opt.pytorch.cutting.surgery import largest_difference
 from sirfp_opt.pytorch.planning import Request, layers_of
-from sirfp_opt.pytorch.surgery import largest_difference
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 from tests.pytorch.test_extract import assert_untouched, fingerprint
 

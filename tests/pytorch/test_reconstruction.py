@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt import InvalidProblemError, solve
-from sirfp_opt.allocation import Threshold
+from sirfp_opt.network.allocation import Threshold
 from sirfp_opt.pytorch import METRICS, Extractor, Metric, extract, prune
-from sirfp_opt.pytorch.filters import reader_products
+from sirfp_opt.pytorch.extraction.filters import reader_products
 from tests.pytorch.networks import Net, Residual, conv_bn, randomized
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))

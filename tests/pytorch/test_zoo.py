@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sirfp_opt.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import (
     apply_plan,
     count_macs,
@@ -19,8 +19,8 @@ from sirfp_opt.pytorch import (
     read_cost,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.probe import random_plan
-from sirfp_opt.pytorch.surgery import largest_difference
+from sirfp_opt.pytorch.coupling.probe import random_plan
+from sirfp_opt.pytorch.cutting.surgery import largest_difference
 from tests.pytorch.zoo import ZOO
 
 EXCLUDED = (

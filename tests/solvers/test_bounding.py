@@ -17,7 +17,7 @@ from sirfp_opt import (
     bound,
     solve,
 )
-from sirfp_opt.bounding import EFFORTS
+from sirfp_opt.bounds import EFFORTS
 from tests.solvers.random_problems import random_problem
 
 LAYERS = Path(__file__).parents[2] / "examples" / "data" / "layers.npz"

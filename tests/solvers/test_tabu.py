@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
 from sirfp_opt.canonical import CanonicalProblem
 from sirfp_opt.io import best_known, read_problem
-from sirfp_opt_solvers._fixed_point import FixedPoint
-from sirfp_opt_solvers._swap_run import SwapRun
+from sirfp_opt_solvers._local.fixed_point import FixedPoint
+from sirfp_opt_solvers._local.swap_run import SwapRun
 from sirfp_opt_solvers.tabu import improve
 
 from .heuristic_cases import redundancy

@@ -20,7 +20,7 @@ from sirfp_opt import (
     Solution,
     solve,
 )
-from sirfp_opt_solvers._runs import compilation_reported
+from sirfp_opt_solvers._local.runs import compilation_reported
 
 from .heuristic_cases import judged_problems, redundancy
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from examples.studies.accuracy.runs import METRICS, SCORES
 from sirfp_opt import ChannelGraph, SolverInfo
-from sirfp_opt.allocation import Threshold
+from sirfp_opt.network.allocation import Threshold
 from sirfp_opt.pytorch import ReferenceOptions, extract
 
 if TYPE_CHECKING:

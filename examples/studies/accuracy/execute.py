@@ -34,7 +34,7 @@ from sirfp_opt.pytorch import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sirfp_opt.plan import PruningPlan
+    from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch import Coupling, ExtractedGraphs, PruneResult
 
 __all__ = ["FIGURES", "execute"]

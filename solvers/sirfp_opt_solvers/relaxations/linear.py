@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sirfp_opt.bounds import best_partners_value
+from sirfp_opt.partner_bound import best_partners_value
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem

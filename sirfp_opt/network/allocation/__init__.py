@@ -1,0 +1,74 @@
+"""How many channels each layer keeps under a budget."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.network.allocation.base import (
+    Allocation,
+    Allocator,
+    Budget,
+    Layer,
+    MemberGraph,
+)
+from sirfp_opt.network.allocation.lagrangian import Lagrangian
+from sirfp_opt.network.allocation.optimal import Optimal
+from sirfp_opt.network.allocation.scores import greedy_scores
+from sirfp_opt.network.allocation.threshold import Threshold
+from sirfp_opt.network.allocation.uniform import Uniform
+from sirfp_opt.network.worth import Worth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "ALLOCATIONS",
+    "Allocation",
+    "Allocator",
+    "Budget",
+    "Lagrangian",
+    "Layer",
+    "MemberGraph",
+    "Optimal",
+    "Threshold",
+    "Uniform",
+    "Worth",
+    "create_allocator",
+    "greedy_scores",
+]
+
+ALLOCATIONS: dict[str, Callable[[], Allocator]] = {
+    "uniform": Uniform,
+    "threshold": Threshold,
+    "lagrangian": Lagrangian,
+    "optimal": Optimal,
+    "balanced": lambda: Optimal(Worth("balanced")),
+}
+"""Allocations by name: "balanced" is "optimal" with another `Worth`."""
+
+
+def create_allocator(allocation: str | Allocator) -> Allocator:
+    """Return the allocator that a name stands for; an object is returned as it is.
+
+    Raises
+    ------
+    InvalidProblemError
+        If there is no allocation of that name; the nearest one is suggested.
+    """
+    if not isinstance(allocation, str):
+        if callable(getattr(allocation, "allocate", None)):
+            return allocation
+        raise InvalidProblemError(
+            f"`allocation` must be a name or have a method `allocate`, got "
+            f"{type(allocation).__name__}. The names are {list(ALLOCATIONS)}."
+        )
+    if allocation not in ALLOCATIONS:
+        near = difflib.get_close_matches(allocation.lower(), ALLOCATIONS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InvalidProblemError(
+            f"`allocation` must be one of {list(ALLOCATIONS)} or an allocator, got "
+            f"{allocation!r}.{hint} The paper's is 'threshold'."
+        )
+    return ALLOCATIONS[allocation]()

@@ -1,0 +1,387 @@
+"""Value curves: the best objective known for each number of channels of a layer.
+
+How to split a budget over layers needs, from each layer, one number for each count k:
+the redundancy that k channels have at least, or at least the smallest that is known.
+The paper's backward deletion gives all of them at once, nested in one path; single
+points can be improved by any solver, and be given a proven bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sirfp_opt._parallel import Tick, run_all
+from sirfp_opt._validate import FloatArray, IntArray, frozen
+from sirfp_opt.api import solve
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.deletion import delete_smallest
+from sirfp_opt.errors import InfeasibleError, InvalidProblemError
+from sirfp_opt.problem import PruningProblem
+from sirfp_opt.sense import Sense
+
+if TYPE_CHECKING:
+    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.graph import ChannelGraph
+    from sirfp_opt.limits import Limits
+    from sirfp_opt.protocols import Solver
+    from sirfp_opt.solution import Solution
+
+__all__ = ["ValueCurve", "ValueCurves", "value_curve"]
+
+
+@dataclass(frozen=True, eq=False)
+class ValueCurve:
+    """The best objective known for each allowed number of channels of one layer.
+
+    Make one with `value_curve`.
+
+    Attributes
+    ----------
+    problem : PruningProblem
+        The layer, with the range of counts as its constraint.
+    counts : ndarray of int64, shape (p,)
+        Numbers of channels for which a feasible set is known, ascending.
+    values : ndarray of float64, shape (p,)
+        Objective of the best set known, in the graph's sense and units.
+    bounds : ndarray of float64, shape (p,)
+        No set of so many channels is better; infinitely loose where nothing is proved.
+    order : ndarray of int64, shape (n,)
+        Channels of the nested path, the last one deleted first: a prefix is a set.
+    steepest : float
+        Most that any channel costs where the path takes it in; 0 where all gain.
+    sets : mapping of int to ndarray
+        By count, the sets that are better than the path's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph
+    >>> from sirfp_opt.network.curves import value_curve
+    >>> alike = np.array([[1, 0.9, 0.1], [0.9, 1, 0.2], [0.1, 0.2, 1]])
+    >>> curve = value_curve(ChannelGraph.from_redundancy(alike))
+    >>> curve.values.round(6).tolist(), curve.selected(2).tolist()
+    ([0.0, 0.1, 1.2], [0, 2])
+    """
+
+    problem: PruningProblem
+    counts: IntArray
+    values: FloatArray
+    bounds: FloatArray
+    order: IntArray
+    steepest: float
+    sets: Mapping[int, IntArray] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Number of channels of the layer."""
+        return self.problem.graph.n
+
+    @property
+    def available(self) -> int:
+        """Number of channels that are not dropped for certain."""
+        return self.n - len(self.problem.constraints.must_drop)
+
+    @cached_property
+    def whole(self) -> float:
+        """Objective of all channels that are not dropped for certain."""
+        gone = set(self.problem.constraints.must_drop)
+        return self.problem.evaluate(c for c in range(self.n) if c not in gone)
+
+    def _at(self, k: int) -> int:
+        """Return the place of count k, raise if no set of k channels is known."""
+        place = int(np.searchsorted(self.counts, k))
+        if place == self.counts.size or self.counts[place] != k:
+            raise InvalidProblemError(
+                f"`k` must be one of the curve's counts {self.counts[0]} to "
+                f"{self.counts[-1]}, got {k}. Build the curve over a wider range."
+            )
+        return place
+
+    def value(self, k: int) -> float:
+        """Return the best objective known for k channels."""
+        return float(self.values[self._at(k)])
+
+    def bound(self, k: int) -> float:
+        """Return a proven bound on the objective of k channels."""
+        return float(self.bounds[self._at(k)])
+
+    def selected(self, k: int) -> IntArray:
+        """Return the channels, ascending, of the best set known of k channels."""
+        self._at(k)
+        best = self.sets.get(k)
+        return np.sort(self.order[:k]) if best is None else best
+
+    def layer(self, k: int) -> PruningProblem:
+        """Return the layer's problem at exactly k channels.
+
+        All n channels may be kept even where n is no multiple of ``multiple_of``.
+        """
+        self._at(k)
+        rules = self.problem.constraints
+        step = 1 if k % rules.multiple_of else rules.multiple_of
+        exact = replace(rules, k=k, k_min=None, k_max=None, multiple_of=step)
+        return PruningProblem(self.problem.graph, exact)
+
+    def including(self, solutions: Iterable[Solution]) -> ValueCurve:
+        """Return a curve that is at least as good at the counts of `solutions`.
+
+        Parameters
+        ----------
+        solutions : iterable of Solution
+            Of this layer, at any of its counts; sets and bounds are taken over.
+        """
+        values, bounds, sets = self.values.copy(), self.bounds.copy(), dict(self.sets)
+        sign = self.problem.sense.sign
+        for solution in solutions:
+            place = self._at(solution.k)
+            selected = self.layer(solution.k).check(solution.selected)
+            objective = self.problem.evaluate(selected)
+            known = float(values[place])
+            # The same set summed in another order counts as the better one: its value
+            # is then the solution's to the last bit.
+            if sign * objective > sign * known or math.isclose(
+                objective, known, rel_tol=1e-12
+            ):
+                values[place] = objective
+                frozen(selected)
+                sets[solution.k] = selected
+            if solution.bound is not None:
+                tighter = min if sign > 0 else max
+                bounds[place] = tighter(bounds[place], solution.bound)
+        frozen(values)
+        frozen(bounds)
+        return replace(self, values=values, bounds=bounds, sets=sets)
+
+    def solve(
+        self,
+        k: int,
+        method: str | Solver = "auto",
+        *,
+        time_limit: float | None = None,
+        limits: Limits | None = None,
+        seed: int = 0,
+        certify: bool | str = False,
+        **options: Any,
+    ) -> Solution:
+        """Solve the layer at k channels; never worse than the curve is there.
+
+        Parameters
+        ----------
+        k : int
+        method, time_limit, limits, seed, certify, **options
+            As for `sirfp_opt.solve`.
+
+        Returns
+        -------
+        Solution
+        """
+        return solve(
+            self.layer(k),
+            method=method,
+            time_limit=time_limit,
+            limits=limits,
+            seed=seed,
+            warm_start=self.selected(k),
+            certify=certify,
+            **options,
+        )
+
+
+def value_curve(
+    graph: ChannelGraph,
+    constraints: LayerConstraints | None = None,
+    *,
+    counts: Iterable[int] | None = None,
+) -> ValueCurve:
+    """Build the nested greedy curve of a layer, for all counts, in O(n²).
+
+    With L the channels left, the paper's backward deletion (SIRFP, arXiv 2412.12672,
+    algorithm 1) removes argmax_{i in L} v_i + Σ_{j in L, j != i} w_ij. The sets that
+    are left are nested, so that one run serves every count.
+
+    Parameters
+    ----------
+    graph : ChannelGraph
+    constraints : LayerConstraints, optional
+        Range of counts, must_keep, must_drop and tied channels; by default all counts
+        from one to n.
+    counts : iterable of int, optional
+        The counts of interest, where they are not those of `constraints`.
+
+    Returns
+    -------
+    ValueCurve
+        Over those allowed counts that the path visits: with tied groups of several
+        sizes, or missing edges, it may skip some.
+
+    Raises
+    ------
+    InfeasibleError
+        If the path visits none of them.
+    """
+    rules = LayerConstraints() if constraints is None else constraints
+    if not rules.has_count:
+        rules = rules.with_count((1, graph.n))
+    problem = PruningProblem(graph, rules)
+    wanted = rules.counts(graph.n) if counts is None else [int(k) for k in counts]
+    if counts is not None and problem.constraints.multiple_of > 1:
+        # Asked for by number: the multiple is then the caller's business.
+        rules = replace(rules, multiple_of=1)
+        problem = PruningProblem(graph, rules)
+    canonical = problem.canonical
+    items, gains = _path(canonical)
+    sizes = canonical.kept.size + np.concatenate(
+        ([0], np.cumsum(canonical.sizes[items]))
+    )
+    totals = np.concatenate(([0.0], np.cumsum(gains)))
+    known = np.isfinite(totals) & np.isin(sizes, np.asarray(list(wanted)))
+    if not known.any():
+        raise InfeasibleError(
+            f"no set on the greedy path of {graph.name!r} has an allowed number of "
+            "channels. Widen the range, or loosen tied groups and missing edges."
+        )
+    values = canonical.sign * (canonical.offset + totals[known]) + 0.0  # no -0
+    worst = -np.inf if graph.sense is Sense.MINIMIZE else np.inf
+    curve = ValueCurve(
+        problem=problem,
+        counts=sizes[known].astype(np.int64),
+        values=values,
+        bounds=np.full(values.size, worst),
+        order=np.concatenate([canonical.kept, *(canonical.members[i] for i in items)]),
+        steepest=_steepest(gains, canonical.sizes[items]),
+    )
+    for array in (curve.counts, curve.values, curve.bounds, curve.order):
+        frozen(array)
+    return curve
+
+
+def _steepest(gains: FloatArray, sizes: IntArray) -> float:
+    known = np.isfinite(gains)
+    return float((-gains[known] / sizes[known]).max(initial=0.0))
+
+
+def _path(canonical: CanonicalProblem) -> tuple[IntArray, FloatArray]:
+    """Return items, the last one deleted first, and what each adds to those before.
+
+    From the first item on that conflicts with one before it, the gain is -inf.
+    """
+    m, weights = canonical.m, canonical.weights
+    conflicts = canonical.conflicts
+    if conflicts is not None:
+        # A conflict outweighs all redundancy: conflicting items go first.
+        most = np.abs(weights).sum() + np.abs(canonical.values).sum() + 1.0
+        weights = np.where(conflicts, -most, weights)
+    left = canonical.values + weights.sum(axis=1)
+    items = delete_smallest(weights, left, canonical.sizes)[0][::-1].copy()
+    gains = np.empty(m)
+    for place, item in enumerate(items.tolist()):
+        before = items[:place]
+        # Summed anew, not telescoped: penalties would have left their rounding here.
+        gains[place] = canonical.values[item] + canonical.weights[item, before].sum()
+        if conflicts is not None and conflicts[item, before].any():
+            gains[place:] = -np.inf
+            break
+    return items, gains
+
+
+class ValueCurves(Mapping[str, ValueCurve]):
+    """The value curves of a network's layers, each built when it is first asked for.
+
+    Parameters
+    ----------
+    layers : mapping of str to (ChannelGraph, LayerConstraints, counts)
+        What `value_curve` is called with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph, LayerConstraints
+    >>> graph = ChannelGraph.from_redundancy(np.full((4, 4), 0.5))
+    >>> curves = ValueCurves({"a": (graph, LayerConstraints(k_min=2), None)})
+    >>> curves["a"].values.tolist()
+    [0.5, 1.5, 3.0]
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[
+            str, tuple[ChannelGraph, LayerConstraints, Iterable[int] | None]
+        ],
+    ) -> None:
+        self._layers = dict(layers)
+        self._curves: dict[str, ValueCurve] = {}
+
+    def __getitem__(self, name: str) -> ValueCurve:
+        if name not in self._curves:
+            graph, constraints, counts = self._layers[name]
+            self._curves[name] = value_curve(graph, constraints, counts=counts)
+        return self._curves[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def build(self, *, n_jobs: int = 1, tick: Tick | None = None) -> ValueCurves:
+        """Build every curve that is still to be built, in parallel, and return self.
+
+        Parameters
+        ----------
+        n_jobs : int
+            Threads of joblib; -1 for all cores.
+        tick : callable, optional
+            Called after each.
+        """
+        missing = [name for name in self if name not in self._curves]
+        run_all(self.__getitem__, [(name,) for name in missing], n_jobs, tick)
+        return self
+
+    def refine(
+        self,
+        counts: Mapping[str, Iterable[int]],
+        method: str | Solver = "auto",
+        *,
+        n_jobs: int = 1,
+        tick: Tick | None = None,
+        **arguments: Any,
+    ) -> tuple[ValueCurves, dict[tuple[str, int], Solution]]:
+        """Solve layers at single counts and return curves that know the results.
+
+        Parameters
+        ----------
+        counts : mapping of str to iterable of int
+            By layer, the counts to improve (or, with ``certify=True``, to prove).
+        method : str or Solver
+            For instance "tabu", or "exact".
+        n_jobs : int
+            Threads of joblib; -1 for all cores.
+        tick : callable, optional
+            Called after each point.
+        **arguments
+            For `ValueCurve.solve`.
+
+        Returns
+        -------
+        curves : ValueCurves
+            New ones; these stay as they are.
+        solutions : dict of (str, int) to Solution
+        """
+        points = [(name, int(k)) for name, some in counts.items() for k in some]
+
+        def one(name: str, k: int) -> Solution:
+            return self[name].solve(k, method, **arguments)
+
+        solutions = dict(zip(points, run_all(one, points, n_jobs, tick), strict=True))
+        refined = ValueCurves(self._layers)
+        refined._curves = dict(self._curves)
+        for name in counts:
+            found = [s for (layer, _), s in solutions.items() if layer == name]
+            refined._curves[name] = self[name].including(found)
+        return refined, solutions

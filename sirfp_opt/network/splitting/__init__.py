@@ -1,0 +1,1 @@
+"""The machine behind an optimal split: relaxation, elimination, branching."""

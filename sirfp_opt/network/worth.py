@@ -1,0 +1,185 @@
+"""What a layer with k channels is worth: the objective of a split over layers.
+
+Least redundancy alone cannot be the goal of a split: it is least when nothing is kept.
+The paper's threshold settles it by a price: a channel stays if its redundancy with what
+is kept is below the threshold t, the same for all layers, which maximises Σ_l of
+t k_l - F_l(k_l), with F_l(k) the redundancy that k channels of layer l have at least.
+That is the worth of a layer here, too, and there are three ways to add layers up.
+
+Sum: Σ_l of worths. With a fixed number of channels it is the paper's objective, but
+under a budget of multiply-accumulates it sacrifices layers: of a product b k_u k_v the
+cheapest way to have many channels is to keep u whole and almost nothing of v. A network
+cut so is a row of bottlenecks.
+
+Product: Π_l of worth_l(k_l) / worth_l(n_l), the split of proportional fairness
+(J. Nash, Econometrica 18, 1950, doi:10.2307/1907266; F. Kelly, 1997). A network is as
+good as its layers in a row, and nothing makes up for a layer that is lost.
+
+The objective of a graph to be maximised is a worth as it is, at no price: of a graph of
+reconstruction errors, what is left of the signal. A product of these is what comes
+through all layers.
+
+Balanced: the least Σ_l (log worth_l(k_l) / worth_l(n_l))². Squares of the same losses
+make the worst layers count most: between the product and the fairest split of all,
+which looks at the worst layer only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt._validate import FloatArray, frozen
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.network.normalization import NORMALIZATIONS
+from sirfp_opt.sense import Sense
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sirfp_opt.network.curves import ValueCurve
+
+__all__ = ["OBJECTIVES", "Losses", "Worth"]
+
+OBJECTIVES = ("product", "sum", "balanced")
+
+LOST = 1e-6
+"""Share of its worth at which a layer counts as lost, so that its loss stays finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What each allowed count of each layer loses against the whole layer.
+
+    Attributes
+    ----------
+    by_layer : dict of str to ndarray of float64
+        One number for each count of the layer's curve, 0 for all that can be kept.
+    price : float
+        The price of a channel that was used.
+    """
+
+    by_layer: dict[str, FloatArray]
+    price: float
+
+
+@dataclass(frozen=True)
+class Worth:
+    """The worth of k channels, price * k - redundancy, and how layers add up.
+
+    Parameters
+    ----------
+    objective : {"product", "sum", "balanced"}
+        What is minimised: Σ_l -w_l log(worth_l(k_l) / worth_l(n_l)),
+        Σ_l w_l (worth_l(n_l) - worth_l(k_l)), or Σ_l w_l log²(worth_l(k_l) /
+        worth_l(n_l)), where more than the whole counts as the whole.
+    normalize : {"trace", "none", "cosine", "map_size"}
+        Puts the layers' redundancies on one scale; see `network.normalization`.
+    price : float, optional
+        What a channel without any redundancy is worth, on that scale. By default the
+        largest redundancy that any channel meets on the greedy path of any layer to be
+        minimised: the least price at which no channel of it is given up unless the
+        budget asks for it.
+    weights : mapping of str to float
+        w_l of single layers, 1 by default.
+
+    Raises
+    ------
+    InvalidProblemError
+        If an option is not one of these.
+    """
+
+    objective: str = "product"
+    normalize: str = "trace"
+    price: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", dict(self.weights))
+        if self.objective not in OBJECTIVES:
+            raise InvalidProblemError(
+                f"`objective` must be one of {list(OBJECTIVES)}, got "
+                f"{self.objective!r}. The default is 'product'."
+            )
+        if self.normalize not in NORMALIZATIONS:
+            raise InvalidProblemError(
+                f"`normalize` must be one of {list(NORMALIZATIONS)}, got "
+                f"{self.normalize!r}. The default is 'trace'."
+            )
+        if self.price is not None and not self.price >= 0:
+            raise InvalidProblemError(
+                f"`price` must be a number of at least 0, got {self.price!r}. "
+                "Leave it out for the least price at which every channel counts."
+            )
+        for name, weight in self.weights.items():
+            if not (np.isfinite(weight) and weight >= 0):
+                raise InvalidProblemError(
+                    f"`weights[{name!r}]` must be a number of at least 0, got "
+                    f"{weight!r}. Leave a layer out for weight 1."
+                )
+
+    def losses(
+        self, curves: Mapping[str, ValueCurve], factors: Mapping[str, float]
+    ) -> Losses:
+        """Return what each layer loses at each count of its curve.
+
+        Parameters
+        ----------
+        curves : mapping of str to ValueCurve
+        factors : mapping of str to float
+            By layer, what makes the scale; from `network.normalization.normalized`.
+
+        Raises
+        ------
+        InvalidProblemError
+            If ``objective`` is "product" or "balanced" and a count is worth nothing
+            at the price that was given.
+        """
+        price = self.price_of(curves, factors)
+        by_layer = {
+            name: self.loss(curve, factors[name], price, self.weights.get(name, 1.0))
+            for name, curve in curves.items()
+        }
+        return Losses(by_layer, price)
+
+    def price_of(
+        self, curves: Mapping[str, ValueCurve], factors: Mapping[str, float]
+    ) -> float:
+        """Return the price of a channel: as given, or the least that fits."""
+        if self.price is not None:
+            return self.price
+        priced = {
+            name: curve.steepest * factors[name]
+            for name, curve in curves.items()
+            if curve.problem.sense is Sense.MINIMIZE
+        }
+        price = max(priced.values(), default=0.0)
+        # Without any redundancy all channels are worth the same, whatever that is.
+        return 1.0 if priced and price == 0 else price
+
+    def loss(
+        self, curve: ValueCurve, factor: float, price: float, weight: float = 1.0
+    ) -> FloatArray:
+        """Return one layer's loss at each count of its curve."""
+        cost = -curve.problem.sense.sign * factor
+        worth = price * curve.counts - cost * curve.values
+        whole = price * curve.available - cost * curve.whole
+        if self.objective == "sum":
+            loss: FloatArray = weight * (whole - worth)
+        else:
+            if self.price is not None and not (worth.min() > 0 and whole > 0):
+                raise InvalidProblemError(
+                    f"`price` must make every allowed count of "
+                    f"{curve.problem.graph.name!r} worth more than nothing, got "
+                    f"{price:g}. Raise it, or take objective='sum'."
+                )
+            # A layer that is worth nothing as a whole has nothing to lose.
+            share = worth / whole if whole > 0 else np.ones_like(worth)
+            loss = -np.log(np.maximum(share, LOST)) + 0.0  # no -0
+            if self.objective == "balanced":
+                loss = np.maximum(loss, 0.0) ** 2
+            loss = weight * loss
+        frozen(loss)
+        return loss

@@ -1,0 +1,1 @@
+"""A plan applied: surgery, masks, storing what is left."""

@@ -1,0 +1,1 @@
+"""Graphs measured on a network that runs."""

@@ -1,0 +1,446 @@
+"""Channel graphs measured while a network runs, in whosever loop it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.batches import Forward, device_of
+from sirfp_opt.pytorch.coupling.units import Coupling, Member, couple
+from sirfp_opt.pytorch.extraction.assemble import Reading, Scaling, assemble
+from sirfp_opt.pytorch.extraction.averages import (
+    Averaging,
+    Counts,
+    LayerStatistics,
+    Measured,
+)
+from sirfp_opt.pytorch.extraction.filters import (
+    filters,
+    folds,
+    makers,
+    reader_products,
+    readers,
+    scale_of,
+    widened,
+    width_of,
+)
+from sirfp_opt.pytorch.extraction.importances import Importance, find_importance
+from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
+from sirfp_opt.pytorch.extraction.ranks import over_ranks
+from sirfp_opt.pytorch.extraction.watching import watch, watch_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch.utils.hooks import RemovableHandle
+
+    from sirfp_opt.network.plan import Side
+    from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
+
+__all__ = ["Extractor"]
+
+Point = tuple[str, "Side"]
+
+OnNan = Literal["raise", "exclude", "skip"]
+DTYPES = (None, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class Extractor:
+    """Measures a network's channel graphs while somebody else runs it.
+
+    Inside its ``with`` block every forward pass is one step of the averages; `graphs`
+    gives what they hold at any time. It runs without gradients, outside of autocast, in
+    float32 or more, and touches neither the network nor its training mode; whatever
+    happens in the block, its hooks go with it. Recomputation under activation
+    checkpointing is not counted twice.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; a DistributedDataParallel or DataParallel wrapper is looked
+        through.
+    example : Tensor, mapping or iterable of batches, optional
+        What the network is traced on; not needed with `coupling`.
+    coupling : Coupling, optional
+        From `couple`.
+    metric : str or Metric
+        See `METRICS`. The paper's is "spatial".
+    importance : str or Importance, optional
+        What a single channel is worth: see `IMPORTANCES`. "gamma_grad" is taken from
+        the backward passes in the block.
+    importance_weight : float
+        Vertex weights of the graphs: each channel takes ``importance_weight * e_i /
+        Σ e`` of its unit's total redundancy off the objective. With 0 importances are
+        measured, for `Threshold`, and stay out of the graphs.
+    decay : float, optional
+        r of the exponential average A <- r A + (1 - r) S, one step for each batch.
+        None is the plain mean over all images.
+    bias_correction : bool
+        Divide an exponential average by 1 - r^t. The reference does not.
+    absolute, normalize, combine, pool_constant
+        As for `extract`.
+    on_nan : {"raise", "exclude", "skip"}
+        What to do with a layer that gives NaN or inf: an error in `graphs`, its unit
+        left whole, or such images left out, and noted.
+    positions : int, optional
+        An approximation: multiply only so many positions of each larger map, drawn
+        anew for each batch. Norms and edges are still those of the whole maps.
+    dtype : torch.dtype, optional
+        An approximation: precision of the factors of each product, for instance
+        torch.bfloat16. Averages stay in float32 or more.
+    scaler : torch.amp.GradScaler, optional
+        Of a mixed-precision loop, to take its scale out of "gamma_grad".
+    forward, ignore, seed
+        As for `couple`.
+
+    Attributes
+    ----------
+    coupling : Coupling
+        The pruning units.
+
+    Raises
+    ------
+    InvalidProblemError
+        On an unknown name or a value out of range.
+    UnsupportedError
+        If the network cannot be traced.
+
+    Notes
+    -----
+    With ``metric="reconstruction"`` layer r reads y = Σ_c W_rc * x_c, and dropping the
+    set D of channels, their means made up for by biases or batch norms, changes y by
+    Σ_{c in D} W_rc * x̃_c. Of its mean square
+
+    E_ij = Cov(x_i, x_j) Σ_{o, t} W_roit W_rojt,    divided by Σ_i E_ii,
+
+    is the part at the same pixel under the same tap t of the filters (all of it for
+    1 x 1 filters). A unit's graph is `ChannelGraph.from_reconstruction` of the mean E
+    over the layers that read it: least error is a clique of most weight.
+
+    Where `torch.distributed` is initialised, each rank measures its own batches, and
+    `graphs` averages over all ranks: see there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import Extractor
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> extractor = Extractor(net, torch.rand(1, 3, 16, 16), decay=0.9)
+    >>> with extractor:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         net(torch.rand(4, 3, 16, 16)).square().mean().backward()
+    ...         optimizer.step()
+    >>> extractor.graphs()
+    ExtractedGraphs(1 units, 8 channels, 12 images, 1 excluded)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any = None,
+        *,
+        coupling: Coupling | None = None,
+        metric: str | Metric = "reconstruction",
+        importance: str | Importance | None = "edge",
+        importance_weight: float = 0.0,
+        decay: float | None = 0.99,
+        bias_correction: bool = True,
+        absolute: bool | None = None,
+        normalize: str | None = None,
+        combine: str = "mean",
+        pool_constant: bool = True,
+        on_nan: OnNan = "raise",
+        positions: int | None = None,
+        dtype: torch.dtype | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        forward: Forward | None = None,
+        ignore: tuple[str, ...] | list[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self._metric, self._importance = (
+            find_metric(metric),
+            find_importance(importance),
+        )
+        self._averaging = Averaging(decay, bias_correction)
+        self._scaling = Scaling.of(
+            self._metric, absolute, normalize, combine, importance_weight
+        )
+        if on_nan not in ("raise", "exclude", "skip"):
+            raise InvalidProblemError(
+                f"`on_nan` must be 'raise', 'exclude' or 'skip', got {on_nan!r}. "
+                "With 'exclude' such layers are left whole."
+            )
+        if positions is not None and not (type(positions) is int and positions > 0):
+            raise InvalidProblemError(
+                f"`positions` must be a positive integer, got {positions!r}. "
+                "Pass None for all positions of a map."
+            )
+        if dtype not in DTYPES:
+            raise InvalidProblemError(
+                f"`dtype` must be a floating-point dtype, got {dtype!r}. "
+                "Pass torch.bfloat16, or None for that of the maps."
+            )
+        self._on_nan, self._scaler = on_nan, scaler
+        wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+        self._model = model.module if isinstance(model, wrappers) else model
+        if coupling is None:
+            if example is None:
+                raise InvalidProblemError(
+                    "`example` must be a batch to trace the network on, got none. "
+                    "Pass one, or a `coupling` from couple()."
+                )
+            coupling = couple(
+                self._model, example, forward=forward, ignore=ignore, seed=seed
+            )
+        self.coupling = coupling
+        self._modules = dict(self._model.named_modules())
+        self._folds = folds(coupling.units, self._modules)
+        # By layer and side: what is measured where.
+        self._statistics: dict[Point, LayerStatistics] = {}
+        for side, members, measured in self._points():
+            for layer in _layers(members):
+                self._statistics[layer, side] = LayerStatistics(
+                    measured,
+                    self._averaging,
+                    importance=self._importance if side == "out" else None,
+                    pool_constant=pool_constant,
+                    skip=on_nan == "skip",
+                    positions=positions,
+                    dtype=dtype,
+                )
+        self._order: dict[str, None] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether backward passes are measured."""
+        return self._importance is not None and self._importance.source == "gradients"
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether anything but weights is measured."""
+        return bool(self._points())
+
+    @property
+    def scales(self) -> dict[str, nn.Parameter]:
+        """By layer: the γ whose gradients are measured."""
+        makers = [layer for layer, side in self._statistics if side == "out"]
+        found = {name: scale_of(self._modules[name]) for name in makers}
+        return {k: v for k, v in found.items() if v is not None and v.requires_grad}
+
+    def __enter__(self) -> Self:
+        if self._hooks:
+            raise InvalidProblemError(
+                "`Extractor` must be entered once at a time, got a second `with`. "
+                "Leave the first one; the averages go on in the next."
+            )
+        if self.needs_gradients and not self.scales:
+            raise InvalidProblemError(
+                "`importance` must find norms with a scale that is trained for "
+                f"gradients, got none in {type(self._model).__name__}. "
+                "Take importance='edge', or set requires_grad."
+            )
+        try:
+            for (layer, side), record in self._statistics.items():
+                self._watch(layer, side, record)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def graphs(self, *, distributed: bool | None = None) -> ExtractedGraphs:
+        """Return the graphs of what was measured so far.
+
+        Parameters
+        ----------
+        distributed : bool, optional
+            Average over the ranks of `torch.distributed`; by default where there is
+            more than one. Every rank must then call this, and gets the same graphs. A
+            plain mean weighs each image alike, however many each rank saw; an
+            exponential average needs equal numbers of batches.
+
+        Returns
+        -------
+        ExtractedGraphs
+
+        Raises
+        ------
+        InvalidProblemError
+            If no batch was seen, on NaN or inf with ``on_nan="raise"``, and where the
+            ranks do not fit together.
+        """
+        side = "in" if self._metric.source == "inputs" else "out"
+        readings, terms, batches = {}, {}, 0
+        # One layer at a time: what is averaged is as large as what comes out.
+        for point, measured in self._results(distributed):
+            layer, counts = point[0], measured.counts
+            batches = max(batches, counts.batches, counts.term_steps)
+            if counts.term_steps:
+                terms[layer] = measured.term.cpu().numpy()
+            if point[1] == side:
+                products = None
+                if side == "in":
+                    module, fold = self._modules[layer], self._folds[layer]
+                    products = reader_products(module, fold)
+                readings[layer] = _reading(measured, products)
+        if self._statistics and not batches:
+            raise InvalidProblemError(
+                "`Extractor` must have seen a batch, got none. Run the network inside "
+                "of the `with` block; a compiled one that ran before does not see it."
+            )
+        members = term_members = self.coupling.members
+        if side == "in":
+            members = self._readers()
+        elif self._metric.source == "weights":
+            members = self._makers()
+            readings = {layer: self._of_filters(layer) for layer in _layers(members)}
+        importance = self._importance
+        if importance is not None and importance.source == "weights":
+            term_members = self._makers()
+            for layer in _layers(term_members):
+                term = importance.measure(filters(self._modules[layer]))
+                terms[layer] = term.cpu().numpy()
+        if importance is not None and importance.source == "scale":
+            for layer in _layers(term_members):
+                scale = scale_of(self._modules[layer])
+                if scale is not None:
+                    terms[layer] = importance.measure(widened(scale)).cpu().numpy()
+        order = [layer for layer in self._order if layer in readings]
+        return assemble(
+            self.coupling,
+            members,
+            {layer: readings[layer] for layer in [*order, *readings]},
+            term_members,
+            terms,
+            self._scaling,
+            raising=self._on_nan == "raise",
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages, as tensors only, to go on from with `load_state_dict`.
+
+        They are this rank's own, and not copies: save them before the next step.
+        """
+        return {
+            f"{layer}:{side}:{key}": value
+            for (layer, side), record in self._statistics.items()
+            for key, value in record.state().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from averages of an extractor of the same settings.
+
+        Raises
+        ------
+        InvalidProblemError
+            If they are of other layers, or of layers of other sizes. Nothing is
+            loaded then.
+        """
+        expected = set(self.state_dict())
+        if set(state) != expected:
+            odd = sorted(expected.symmetric_difference(state))
+            raise InvalidProblemError(
+                f"`state` must be of the same layers, got a difference at {odd[:3]}. "
+                "Pass the state of an extractor of the same network and settings."
+            )
+        for layer, side in self._statistics:
+            size = len(state[f"{layer}:{side}:mass"])
+            width = width_of(self._modules[layer], side)
+            if width and side == "in":
+                width //= self._folds[layer]
+            if size and width and size != width:
+                raise InvalidProblemError(
+                    f"`state` must have {width} channels at {layer!r}, got {size}. "
+                    "After pruning, begin anew."
+                )
+        device = device_of(self._model)
+        for (layer, side), record in self._statistics.items():
+            keys = record.state()
+            record.load({key: state[f"{layer}:{side}:{key}"] for key in keys}, device)
+
+    def _points(
+        self,
+    ) -> list[tuple[Side, dict[str, tuple[Member, ...]], Metric | None]]:
+        """Return the sides of layers to measure while the network runs."""
+        source, importance = self._metric.source, self._importance
+        terms = importance is not None and importance.source in ("maps", "gradients")
+        points: list[tuple[Side, dict[str, tuple[Member, ...]], Metric | None]] = []
+        if source == "maps" or terms:
+            metric = self._metric if source == "maps" else None
+            points.append(("out", self.coupling.members, metric))
+        if source == "inputs":
+            points.append(("in", self._readers(), self._metric))
+        return points
+
+    def _watch(self, layer: str, side: Side, record: LayerStatistics) -> None:
+        module = self._modules[layer]
+        if record.metric is not None or not self.needs_gradients:
+            order = self._order
+            fold = self._folds[layer] if side == "in" else 1
+            hook = watch(
+                module, side, record, lambda: order.update({layer: None}), fold=fold
+            )
+            self._hooks.append(hook)
+        scale = self.scales.get(layer) if side == "out" else None
+        if self.needs_gradients and scale is not None:
+            self._hooks.append(watch_gradient(scale, record, self._scaler))
+
+    def _results(self, asked: bool | None) -> Iterator[tuple[Point, Measured]]:
+        ready = dist.is_available() and dist.is_initialized()
+        if asked is None:
+            asked = ready and dist.get_world_size() > 1
+        if asked and not ready:
+            raise InvalidProblemError(
+                "`distributed` must be False without torch.distributed, got True. "
+                "Call torch.distributed.init_process_group first."
+            )
+        if asked:
+            yield from over_ranks(
+                self._statistics, self._averaging, device_of(self._model)
+            )
+        else:
+            for point, record in self._statistics.items():
+                yield point, record.result()
+
+    def _makers(self) -> dict[str, tuple[Member, ...]]:
+        return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
+
+    def _readers(self) -> dict[str, tuple[Member, ...]]:
+        return {
+            unit.name: readers(unit, self._modules, self._folds)
+            for unit in self.coupling.units
+        }
+
+    def _of_filters(self, layer: str) -> Reading:
+        record = LayerStatistics(self._metric, importance=None, pool_constant=False)
+        record.update(filters(self._modules[layer])[None])
+        reading = _reading(record.result())
+        return Reading(reading.matrix, Counts(images=1))
+
+
+def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
+    return dict.fromkeys(m.layer for some in members.values() for m in some)
+
+
+def _reading(measured: Measured, products: Tensor | None = None) -> Reading:
+    """Return a layer's matrix; with products of filters, that of contributions."""
+    matrix = measured.redundancy()
+    if products is not None and matrix.numel():
+        matrix = matrix * products
+        # Relative to what would come out if all that is read were independent.
+        total = matrix.trace()
+        matrix = torch.where(total > 0, matrix / total, matrix)
+    return Reading(matrix.cpu().numpy(), measured.counts, measured.map_size)

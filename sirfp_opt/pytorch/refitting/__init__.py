@@ -1,0 +1,1 @@
+"""What is repaired after a cut, without labels."""

@@ -1,0 +1,1 @@
+"""What heuristics share: starts, moves, runs."""

@@ -1,0 +1,176 @@
+"""One tabu run over sets of one size: the kernels' arrays and how they are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sirfp_opt_solvers._local.fixed_point import LANES
+from sirfp_opt_solvers._local.runs import xorshift_state
+
+if TYPE_CHECKING:
+    from sirfp_opt_solvers._local.fixed_point import FixedPoint
+
+__all__ = ["Known", "SwapRun"]
+
+# A set of items, ascending, and all items' gains: c_i + Σ_{j in the set} W_ij.
+Known = tuple[NDArray[np.int64], NDArray[np.int32]]
+
+# Tenures are drawn from this many values from the shortest one on.
+_SPREAD = 10
+
+
+class SwapRun:
+    """A set of k items, 0 < k < m, on its way through swaps.
+
+    Parameters
+    ----------
+    fixed : FixedPoint
+    items : ndarray of int
+        The set to start from.
+    tenure : int
+        Shortest time that a dropped item stays out; an added one stays in for 0.7
+        times as long. Both are drawn from ten values upwards, and cut so that there
+        is always an item to choose.
+    rng : numpy.random.Generator
+    near : (items, gains), optional
+        A set whose gains are known; where it is close to `items`, theirs follow from
+        the difference.
+    """
+
+    def __init__(
+        self,
+        fixed: FixedPoint,
+        items: NDArray[np.int64],
+        tenure: int,
+        rng: np.random.Generator,
+        near: Known | None = None,
+    ) -> None:
+        from sirfp_opt_solvers._kernels import tabu
+
+        self._kernels = tabu
+        self._fixed = fixed
+        m, stride, k = fixed.m, fixed.values.size, items.size
+        blocks = stride // LANES
+        members = items.astype(np.int32)
+        gains = _gains(fixed, items, near)
+        inside = np.zeros(stride, dtype=np.uint8)
+        inside[items] = 1
+        bars = np.full((2, stride), tabu.BARRED, dtype=np.int32)
+        bars[0, :m][inside[:m] == 0] = 0
+        bars[1, items] = 0
+        places = np.zeros(stride, dtype=np.int32)
+        places[items] = np.arange(k)
+        doubled = int(gains[items].sum(dtype=np.int64))
+        doubled += int(fixed.values[items].sum(dtype=np.int64))
+        state = np.zeros(tabu.N_STATE, dtype=np.int64)
+        state[tabu.VALUE] = doubled // 2
+        state[tabu.BEST] = tabu.NOTHING
+        if fixed.penalty:
+            among = fixed.weights[np.ix_(items, items)]
+            state[tabu.CONFLICTS] = np.count_nonzero(among == -fixed.penalty) // 2
+        if state[tabu.CONFLICTS] == 0:
+            state[tabu.BEST] = state[tabu.VALUE]
+        self._state = state
+        self._members, self._best = members, members.copy()
+        # In the order in which the kernels take them.
+        self._arrays = (
+            gains.reshape(blocks, LANES),
+            bars.reshape(2, blocks, LANES),
+            np.zeros(blocks, dtype=np.int32),
+            members,
+            places,
+            inside,
+            self._best,
+            np.full(tabu.RING, -1, dtype=np.int32),
+            np.zeros(stride, dtype=np.int32),
+            state,
+            xorshift_state(rng),
+            np.array([tenure, _SPREAD], dtype=np.int64),
+            np.array([min(tabu.RING - 2, m - k), min(tabu.RING - 2, k - 1)]),
+        )
+
+    @property
+    def iterations(self) -> int:
+        """Swaps made."""
+        return int(self._state[self._kernels.ITERATION])
+
+    @property
+    def found_at(self) -> int:
+        """The swap that led to the best set."""
+        return int(self._state[self._kernels.BEST_AT])
+
+    @property
+    def feasible(self) -> bool:
+        """Whether a conflict-free set has been met."""
+        return bool(self._state[self._kernels.BEST] != self._kernels.NOTHING)
+
+    @property
+    def value(self) -> int:
+        """Of the best conflict-free set; of the current set, if none has been met."""
+        if self.feasible:
+            return int(self._state[self._kernels.BEST])
+        return int(self._state[self._kernels.VALUE])
+
+    @property
+    def items(self) -> NDArray[np.int64]:
+        """Return, ascending, the set that `value` speaks of."""
+        chosen = self._best if self.feasible else self._members
+        return np.sort(chosen).astype(np.int64)
+
+    def known(self) -> Known:
+        """Return `items` and their gains."""
+        items = self.items
+        current = np.sort(self._members).astype(np.int64)
+        return items, _gains(self._fixed, items, (current, self._arrays[0].ravel()))
+
+    def drop_add(self, depth: int, budget: int, goal: int) -> int:
+        """Run drop-add tabu; return the iterations made, `budget` if not at its end."""
+        before = self.iterations
+        self._kernels.drop_add(
+            self._fixed.blocked,
+            self._fixed.penalty,
+            *self._arrays,
+            depth,
+            budget,
+            goal,
+        )
+        return self.iterations - before
+
+    def best_swap(self, depth: int, budget: int, goal: int) -> int:
+        """Run best-swap tabu (`depth` > 0) or descent (0); return as `drop_add`."""
+        before = self.iterations
+        self._kernels.best_swap(
+            self._fixed.blocked,
+            self._fixed.penalty,
+            self._fixed.lowest,
+            *self._arrays,
+            depth,
+            budget,
+            goal,
+        )
+        return self.iterations - before
+
+
+def _gains(
+    fixed: FixedPoint, items: NDArray[np.int64], near: Known | None
+) -> NDArray[np.int32]:
+    """Return the gains at a set; exact, whichever way they are come by."""
+    inside = np.zeros(fixed.m, dtype=bool)
+    inside[items] = True
+    before = np.zeros(fixed.m, dtype=bool)
+    gains = fixed.values
+    if near is not None:
+        before[near[0]] = True
+        if np.count_nonzero(before != inside) < items.size:
+            gains = near[1]
+        else:
+            before[:] = False
+    gains = gains.copy()
+    for item in np.flatnonzero(inside & ~before):
+        gains += fixed.weights[item]
+    for item in np.flatnonzero(before & ~inside):
+        gains -= fixed.weights[item]
+    return gains

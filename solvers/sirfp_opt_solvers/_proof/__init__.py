@@ -1,0 +1,1 @@
+"""What exact methods share: trees, linear models, workers."""
