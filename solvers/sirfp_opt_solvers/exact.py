@@ -22,7 +22,9 @@ from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.partner_bound import bounds_by_count
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.runs import check_jobs
+from sirfp_opt_solvers._proof.grain import Margin
 from sirfp_opt_solvers._proof.incumbent import offer_start
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 
@@ -149,9 +151,10 @@ class Exact:
         from sirfp_opt_solvers._proof.branching import Effort, Node, Odds, explore
 
         offer_start(search)
-        if search.stop():
+        if search.stop() or _proved(search):
             return
         canonical = search.canonical
+        margin = Margin.of(canonical)
         effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
         order = itertools.count()
         heap: list[tuple[float, int, Node]] = []
@@ -168,13 +171,13 @@ class Exact:
 
         def report(lower: float) -> None:
             if not heap and len(running) < 2:  # at a root, which can take a while
-                known = max(box.to_canonical(lower), search.best_value)
+                known = max(box.to_canonical(lower), search.best_value + margin.loose)
                 search.tighten_canonical(known, visited)
 
         with _threads(self.n_jobs) as pool:
             try:
                 while heap or running:
-                    cut = box.from_canonical(search.best_value)
+                    cut = box.from_canonical(search.best_value + margin.ahead)
                     while heap and len(running) < self.n_jobs:
                         lower, _, node = heapq.heappop(heap)
                         if lower >= cut:
@@ -196,8 +199,12 @@ class Exact:
                         [*running.values(), *(lower for lower, *_ in heap[:1])],
                         default=math.inf,
                     )
-                    known = max(box.to_canonical(least), search.best_value)
+                    known = max(
+                        box.to_canonical(least), search.best_value + margin.loose
+                    )
                     search.tighten_canonical(known, visited)
+                    if _proved(search):
+                        return
                     ended = visited == self.max_nodes or search.stop(visited)
                     if ended and (heap or running):
                         return
@@ -209,4 +216,10 @@ class Exact:
                 f"none of {visited} nodes holds one. Loosen them."
             )
         # The tree is closed: every other set was bounded by the incumbent.
-        search.tighten_canonical(search.best_value, visited)
+        search.tighten_canonical(search.best_value + margin.loose, visited)
+
+
+def _proved(search: Search) -> bool:
+    """Tell whether incumbent and bound are as close as a proof must bring them."""
+    gap = search.gap
+    return gap is not None and gap <= OPTIMALITY_TOLERANCE

@@ -25,6 +25,8 @@ Int32s = NDArray[np.int32]
 LANES = 64
 # No gain may exceed 2^29: a swap adds up three of them, which then fit in 32 bits.
 _LARGEST_GAIN = 1 << 29
+# Of subnormal weights less is seen, down to nothing: the scale itself must be finite.
+_LARGEST_SCALE = float(np.finfo(np.float64).max)
 # More than any value in fixed point, with room to add two of them up in 64 bits.
 BARRED = 1 << 60
 # Rows converted at a time, so that no second matrix is ever made.
@@ -124,6 +126,7 @@ class FixedPoint:
             bound = max(bound, float((np.abs(values[rows]) + sums).max()))
         # The slack keeps the rounding of single weights from adding up past 2^29.
         scale = (_LARGEST_GAIN - m) / bound if bound > 0 else 1.0
+        scale = min(scale, _LARGEST_SCALE)
         stride = -(-max(m, 1) // LANES) * LANES
         matrix = _aligned_zeros(m, stride)
         scaled_cost = int(np.rint(cost * scale))

@@ -71,15 +71,19 @@ class BoxProblem:
         sizes = canonical.sizes.astype(np.float64)
         weights = masked_weights(canonical)
         conflicts = canonical.conflicts
-        # 0 − W, not −W: a negative zero would spread.
-        cost = (0.0 - weights) / np.outer(sizes, sizes)
-        np.fill_diagonal(cost, 0.0)
-        linear = (0.0 - canonical.values) / sizes
-        largest = max(float(np.abs(cost).max()), float(np.abs(linear).max()))
+        values = canonical.values
+        largest = max(
+            float(np.abs(weights).max(initial=0.0)),
+            float(np.abs(values).max(initial=0.0)),
+        )
         exponent = math.frexp(largest)[1]
+        # Scaled first: dividing subnormal numbers would lose digits.
+        # 0 − W, not −W: a negative zero would spread.
+        cost = np.ldexp(0.0 - weights, -exponent) / np.outer(sizes, sizes)
+        np.fill_diagonal(cost, 0.0)
         return cls(
-            cost=np.ldexp(cost, -exponent),
-            linear=np.ldexp(linear, -exponent),
+            cost=cost,
+            linear=np.ldexp(0.0 - values, -exponent) / sizes,
             upper=sizes,
             total=float(count),
             constant=0.0,
@@ -91,11 +95,23 @@ class BoxProblem:
 
     def from_canonical(self, value: float) -> float:
         """Return a canonical value, to be maximised, in the unit used here."""
-        return math.ldexp(-value, -self.exponent)
+        try:
+            return math.ldexp(-value, -self.exponent)
+        except OverflowError:
+            return math.copysign(math.inf, -value)
 
     def to_canonical(self, value: float) -> float:
-        """Return the canonical value that `value` stands for."""
-        return -math.ldexp(value, self.exponent)
+        """Return the canonical value that `value` stands for, never one below.
+
+        A bound on subnormal weights can fall between two numbers: the larger holds.
+        """
+        try:
+            scaled = math.ldexp(value, self.exponent)
+        except OverflowError:
+            return math.copysign(math.inf, -value)
+        if self.from_canonical(-scaled) != value:
+            scaled = math.nextafter(scaled, -math.inf)
+        return -scaled
 
     @property
     def trivial(self) -> bool:
