@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,119 +18,21 @@ import numpy as np
 
 from sirfp_opt._validate import IntArray, as_int, frozen, in_range
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.network.sites import (
+    MOST_CHANNELS,
+    Attribute,
+    PruningUnit,
+    Side,
+    Site,
+)
 
-__all__ = ["Heads", "PruningPlan", "PruningUnit", "Side", "Site"]
+__all__ = ["Attribute", "PruningPlan", "PruningUnit", "Side", "Site"]
 
-Side = Literal["in", "out"]
-FORMAT = "sirfp-opt/plan/1"
+FORMAT = "sirfp-opt/plan/2"
+FIRST_FORMAT = "sirfp-opt/plan/1"
 
-
-@dataclass(frozen=True)
-class Site:
-    """One place where a unit's channels live: the inputs or outputs of one layer.
-
-    Channel c of the unit is the layer's positions
-    ``offset + c * repeat, ..., offset + (c + 1) * repeat - 1``: `offset` counts what
-    stands before it in a concatenation, `repeat` the positions that a flattened map
-    makes of one channel.
-
-    Parameters
-    ----------
-    layer : str
-        Qualified module name.
-    side : "in" or "out"
-        Whether the layer reads (in) or makes (out) these channels.
-    channels : int
-        How many channels the layer has on this side, before pruning.
-    offset, repeat : int
-        As above.
-    """
-
-    layer: str
-    side: Side
-    channels: int
-    offset: int = 0
-    repeat: int = 1
-
-    def __post_init__(self) -> None:
-        if self.side not in ("in", "out"):
-            raise InvalidProblemError(
-                f"`side` must be 'in' or 'out', got {self.side!r}. "
-                "A layer reads its inputs and makes its outputs."
-            )
-        as_int(self.channels, "channels", least=1)
-        as_int(self.offset, "offset", least=0)
-        as_int(self.repeat, "repeat", least=1)
-
-    def positions(self, channels: IntArray) -> IntArray:
-        """Return the layer's positions of the unit's `channels`, in their order."""
-        first = self.offset + channels[:, None] * self.repeat
-        return (first + np.arange(self.repeat)[None, :]).ravel()
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Attention heads that a unit's tied groups are.
-
-    Parameters
-    ----------
-    module : str
-        Qualified name of the module in which they are multiplied with each other.
-    attributes : tuple of str
-        Its attributes that count heads, or the channels of all heads; they shrink
-        with the unit.
-    """
-
-    module: str
-    attributes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "attributes", tuple(self.attributes))
-
-
-@dataclass(frozen=True)
-class PruningUnit:
-    """A set of channels that several layers share, kept or removed together.
-
-    Parameters
-    ----------
-    name : str
-        The first layer whose outputs these channels are.
-    size : int
-        Number of channels.
-    sites : sequence of Site
-        Every place that has to be cut when a channel goes.
-    tied : sequence of sequences of int
-        Channels that only go together (grouped convolutions, the groups of a group
-        norm, attention heads); all of one length.
-    heads : Heads, optional
-        If the tied groups are attention heads: of which module.
-    """
-
-    name: str
-    size: int
-    sites: tuple[Site, ...]
-    tied: tuple[tuple[int, ...], ...] = ()
-    heads: Heads | None = None
-
-    def __post_init__(self) -> None:
-        as_int(self.size, "size", least=1)
-        object.__setattr__(self, "sites", tuple(self.sites))
-        object.__setattr__(
-            self, "tied", tuple(tuple(int(c) for c in group) for group in self.tied)
-        )
-        for site in self.sites:
-            if site.offset + self.size * site.repeat > site.channels:
-                raise InvalidProblemError(
-                    f"`sites` must lie within their layers, got {site} for a unit of "
-                    f"{self.size} channels. Trace the network again."
-                )
-        in_range((c for group in self.tied for c in group), self.size, "tied")
-
-    @property
-    def step(self) -> int:
-        """Number of channels that go at a time (the size of a tied group)."""
-        return len(self.tied[0]) if self.tied else 1
+Norms = Literal["former", "own"]
+"""What a norm over channels divides by once it has lost some."""
 
 
 class PruningPlan(Mapping[str, IntArray]):
@@ -144,21 +46,31 @@ class PruningPlan(Mapping[str, IntArray]):
         Channels kept, by unit name; a unit left out keeps all of its channels.
     info : mapping, optional
         Anything that fits in JSON (what was asked, which method), carried along.
+    norms : "former" or "own"
+        What a layer norm and its like divide by once they have lost channels: their
+        former number of channels (the pruned network is then exactly the masked one),
+        or the number that is left (an ordinary norm; its outputs are others).
 
     Raises
     ------
     InvalidProblemError
         If a unit is unknown, keeps no channel or one it does not have, or cuts a
-        tied group in two.
+        tied group in two; if two units live at the same position.
 
     Examples
     --------
     >>> from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
-    >>> sites = (Site("conv1", "out", 4), Site("conv2", "in", 4))
+    >>> sites = (
+    ...     Site("conv1.weight", 0, 4),
+    ...     Site("conv1.bias", 0, 4),
+    ...     Site("conv2.weight", 1, 4, "in"),
+    ... )
     >>> plan = PruningPlan([PruningUnit("conv1", 4, sites)], {"conv1": [0, 3]})
     >>> plan["conv1"], plan.counts
     (array([0, 3]), {'conv1': 2})
-    >>> plan.removed_positions()[("conv2", "in")]
+    >>> plan.removed_positions()["conv2", "in"]
+    array([1, 2])
+    >>> plan.cuts()["conv2.weight", 1]
     array([1, 2])
     """
 
@@ -168,7 +80,19 @@ class PruningPlan(Mapping[str, IntArray]):
         kept: Mapping[str, Any],
         *,
         info: Mapping[str, Any] | None = None,
+        norms: Norms = "former",
     ) -> None:
+        if norms not in ("former", "own"):
+            raise InvalidProblemError(
+                f"`norms` must be 'former' or 'own', got {norms!r}. They divide by "
+                "their former number of channels, or by the number that is left."
+            )
+        if not isinstance(info, (Mapping, type(None))):
+            raise InvalidProblemError(
+                f"`info` must be a mapping, got {type(info).__name__}. "
+                "Pass for instance {'asked': {'macs': 0.5}}."
+            )
+        self.norms: Norms = norms
         self._units = {unit.name: unit for unit in units}
         if len(self._units) != len(units):
             raise InvalidProblemError(
@@ -181,6 +105,7 @@ class PruningPlan(Mapping[str, IntArray]):
                 f"`kept` must name units of the plan, got {unknown[:5]}. "
                 f"Its units are {list(self._units)[:10]}."
             )
+        _check_disjoint(self._units.values())
         self._kept: dict[str, IntArray] = {}
         for name, unit in self._units.items():
             self._kept[name] = _as_kept(kept.get(name, range(unit.size)), unit)
@@ -198,7 +123,8 @@ class PruningPlan(Mapping[str, IntArray]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PruningPlan):
             return NotImplemented
-        return self._units == other._units and all(
+        same = self._units == other._units and self.norms == other.norms
+        return same and all(
             np.array_equal(kept, other._kept[name]) for name, kept in self._kept.items()
         )
 
@@ -240,77 +166,77 @@ class PruningPlan(Mapping[str, IntArray]):
         return np.flatnonzero(gone)
 
     def removed_positions(self) -> dict[tuple[str, Side], IntArray]:
-        """Return what is cut from each layer: (layer, side) -> sorted positions."""
+        """Return what each layer loses: (layer, side) -> sorted positions."""
         pieces: dict[tuple[str, Side], list[IntArray]] = {}
         for name, unit in self._units.items():
             gone = self.removed(name)
-            if gone.size:
-                for site in unit.sites:
-                    pieces.setdefault((site.layer, site.side), []).append(
-                        site.positions(gone)
-                    )
+            for site in unit.ports if gone.size else ():
+                key = (site.layer, site.side)
+                pieces.setdefault(key, []).append(site.positions(gone))
         return {key: np.unique(np.concatenate(some)) for key, some in pieces.items()}
+
+    def cuts(self) -> dict[tuple[str, int | None], IntArray]:
+        """Return what each tensor loses: (tensor, dimension) -> sorted positions."""
+        pieces: dict[tuple[str, int | None], list[IntArray]] = {}
+        for name, unit in self._units.items():
+            gone = self.removed(name)
+            for site in unit.sites if gone.size else ():
+                key = (site.tensor, site.dim)
+                pieces.setdefault(key, []).append(site.positions(gone))
+        return {key: np.unique(np.concatenate(some)) for key, some in pieces.items()}
+
+    def with_units(self, units: Sequence[PruningUnit]) -> PruningPlan:
+        """Return the plan with the same sets and other units of these names."""
+        return PruningPlan(units, self._kept, info=self.info, norms=self.norms)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain lists, dicts, strings and numbers."""
+        units = [_structure(unit) for unit in self._units.values()]
         return {
             "format": FORMAT,
             "info": self.info,
+            "norms": self.norms,
+            "check": _checksum(units),
             "units": [
-                {
-                    "name": unit.name,
-                    "size": unit.size,
-                    "kept": self._kept[unit.name].tolist(),
-                    "tied": [list(group) for group in unit.tied],
-                    "sites": [
-                        {
-                            "layer": site.layer,
-                            "side": site.side,
-                            "channels": site.channels,
-                            "offset": site.offset,
-                            "repeat": site.repeat,
-                        }
-                        for site in unit.sites
-                    ],
-                    "heads": None if unit.heads is None else asdict(unit.heads),
-                }
-                for unit in self._units.values()
+                {**unit, "kept": self._kept[unit["name"]].tolist()} for unit in units
             ],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PruningPlan:
-        """Read what `to_dict` has written.
+        """Read what `to_dict` has written; the first format, too.
 
         Raises
         ------
         InvalidProblemError
-            If `data` is no plan, or one of another format.
+            If `data` is no plan, or one of another format, or its units are not those
+            that were written: what is kept may be edited, the rest not.
         """
         found = data.get("format") if isinstance(data, Mapping) else None
-        if found != FORMAT:
+        if found not in (FORMAT, FIRST_FORMAT):
             raise InvalidProblemError(
                 f"`data` must be a plan of format {FORMAT!r}, got {found!r}. "
                 "Write it with PruningPlan.to_json."
             )
         try:
-            units = [
-                PruningUnit(
-                    name=str(entry["name"]),
-                    size=entry["size"],
-                    sites=tuple(Site(**site) for site in entry["sites"]),
-                    tied=tuple(tuple(group) for group in entry["tied"]),
-                    heads=Heads(**entry["heads"]) if entry.get("heads") else None,
+            entries = [dict(entry) for entry in data["units"]]
+            kept = {str(entry["name"]): entry.pop("kept") for entry in entries}
+            if found == FORMAT and data["check"] != _checksum(entries):
+                raise InvalidProblemError(
+                    "`data` must hold the units as they were written, got others than "
+                    "its check sum is of. Edit `kept` only, or make the plan anew."
                 )
-                for entry in data["units"]
-            ]
-            kept = {str(entry["name"]): entry["kept"] for entry in data["units"]}
-        except (KeyError, TypeError) as error:
+            read = _first_unit if found == FIRST_FORMAT else _unit
+            units = [read(entry) for entry in entries]
+        except InvalidProblemError:
+            raise
+        except Exception as error:  # whatever a foreign text makes Python raise
             raise InvalidProblemError(
                 f"`data` must hold the units of a plan, got {error!r} on the way. "
                 "Write it with PruningPlan.to_json."
             ) from error
-        return cls(units, kept, info=data.get("info") or {})
+        info = data.get("info")
+        return cls(units, kept, info=info, norms=data.get("norms", "former"))
 
     def to_json(self, path: str | Path | None = None, *, indent: int | None = 1) -> str:
         """Return the plan as JSON text, and write it to `path` where one is given."""
@@ -323,9 +249,93 @@ class PruningPlan(Mapping[str, IntArray]):
     def from_json(cls, source: str | Path) -> PruningPlan:
         """Read a plan from a file, or from JSON text (a str that starts with "{")."""
         text = source if isinstance(source, str) else ""
-        if not text.lstrip().startswith("{"):
+        if not text.lstrip().startswith(("{", "[")):
             text = Path(source).read_text(encoding="utf-8")
-        return cls.from_dict(json.loads(text))
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidProblemError(
+                f"`source` must be the JSON text of a plan, got {error!r} on the way. "
+                "Write it with PruningPlan.to_json."
+            ) from error
+        return cls.from_dict(data)
+
+
+def _structure(unit: PruningUnit) -> dict[str, Any]:
+    """Return a unit in plain values; what is as by default is left out."""
+    data: dict[str, Any] = {"name": unit.name, "size": unit.size}
+    if unit.tied:
+        step = unit.step
+        blocks = unit.size % step == 0 and unit.tied == tuple(
+            tuple(range(c, c + step)) for c in range(0, unit.size, step)
+        )
+        data["tied"] = step if blocks else [list(group) for group in unit.tied]
+    data["sites"] = [site.to_dict() for site in unit.sites]
+    if unit.attributes:
+        data["attributes"] = [one.to_dict() for one in unit.attributes]
+    if unit.heads is not None:
+        data["heads"] = unit.heads
+    return data
+
+
+def _unit(entry: Mapping[str, Any]) -> PruningUnit:
+    """Read what `_structure` has written."""
+    size, tied = entry["size"], entry.get("tied", ())
+    if isinstance(tied, int):
+        step = as_int(tied, "tied", least=1)
+        whole = as_int(size, "size", least=1)
+        if whole > MOST_CHANNELS:
+            tied = ()  # refused by the unit itself
+        else:
+            tied = [range(c, c + step) for c in range(0, whole, step)]
+    return PruningUnit(
+        name=str(entry["name"]),
+        size=size,
+        sites=tuple(Site.from_dict(site) for site in entry["sites"]),
+        tied=tuple(tuple(group) for group in tied),
+        attributes=tuple(Attribute(**one) for one in entry.get("attributes", ())),
+        heads=entry.get("heads"),
+    )
+
+
+def _first_unit(entry: Mapping[str, Any]) -> PruningUnit:
+    """Read a unit of format 1: sites are sides of layers, heads are told apart."""
+    heads = entry.get("heads") or {}
+    return PruningUnit(
+        name=str(entry["name"]),
+        size=entry["size"],
+        sites=tuple(Site.of_layer(**site) for site in entry["sites"]),
+        tied=tuple(tuple(group) for group in entry["tied"]),
+        attributes=tuple(
+            Attribute(heads["module"], name) for name in heads.get("attributes", ())
+        ),
+        heads=heads.get("module"),
+    )
+
+
+def _checksum(units: Sequence[Mapping[str, Any]]) -> str:
+    text = json.dumps(units, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _check_disjoint(units: Iterable[PruningUnit]) -> None:
+    """Raise if a position belongs to two channels."""
+    places: dict[tuple[str, int | None, Side], list[tuple[Site, PruningUnit]]] = {}
+    for unit in units:
+        for site in unit.sites:
+            place = (site.tensor, site.dim, site.side)
+            places.setdefault(place, []).append((site, unit))
+    for (tensor, dim, _), some in places.items():
+        if len(some) < 2:
+            continue
+        flat = np.concatenate([s.table(unit.size).ravel() for s, unit in some])
+        if len(np.unique(flat)) < len(flat):
+            names = sorted({unit.name for _, unit in some})
+            raise InvalidProblemError(
+                f"`units` must have positions of their own, got some of {tensor!r} "
+                f"(dimension {dim}) twice, in units {names[:4]}. "
+                "Trace the network again."
+            )
 
 
 def _as_kept(values: Any, unit: PruningUnit) -> IntArray:

@@ -146,7 +146,7 @@ def read_cost(
     sides: dict[tuple[str, str], dict[str, float]] = {}
     whole: dict[tuple[str, str], float] = {}
     for unit in units:
-        for site in unit.sites:
+        for site in unit.ports:
             key = (site.layer, site.side)
             terms = sides.setdefault(key, {})
             terms[unit.name] = terms.get(unit.name, 0.0) + site.repeat
@@ -155,7 +155,7 @@ def read_cost(
     modules: dict[str, Any] = dict(model.named_modules())
     layers = list(dict.fromkeys(layer for layer, _ in sides))
     sample = one_sample(to_model(batch, model))
-    attention = {unit.heads.module: unit for unit in units if unit.heads}
+    attention = {unit.heads: unit for unit in units if unit.heads}
     counted, positions, products = _on_shapes(
         lambda network, example: _run_counting(
             network, layers, list(attention), example, forward

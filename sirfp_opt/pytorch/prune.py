@@ -278,7 +278,7 @@ def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
 def _ignoring(graphs: ExtractedGraphs, patterns: Sequence[str]) -> ExtractedGraphs:
     """Leave whole, of graphs that were extracted before, what `ignore` names."""
     outs = {
-        unit: [site.layer for site in unit.sites if site.side == "out"]
+        unit: [site.layer for site in unit.ports if site.side == "out"]
         for unit in graphs.coupling.units
     }
     return graphs.without(
@@ -379,7 +379,7 @@ def _unit_report(graphs: ExtractedGraphs, made: Draft, name: str) -> UnitReport:
         status = solution.status.value
     else:
         status = "all" if len(kept) == graph.n else "threshold"
-    sites = graphs.coupling.unit(name).sites
+    sites = graphs.coupling.unit(name).ports
     return UnitReport(
         unit=name,
         size=graph.n,

@@ -117,7 +117,7 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         self._units: dict[tuple[str, str], PruningUnit] = {
             (site.layer, site.side): unit
             for unit in graphs.coupling.units
-            for site in unit.sites
+            for site in unit.ports
             if site.channels == unit.size
         }
         self._scores: dict[str, torch.Tensor] = {}
@@ -141,7 +141,7 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
                 "groups of a group norm", unit.name
             )  # fmt: skip
             return None
-        if _sites(group) != {(site.layer, site.side) for site in unit.sites}:
+        if _sites(group) != {(site.layer, site.side) for site in unit.ports}:
             logger.warning(
                 "%s is left whole: Torch-Pruning couples other layers", unit.name
             )

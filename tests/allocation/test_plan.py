@@ -12,13 +12,35 @@ import numpy as np
 import pytest
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
+from sirfp_opt.network.plan import Attribute, PruningPlan, PruningUnit, Site
 
 UNITS = (
-    PruningUnit("a", 4, (Site("a", "out", 4), Site("c", "in", 7, offset=3))),
-    PruningUnit("b", 3, (Site("b", "out", 3), Site("c", "in", 7), Site("f", "in", 12))),
     PruningUnit(
-        "g", 4, (Site("g", "out", 4), Site("f", "in", 20, 12, 2)), ((0, 2), (1, 3))
+        "a",
+        4,
+        (
+            Site("a.weight", 0, 4),
+            Site("a.bias", 0, 4),
+            Site("c.weight", 1, 7, "in", offset=3),
+        ),
+    ),
+    PruningUnit(
+        "b",
+        3,
+        (
+            Site("b.weight", 0, 3),
+            Site("c.weight", 1, 7, "in"),
+            Site("f.weight", 1, 20, "in"),
+            Site.of_table("d.weight", 0, 9, [[0, 4, 8], [5, 1, 2], [7, 3, 6]]),
+        ),
+    ),
+    PruningUnit(
+        "g",
+        4,
+        (Site("g.weight", 0, 4), Site("f.weight", 1, 20, "in", 12, 2)),
+        ((0, 2), (1, 3)),
+        (Attribute("block", "num_heads", 2), Attribute("block", "width", 8, 4)),
+        heads="block",
     ),
 )
 
@@ -92,9 +114,9 @@ def test_bad_json(data: Any) -> None:
 def test_bad_sites_and_units() -> None:
     """A site must lie within its layer, and names must be distinct."""
     with pytest.raises(InvalidProblemError, match="within"):
-        PruningUnit("a", 4, (Site("c", "in", 6, offset=3),))
+        PruningUnit("a", 4, (Site("c.weight", 1, 6, "in", offset=3),))
     with pytest.raises(InvalidProblemError, match="side"):
-        Site("a", "up", 4)  # type: ignore[arg-type]
+        Site("a.weight", 0, 4, "up")  # type: ignore[arg-type]
     with pytest.raises(InvalidProblemError, match="distinct"):
         PruningPlan([UNITS[0], UNITS[0]], {})
 

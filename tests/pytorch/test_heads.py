@@ -54,8 +54,9 @@ def test_the_code_around_the_heads_is_told() -> None:
     model = randomized(SegFormer)
     unit = couple(model, IMAGES).unit(QUERIES[0])
     assert unit.heads is not None
-    assert unit.heads.module == "blocks.0.attention"
-    assert set(unit.heads.attributes) == {"num_heads", "all_head_size"}
+    assert unit.heads == "blocks.0.attention"
+    counted = {(one.module, one.name) for one in unit.attributes}
+    assert counted == {(unit.heads, "num_heads"), (unit.heads, "all_head_size")}
     plan = PruningPlan([unit], {unit.name: [0, 1, 2, 3, 8, 9, 10, 11]})
     again = PruningPlan.from_json(plan.to_json())
     assert again == plan

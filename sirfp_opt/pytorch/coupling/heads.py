@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt.network.plan import Heads
+from sirfp_opt.network.plan import Attribute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +35,8 @@ _COUNTS_CHANNELS = re.compile(r"^(all_head_size|inner_dim|inner_size|attn_dim)$"
 
 def find_heads(
     group: Group, modules: Mapping[str, nn.Module]
-) -> tuple[int, Heads] | None:
-    """Return the channels of one head, and where the heads are, if they are heads.
+) -> tuple[int, str, tuple[Attribute, ...]] | None:
+    """Return one head's channels, the heads' module and what counts them there.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def find_heads(
 
     Returns
     -------
-    (int, Heads) or None
+    (int, str, tuple of Attribute) or None
         None where the group is not one of queries, keys and values with two heads or
         more.  Whether the code around them works with fewer is for the probe to see.
     """
@@ -71,12 +71,12 @@ def find_heads(
         return None
     size = sizes.pop()
     attributes = tuple(
-        k
+        Attribute(name, k, v)
         for k, v in numbers.items()
         if (_COUNTS_HEADS.match(k) and v == group.size // size)
         or (_COUNTS_CHANNELS.match(k) and v == group.size)
     )
-    return size, Heads(name, attributes)
+    return size, name, attributes
 
 
 def _common_module(layers: list[str]) -> str:

@@ -208,7 +208,7 @@ def _affine(touch: Touch, size: int) -> list[Site] | None:
     count = channels_of(touch)
 
     def site(offset: int, times: int) -> Site:
-        return Site(touch.layer, touch.side, count, offset, times)
+        return Site.of_layer(touch.layer, touch.side, count, offset, times)
 
     first = int(rows[0, 0])
     if np.array_equal(rows.ravel(), first + np.arange(rows.size)):

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.plan import Heads, PruningUnit, Site
+from sirfp_opt.network.plan import Attribute, PruningUnit, Site
 from sirfp_opt.pytorch.batches import Forward, first_and_all, small_sample, to_model
 from sirfp_opt.pytorch.coupling.heads import find_heads
 from sirfp_opt.pytorch.coupling.probe import probe
@@ -298,7 +298,10 @@ class _Finder:
         return found
 
     def _accept(
-        self, name: str, group: Group, heads: tuple[int, Heads] | None
+        self,
+        name: str,
+        group: Group,
+        heads: tuple[int, str, tuple[Attribute, ...]] | None,
     ) -> Hazard | None:
         sites, wrong = sites_of(group)
         if wrong is not None:
@@ -315,6 +318,7 @@ class _Finder:
             group.size,
             tuple(sites),
             tuple(tuple(c.tolist()) for c in ties),
+            attributes=() if heads is None else heads[2],
             heads=None if heads is None else heads[1],
         )
         self.units.append(unit)

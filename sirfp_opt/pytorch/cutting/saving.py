@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.plan import PruningPlan, Site
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch.cutting.surgery import apply_plan, check_plan
 from sirfp_opt.pytorch.prune import PruneResult
 
@@ -80,7 +79,7 @@ def save_pruned(
             "Pass the result of `prune` itself, or result.plan with the network."
         )
     try:
-        check_plan(network, _after(plans[-1]))
+        check_plan(network, plans[-1], cut=True)
     except InvalidProblemError as error:
         what, _, _ = str(error).partition(". ")  # its way out is not ours
         raise InvalidProblemError(
@@ -156,23 +155,6 @@ def load_pruned(
             "saved with all of its plans, or loaded into what the first cut left."
         ) from error
     return fresh
-
-
-def _after(plan: PruningPlan) -> PruningPlan:
-    """Return a plan that cuts nothing and fits the network that `plan` has cut."""
-    removed = plan.removed_positions()
-
-    def left(site: Site) -> Site:
-        gone = len(removed.get((site.layer, site.side), ()))
-        return replace(site, channels=site.channels - gone, offset=0)
-
-    units = [
-        replace(
-            unit, size=len(plan[unit.name]), sites=tuple(map(left, unit.sites)), tied=()
-        )
-        for unit in plan.units
-    ]
-    return PruningPlan(units, {})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.network.plan import Heads, PruningPlan, Side
+    from sirfp_opt.network.plan import Attribute, PruningPlan, Side
 
 __all__ = ["ZeroChannels", "apply_plan", "mask"]
 
@@ -55,7 +55,8 @@ def apply_plan(
     >>> from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
     >>> from sirfp_opt.pytorch import apply_plan
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
-    >>> sites = (Site("0", "out", 8), Site("1", "in", 8))
+    >>> made = Site("0.weight", 0, 8), Site("0.bias", 0, 8)
+    >>> sites = (*made, Site("1.weight", 1, 8, "in"))
     >>> plan = PruningPlan([PruningUnit("0", 8, sites)], {"0": [1, 5, 6]})
     >>> apply_plan(net, plan)
     Sequential(
@@ -101,12 +102,16 @@ def mask(model: nn.Module, plan: PruningPlan) -> nn.Module:
     return twin
 
 
-def check_plan(model: nn.Module, plan: PruningPlan) -> None:
-    """Raise unless every site of `plan` is found in `model`, at its full size."""
+def check_plan(model: nn.Module, plan: PruningPlan, *, cut: bool = False) -> None:
+    """Raise unless every site of `plan` is found in `model`, at its full size.
+
+    With `cut`, at the size that the plan leaves.
+    """
     modules = dict(model.named_modules())
+    removed = plan.removed_positions() if cut else {}
     for unit in plan.units:
-        if unit.heads is not None:
-            _check_heads(modules.get(unit.heads.module), unit.heads, unit.name)
+        for one in unit.attributes:
+            _check_attribute(modules.get(one.module), one, unit.name)
         for site in unit.sites:
             module = modules.get(site.layer)
             if module is None:
@@ -116,22 +121,22 @@ def check_plan(model: nn.Module, plan: PruningPlan) -> None:
                     "class that it was made for."
                 )
             found = _channels(module, site.side)
-            if found != site.channels:
+            expected = site.channels - len(removed.get((site.layer, site.side), ()))
+            if found != expected:
                 raise InvalidProblemError(
-                    f"`plan` must fit the network, got {site.channels} {site.side}put "
+                    f"`plan` must fit the network, got {expected} {site.side}put "
                     f"channels for {site.layer!r} (unit {unit.name!r}), which has "
                     f"{found}. A plan is applied once, to the network before pruning."
                 )
 
 
-def _check_heads(owner: nn.Module | None, heads: Heads, unit: str) -> None:
-    for name in heads.attributes:
-        if not isinstance(getattr(owner, name, None), int):
-            raise InvalidProblemError(
-                f"`plan` must fit the network, got heads counted in {name!r} of "
-                f"{heads.module!r} (unit {unit!r}), which it lacks. "
-                "Apply it to a network of the class that it was made for."
-            )
+def _check_attribute(owner: nn.Module | None, one: Attribute, unit: str) -> None:
+    if not isinstance(getattr(owner, one.name, None), int):
+        raise InvalidProblemError(
+            f"`plan` must fit the network, got heads counted in {one.name!r} of "
+            f"{one.module!r} (unit {unit!r}), which it lacks. "
+            "Apply it to a network of the class that it was made for."
+        )
 
 
 def _channels(module: Any, side: Side) -> int | None:
@@ -166,11 +171,10 @@ def cut(model: nn.Module, plan: PruningPlan) -> None:
         for name, parameter in module.named_parameters(recurse=False):
             parameter.requires_grad_(frozen[name])
     for unit in plan.units:
-        if unit.heads is not None:
-            owner = modules[unit.heads.module]
-            for name in unit.heads.attributes:
-                kept = getattr(owner, name) * plan.counts[unit.name] // unit.size
-                setattr(owner, name, kept)
+        for one in unit.attributes:
+            owner, gone = modules[one.module], unit.size - len(plan[unit.name])
+            found = getattr(owner, one.name)
+            setattr(owner, one.name, found - one.loss(found, gone, unit.size))
 
 
 class ZeroChannels:

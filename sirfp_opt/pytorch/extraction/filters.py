@@ -32,7 +32,7 @@ def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member,
     """Return the convolutions and linear layers that make a unit's channels."""
     return tuple(
         Member(site.layer, site.offset)
-        for site in unit.sites
+        for site in unit.ports
         if site.side == "out"
         and site.repeat == 1
         and isinstance(modules[site.layer], KINDS)
@@ -46,10 +46,10 @@ def reading_sites(
 
     Not those that hand them on channel by channel, and so make them, too.
     """
-    made = {site.layer for site in unit.sites if site.side == "out"}
+    made = {site.layer for site in unit.ports if site.side == "out"}
     return tuple(
         site
-        for site in unit.sites
+        for site in unit.ports
         if site.side == "in"
         and site.layer not in made
         and isinstance(modules[site.layer], KINDS)
