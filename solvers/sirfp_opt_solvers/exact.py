@@ -26,6 +26,7 @@ from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.runs import check_jobs
 from sirfp_opt_solvers._proof.grain import Margin
 from sirfp_opt_solvers._proof.incumbent import offer_start
+from sirfp_opt_solvers._proof.twins import merge_twins
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Exact"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+# What copies of a channel may differ by, all in all, as a share of the objective.
+_ALIKE = OPTIMALITY_TOLERANCE / 4
 
 
 class _Inline(Executor):
@@ -153,14 +156,15 @@ class Exact:
         offer_start(search)
         if search.stop() or _proved(search):
             return
-        canonical = search.canonical
-        margin = Margin.of(canonical)
+        merged = merge_twins(search.canonical, _allowance(search))
+        canonical = merged.canonical
+        margin = Margin.of(search.canonical, merged.slack)
         effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
         order = itertools.count()
         heap: list[tuple[float, int, Node]] = []
-        for count, bound in bounds_by_count(canonical).items():
+        for count, bound in bounds_by_count(search.canonical).items():
             box = BoxProblem.of(canonical, count)
-            lower = box.from_canonical(bound)
+            lower = box.from_canonical(bound + merged.slack)
             heap.append((lower, next(order), Node(box, _NOTHING, _NOTHING, lower)))
         heapq.heapify(heap)
         visited, odds, halted = 0, Odds(), False
@@ -171,7 +175,10 @@ class Exact:
 
         def report(lower: float) -> None:
             if not heap and len(running) < 2:  # at a root, which can take a while
-                known = max(box.to_canonical(lower), search.best_value + margin.loose)
+                known = max(
+                    box.to_canonical(lower) + merged.slack,
+                    search.best_value + margin.loose,
+                )
                 search.tighten_canonical(known, visited)
 
         with _threads(self.n_jobs) as pool:
@@ -192,7 +199,7 @@ class Exact:
                         outcome = future.result()
                         visited += 1
                         for items in outcome.found:
-                            search.offer_items(items, visited)
+                            search.offer_items(merged.items(items), visited)
                         for child in outcome.children:
                             heapq.heappush(heap, (child.lower, next(order), child))
                     least = min(
@@ -200,7 +207,8 @@ class Exact:
                         default=math.inf,
                     )
                     known = max(
-                        box.to_canonical(least), search.best_value + margin.loose
+                        box.to_canonical(least) + merged.slack,
+                        search.best_value + margin.loose,
                     )
                     search.tighten_canonical(known, visited)
                     if _proved(search):
@@ -217,6 +225,15 @@ class Exact:
             )
         # The tree is closed: every other set was bounded by the incumbent.
         search.tighten_canonical(search.best_value + margin.loose, visited)
+
+
+def _allowance(search: Search) -> float:
+    """Return what telling copies of a channel apart is not worth.
+
+    Nothing, where values cancel so far that rounding shows.
+    """
+    worth = _ALIKE * abs(search.objective or 0.0)
+    return worth if worth > search.canonical.rounding_error else 0.0
 
 
 def _proved(search: Search) -> bool:

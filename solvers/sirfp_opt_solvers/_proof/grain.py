@@ -86,27 +86,34 @@ class Margin:
     Attributes
     ----------
     ahead : float
-        A set worth at most this more than a known one, in canonical units, is no
-        better but for rounding.
+        A set worth at most this more than a known one, in canonical units, need not
+        be looked for.
     loose : float
-        What "but for rounding" amounts to: below the canonical problem's rounding
-        error, so that the core takes it for the same value.
+        The best set is worth at most this more than the known one, then. Below the
+        canonical problem's rounding error the core takes that for the same value.
     """
 
     ahead: float
     loose: float
 
     @classmethod
-    def of(cls, canonical: CanonicalProblem) -> Margin:
+    def of(cls, canonical: CanonicalProblem, slack: float = 0.0) -> Margin:
         """Return the margins of a problem.
 
         Where all weights are multiples of a step g, all but e in sum, two sets whose
         values differ by more than 2e differ by at least g − 2e.
+
+        Parameters
+        ----------
+        canonical : CanonicalProblem
+        slack : float
+            How far off values can be where they are compared.
         """
         rounding = 0.5 * canonical.rounding_error
         pairs, own = masked_weights(canonical), canonical.values
         # A pair stands there twice, so `off` is what two sets are off by.
         step, off = common_step(np.concatenate((pairs.ravel(), own, own)))
-        if step > 8.0 * (off + rounding) and off <= 0.25 * rounding:
-            return cls(step - off - rounding, off + rounding)
-        return cls(rounding, rounding)
+        noise = off + rounding + slack
+        if step > 8.0 * noise and off <= 0.25 * rounding:
+            return cls(step - noise - slack, off + rounding)
+        return cls(rounding, rounding + slack)
