@@ -23,6 +23,9 @@ from sirfp_opt.pytorch.extraction.metrics import METRICS, Metric
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.batch_norm import reestimate_batch_norm
+from sirfp_opt.pytorch.refitting.refit import RefitResult, refit
+from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
+from sirfp_opt.pytorch.refitting.settings import Refit
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
 from sirfp_opt.pytorch.tp_importance import RedundancyImportance
 
@@ -34,12 +37,16 @@ __all__ = [
     "ExtractedGraphs",
     "Extractor",
     "Importance",
+    "LayerRefit",
     "Member",
     "Metric",
     "PruneReport",
     "PruneResult",
     "RedundancyImportance",
     "ReferenceOptions",
+    "Refit",
+    "RefitReport",
+    "RefitResult",
     "UnitReport",
     "apply_plan",
     "count_macs",
@@ -52,5 +59,6 @@ __all__ = [
     "prune_",
     "read_cost",
     "reestimate_batch_norm",
+    "refit",
     "save_pruned",
 ]

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +18,7 @@ from sirfp_opt.pytorch.batches import (
     to_model,
 )
 
-__all__ = ["reestimate_batch_norm"]
+__all__ = ["reestimate_batch_norm", "running_norms"]
 
 
 def reestimate_batch_norm(
@@ -26,6 +27,7 @@ def reestimate_batch_norm(
     *,
     inplace: bool = False,
     forward: Forward | None = None,
+    distributed: bool = False,
 ) -> nn.Module:
     """Measure the running statistics of a network's batch norms anew.
 
@@ -45,6 +47,9 @@ def reestimate_batch_norm(
         Write into `model` itself instead of a copy.
     forward : callable, optional
         ``forward(model, batch)``.
+    distributed : bool
+        Take the mean over the ranks of `torch.distributed`, a batch of any of them
+        weighing the same. Every rank must call this.
 
     Returns
     -------
@@ -66,11 +71,7 @@ def reestimate_batch_norm(
     """
     _, every = first_and_all(batches)
     target = model if inplace else copy.deepcopy(model)
-    norms = [
-        module
-        for module in target.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    norms = running_norms(target)
     momenta = [norm.momentum for norm in norms]
     with evaluating(target), torch.no_grad():
         try:
@@ -83,4 +84,31 @@ def reestimate_batch_norm(
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+        if distributed:
+            for norm in norms:
+                _average(norm)
     return target
+
+
+def running_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Return the batch norms that keep running statistics."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+
+
+def _average(norm: _BatchNorm) -> None:
+    """Average a norm's statistics over the ranks, by the batches that each has seen."""
+    mean, variance = norm.running_mean, norm.running_var
+    count = norm.num_batches_tracked
+    assert mean is not None
+    assert variance is not None
+    assert count is not None
+    total = count.clone()
+    dist.all_reduce(total)
+    for values in (mean, variance):
+        weighed = values * count
+        dist.all_reduce(weighed)
+        values.copy_(weighed / total.clamp(min=1))

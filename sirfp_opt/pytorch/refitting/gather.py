@@ -1,0 +1,302 @@
+"""One pass of the original network: what its readers see, and what they make of it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.refitting.moments import Moments
+from sirfp_opt.pytorch.refitting.patches import (
+    as_maps,
+    draw,
+    padded,
+    patches,
+    sources,
+)
+from sirfp_opt.pytorch.refitting.readers import weight_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.utils.hooks import RemovableHandle
+
+    from sirfp_opt.pytorch.refitting.readers import Reader
+    from sirfp_opt.pytorch.refitting.settings import Refit
+
+__all__ = ["Gatherer", "Record", "Rows"]
+
+PART = {"cpu": 1 << 22, "accelerator": 1 << 25}
+"""Elements of patches held at a time."""
+
+JUDGED = 256
+"""Rows on which a fit is judged, where its sums do not say how well it does."""
+
+JUDGED_ELEMENTS = 1 << 21
+"""Of these rows, at most so many elements for each layer."""
+
+
+class Rows:
+    """A uniform sample of the rows of a stream of unknown length."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._keys = torch.empty(0)
+        self._rows = torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Take in rows, the first dimension: each has a random key, the largest stay."""
+        keys = torch.cat([self._keys, torch.rand(len(rows), generator=generator)])
+        rows = rows if not len(self) else torch.cat([self._rows, rows])
+        stay = keys.topk(min(self.most, len(keys))).indices
+        self._keys, self._rows = keys[stay], rows[stay.to(rows.device)]
+
+    def get(self) -> Tensor:
+        """Return the rows, (rows, C, taps)."""
+        return self._rows
+
+
+@dataclass
+class Record:
+    """What was seen of one reader.
+
+    Attributes
+    ----------
+    inputs : Moments
+        Of all the channels that it reads.
+    blocks : list of Moments
+        Of what the taps see of kept inputs, with what is lost as targets: one for each
+        group.
+    judged, held : Rows
+        What taps see, on pictures of the fit and on others.
+    passes : int
+        How often it ran.
+    alias : str
+        The layer whose input is this one's, and is gathered there.
+    trouble : str
+        Why it cannot be refitted, after all.
+    """
+
+    inputs: Moments
+    blocks: list[Moments]
+    judged: Rows
+    held: Rows
+    passes: int = 0
+    alias: str = ""
+    trouble: str = ""
+
+
+class Gatherer:
+    """Hooks on the original network, for the time of a ``with`` block.
+
+    Parameters
+    ----------
+    model : nn.Module
+    readers : sequence of Reader
+        Those that are to be refitted.
+    how : Refit
+    """
+
+    def __init__(self, model: nn.Module, readers: Sequence[Reader], how: Refit) -> None:
+        self.readers = {reader.layer: reader for reader in readers}
+        self.records: dict[str, Record] = {}
+        self.how = how
+        self.batch = 0
+        self.held = torch.zeros(0, dtype=torch.bool)
+        self.pictures = 0
+        self._modules = dict(model.named_modules())
+        self._hooks: list[RemovableHandle] = []
+        self._generator = torch.Generator().manual_seed(how.seed)
+        # What has been handed on in this forward pass, by identity.
+        self._read: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self._made: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self._fed: dict[str, list[str]] = {}
+        for reader in readers:
+            # Of 1 x 1 filters the two kinds are the same; a flattened map has but one
+            # row for each picture.
+            full = how.kind == "full" and reader.taps > 1 and reader.fold == 1
+            full = full and reader.unknowns <= how.max_unknowns
+            wide = prod(weight_of(reader.module).shape[i] for i in (0, 2, 3))
+            most = max(16, min(JUDGED, JUDGED_ELEMENTS // wide))
+            self.records[reader.layer] = Record(
+                Moments(),
+                [Moments() for _ in reader.blocks] if full else [],
+                Rows(most),
+                Rows(most),
+            )
+
+    def __enter__(self) -> Self:
+        for name, module in self._modules.items():
+            if name in self.readers:
+                hook: Any = self._reader_hook(name)
+                self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
+            elif _takes_mean(module):
+                self._hooks.append(
+                    module.register_forward_pre_hook(
+                        self._norm_hook(name), with_kwargs=True
+                    )
+                )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def begin(self, pictures: int) -> None:
+        """Say how many pictures the next batch has."""
+        share = self.how.held_out
+        number = torch.arange(self.pictures, self.pictures + pictures)
+        # Every so manieth over all batches, whatever their size.
+        self.held = ((number + 1) * share + 1e-9).floor() > (
+            number * share + 1e-9
+        ).floor()
+        self.pictures += pictures
+        self.batch += 1
+        self._read.clear()
+        self._made.clear()
+
+    @property
+    def judging(self) -> int:
+        """How many pictures were held out."""
+        return int(self.pictures * self.how.held_out + 1e-9)
+
+    def norm_behind(self, layer: str) -> str:
+        """Return the norm that reads all that a layer makes, and nothing else."""
+        norms = [name for name, fed in self._fed.items() if layer in fed]
+        if len(norms) != 1 or set(self._fed[norms[0]]) != {layer}:
+            return ""
+        runs = self.records[layer].passes
+        return norms[0] if len(self._fed[norms[0]]) == runs else ""
+
+    def _norm_hook(self, name: str) -> Any:
+        def fed(_: nn.Module, args: Any, kwargs: Any) -> None:
+            tensor = args[0] if args else kwargs.get("input", kwargs.get("x"))
+            found = self._made.get(id(tensor))
+            known = found is not None and found[0]() is tensor
+            self._fed.setdefault(name, []).append(
+                found[1] if known and found is not None else ""
+            )
+
+        return fed
+
+    def _reader_hook(self, name: str) -> Any:
+        def seen(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            tensor = args[0] if args else kwargs["input"]
+            kind = tensor.device.type
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast(kind, enabled=False),
+            ):
+                self._take(self.readers[name], tensor, output)
+            self._made[id(output)] = weakref.ref(output), name
+
+        return seen
+
+    def _shared(self, reader: Reader, tensor: Tensor, record: Record) -> bool:
+        """Whether this very input is gathered by another reader."""
+        if tensor.is_inference():
+            return False  # whether it was written into since then, nobody can tell
+        key = hash((id(tensor), tensor._version))
+        found = self._read.get(key)
+        owner = found[1] if found is not None and found[0]() is tensor else ""
+        if not owner:
+            self._read[key] = weakref.ref(tensor), reader.layer
+        elif not record.passes and owner != reader.layer:
+            same = self.readers[owner].fold == reader.fold
+            record.alias = owner if same else ""
+        if record.alias and owner != record.alias:
+            record.trouble = "it shares its input with another layer at times only"
+        return bool(record.alias)
+
+    def _take(self, reader: Reader, tensor: Tensor, output: Tensor) -> None:
+        record, module = self.records[reader.layer], reader.module
+        shared = self._shared(reader, tensor, record)
+        maps = as_maps(module, tensor, reader.fold)
+        made = as_maps(module, output)
+        if not bool(torch.isfinite(maps).all()):
+            raise InvalidProblemError(
+                f"`batches` must give finite activations, got NaN or inf in what "
+                f"{reader.layer!r} reads. Check the input and the weights."
+            )
+        record.passes += 1
+        hold = self._held_of(len(maps))
+        seed = hash((self.how.seed, self.batch, record.passes)) % (1 << 31)
+        if not shared:
+            flat = maps[~hold].flatten(2)
+            index = draw(flat.shape[2], self.how.positions, seed).to(flat.device)
+            for part in _parts(flat, len(index) * flat.shape[1]):
+                rows = part if len(index) == part.shape[2] else part[:, :, index]
+                record.inputs.add(rows.transpose(0, 1).flatten(1))
+        maps, done = padded(module, maps)
+        chosen = draw(prod(made.shape[2:]), self.how.positions, seed)
+        sizes = (maps.shape[2:], made.shape[2:])
+        if record.blocks:
+            taps = sources(module, reader.fold, *sizes, chosen, done=done)
+            each = len(taps) * len(chosen) * maps.shape[1]
+            pairs = zip(
+                _parts(maps[~hold], each), _parts(made[~hold], each), strict=True
+            )
+            for part, target in pairs:
+                self._add(reader, record, part, target, taps, chosen)
+        known = bool(record.blocks) or reader.taps == 1
+        for which, rows_of in ((~hold, record.judged), (hold, record.held)):
+            if not bool(which.any()) or (rows_of is record.judged and known):
+                continue
+            few = draw(prod(made.shape[2:]), 16, seed + 1)
+            taps = sources(module, reader.fold, *sizes, few, done=done)
+            for part in _parts(maps[which], len(taps) * 16 * maps.shape[1]):
+                seen = patches(part, taps, None).flatten(2).permute(2, 0, 1)
+                rows_of.add(seen, self._generator)
+
+    def _add(
+        self,
+        reader: Reader,
+        record: Record,
+        maps: Tensor,
+        made: Tensor,
+        taps: Any,
+        chosen: Tensor,
+    ) -> None:
+        """Add patches of kept inputs, and what the cut layer lacks of its outputs."""
+        module, cut = reader.module, weight_of(reader.target, reader.fold)
+        outputs = made.flatten(2).index_select(2, chosen.to(made.device))
+        outputs = outputs.transpose(0, 1).flatten(1)
+        bias = getattr(module, "bias", None)
+        for number, (block, moments) in enumerate(
+            zip(reader.blocks, record.blocks, strict=True)
+        ):
+            rows = patches(maps, taps, block.kept).flatten(2).flatten(0, 1)
+            whole = outputs.index_select(0, block.outputs.to(outputs.device))
+            if isinstance(bias, Tensor):
+                whole = whole - bias[block.outputs.to(bias.device)][:, None]
+            weight = cut[number].flatten(1).to(rows.dtype)
+            moments.add(rows, whole - weight @ rows)
+
+    def _held_of(self, count: int) -> Tensor:
+        """Return which of a layer's maps are of pictures that are held out."""
+        pictures = len(self.held)
+        if not pictures or count % pictures:
+            return torch.zeros(count, dtype=torch.bool)
+        return self.held.repeat_interleave(count // pictures)
+
+
+def _takes_mean(module: nn.Module) -> bool:
+    """Whether a layer takes the mean of each channel out of what it reads."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+    mean = module._buffers.get("running_mean")
+    return isinstance(module, kinds) or isinstance(mean, Tensor)
+
+
+def _parts(maps: Tensor, each: int) -> Iterator[Tensor]:
+    kind = "cpu" if maps.device.type == "cpu" else "accelerator"
+    return iter(torch.split(maps, max(1, PART[kind] // max(1, each))))

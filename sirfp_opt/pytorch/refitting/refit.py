@@ -1,0 +1,365 @@
+"""The readers of pruned channels, refitted in closed form on unlabelled batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.utils import _pytree as pytree
+
+from sirfp_opt._parallel import Clock
+from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.batches import (
+    Forward,
+    device_of,
+    evaluating,
+    first_and_all,
+    run,
+    to_model,
+)
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.refitting.batch_norm import (
+    reestimate_batch_norm,
+    running_norms,
+)
+from sirfp_opt.pytorch.refitting.gather import Gatherer, Rows
+from sirfp_opt.pytorch.refitting.moments import Moments, Normal
+from sirfp_opt.pytorch.refitting.readers import (
+    Reader,
+    find_readers,
+    put_weight,
+    weight_of,
+)
+from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
+from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
+from sirfp_opt.pytorch.refitting.solve import (
+    Errors,
+    Fit,
+    fit_full,
+    fit_merged,
+    judge,
+)
+
+if TYPE_CHECKING:
+    from sirfp_opt.network.plan import PruningPlan
+
+__all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
+
+SLACK = 1e-9
+"""Relative rounding within which an error counts as no larger than another."""
+
+
+@dataclass(frozen=True, eq=False)
+class RefitResult:
+    """A network that was cut and refitted.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The pruned network with new weights.
+    report : RefitReport
+        Layer by layer: what was done, and the errors before and after.
+    """
+
+    model: nn.Module
+    report: RefitReport
+
+    def __repr__(self) -> str:
+        return f"RefitResult({str(self.report).splitlines()[0]})"
+
+
+def refit(
+    model: nn.Module,
+    plan: PruningPlan,
+    batches: Any,
+    how: str | Refit = "full",
+    *,
+    forward: Forward | None = None,
+    distributed: bool | None = None,
+) -> RefitResult:
+    """Cut a network as a plan says, and refit the layers that read what was cut.
+
+    Channels that stay tell much about those that go. Every convolution and linear layer
+    that lost inputs gets the weights with which it comes closest, on these batches, to
+    what it made in the original network: in closed form, without labels and gradients.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network before pruning; it is not changed.
+    plan : PruningPlan
+        From anywhere: `prune`, a file, another criterion.
+    batches : Tensor, mapping or iterable of batches
+        Some dozens of pictures, of any batch size; read once, and once more for the
+        batch norms.
+    how : {"full", "merge"} or Refit
+        See `Refit`.
+    forward : callable, optional
+        ``forward(model, batch)``.
+    distributed : bool, optional
+        Sum over the ranks of `torch.distributed`, each with batches of its own; by
+        default where there is more than one. Every rank gets the same network.
+
+    Returns
+    -------
+    RefitResult
+        ``.model``, ``.report``.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the plan does not fit, there is no batch, or an activation is not finite.
+
+    Notes
+    -----
+    Layer r makes y = Σ_t W_t x(p + t) of its input x in the original network. Of x only
+    the channels S stay. "full" minimises the mean square of y - Σ_t V_t x_S(p + t) - b
+    over V and b, plus λ |V - W_S|², λ being `Refit.ridge` times the mean variance of
+    the x_S (He et al., ICCV 2017, arXiv 1707.06168, for a chain of layers). "merge"
+    predicts the dropped channels of an input, x_D ≈ B x_S + c, and folds B into all
+    filters that read it: V_t = W_S,t + W_D,t B. For filters with one tap both are the
+    same. What the offset c or b changes goes into the layer's bias, else into the
+    running mean of the batch norm behind it.
+
+    A layer is left as it was cut, and the report says why, where its weights are not
+    simply multiplied with its input (parametrised, quantised, shared, or in a layer
+    with a forward pass of its own), and where the refit would err more than the cut.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sirfp_opt.pytorch import prune, refit
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 1))
+    >>> images = torch.rand(8, 3, 16, 16)
+    >>> plan = prune(net, images, macs=0.5).plan
+    >>> row = refit(net, plan, images).report["2"]
+    >>> row.kind, row.after < row.before
+    ('full', True)
+    """
+    settings = find_refit(how)
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    model = model.module if isinstance(model, wrappers) else model
+    pruned = apply_plan(model, plan)
+    report = refit_pruned(
+        model, pruned, plan, batches, settings, forward=forward, distributed=distributed
+    )
+    return RefitResult(pruned, report)
+
+
+def refit_pruned(
+    model: nn.Module,
+    pruned: nn.Module,
+    plan: PruningPlan,
+    batches: Any,
+    settings: Refit,
+    *,
+    forward: Forward | None = None,
+    distributed: bool | None = None,
+) -> RefitReport:
+    """Refit a network in place that `apply_plan` has cut; see `refit`."""
+    clock = Clock(None)
+    together = over_ranks(distributed)
+    if iter(batches) is batches:
+        batches = list(batches)  # they are read twice
+    readers = find_readers(model, pruned, plan)
+    open_ = [reader for reader in readers if not reader.reason]
+    gatherer = Gatherer(model, open_, settings)
+    if open_:
+        with clock.stage("gather"):
+            _run(model, batches, gatherer, forward)
+    flags = _flags(gatherer, device_of(model) if together else None)
+    with clock.stage("solve"):
+        layers = tuple(
+            LayerRefit(reader.layer, "cut", reason=reader.reason or flags[reader.layer])
+            if reader.reason or flags[reader.layer]
+            else _refit_layer(reader, gatherer, pruned, together)
+            for reader in readers
+        )
+    norms = 0
+    if settings.reestimate and plan.removed_positions():
+        norms = len(running_norms(pruned))
+    if norms:
+        with clock.stage("batch norms"):
+            reestimate_batch_norm(
+                pruned, batches, inplace=True, forward=forward, distributed=together
+            )
+    return RefitReport(
+        settings=settings.to_dict(),
+        layers=layers,
+        pictures=gatherer.pictures,
+        held_out=gatherer.judging,
+        norms=norms,
+        seconds=dict(clock.seconds),
+    )
+
+
+def _run(
+    model: nn.Module, batches: Any, gatherer: Gatherer, forward: Forward | None
+) -> None:
+    _, every = first_and_all(batches)
+    with evaluating(model), torch.no_grad(), gatherer:
+        for batch in every:
+            here = to_model(batch, model)
+            sizes = [
+                int(leaf.shape[0])
+                for leaf in pytree.tree_leaves(here)
+                if isinstance(leaf, Tensor) and leaf.dim()
+            ]
+            gatherer.begin(sizes[0] if sizes else 1)
+            run(model, here, forward)
+
+
+def _flags(gatherer: Gatherer, device: torch.device | None) -> dict[str, str]:
+    """Return why layers cannot be refitted after all, on all ranks alike."""
+    table = torch.tensor(
+        [
+            [float(record.passes), float(bool(record.trouble))]
+            for record in gatherer.records.values()
+        ]
+    )
+    if device is not None and len(table):
+        table = table.to(device)
+        dist.all_reduce(table)
+    flags = {}
+    for layer, (passes, trouble) in zip(gatherer.records, table.tolist(), strict=True):
+        flags[layer] = ""
+        if not passes:
+            flags[layer] = "it was not called as a layer on any batch"
+        elif trouble:
+            flags[layer] = "it shares its input with another layer at times only"
+    return flags
+
+
+def _refit_layer(
+    reader: Reader, gatherer: Gatherer, pruned: nn.Module, together: bool
+) -> LayerRefit:
+    how, record = gatherer.how, gatherer.records[reader.layer]
+    device = device_of(pruned)
+
+    def normal(moments: Moments, sizes: tuple[int, int]) -> Normal:
+        return moments.over_ranks(sizes, device) if together else moments.result()
+
+    place, norm = _place(reader, gatherer, pruned)
+    offset = place != "none"
+    reason, fit, rows = "", None, 0
+    wide = int(weight_of(reader.module, reader.fold).shape[2])
+    if record.blocks:
+        found = [
+            normal(moments, (len(block.kept) * reader.taps, len(block.outputs)))
+            for block, moments in zip(reader.blocks, record.blocks, strict=True)
+        ]
+        record.blocks = []
+        rows = found[0].rows
+        if rows >= reader.unknowns:
+            fit = fit_full(reader, found, how.ridge, offset=offset)
+        else:
+            reason = f"{rows} positions are too few for {reader.unknowns} unknowns"
+        del found
+    elif how.kind == "full" and reader.fold > 1:
+        reason = "of a flattened map a picture gives one row only"
+    elif how.kind == "full" and reader.unknowns > how.max_unknowns:
+        reason = f"{reader.unknowns} unknowns are more than {how.max_unknowns}"
+    kind = how.kind if fit is not None or reader.taps == 1 else "merge"
+    if fit is None:
+        source = gatherer.records[record.alias or reader.layer].inputs
+        groups = int(getattr(reader.module, "groups", 1))
+        inputs = normal(source, (groups * wide, 0))
+        rows = inputs.rows
+        fit = fit_merged(reader, inputs, how.ridge, offset=offset)
+    if fit.errors is None:
+        errors = _judged(reader, fit, record.judged, device if together else None)
+    else:
+        errors = fit.errors
+    held = _judged(reader, fit, record.held, device if together else None)
+    taken = LayerRefit(
+        reader.layer,
+        kind,
+        reader.unknowns if kind == "full" else reader.unknowns // reader.taps,
+        rows,
+        *_shares(errors),
+        *_shares(held),
+        offset=place,
+        reason=reason,
+    )
+    for seen, where in ((errors, "these pictures"), (held, "held-out pictures")):
+        if seen is not None and seen.after > seen.before * (1 + SLACK):
+            why = f"refitted it would err more on {where}"
+            return replace(taken, kind="cut", offset="none", reason=why)
+    if not rows:
+        return replace(taken, kind="cut", reason="no picture was left to fit on")
+    _write(reader, fit, norm)
+    return taken
+
+
+def _place(
+    reader: Reader, gatherer: Gatherer, pruned: nn.Module
+) -> tuple[str, nn.Module | None]:
+    """Return what can take up a change of a layer's means, and the norm if it is one."""
+    if isinstance(reader.target.bias, Tensor):
+        return "bias", None
+    name = gatherer.norm_behind(reader.layer)
+    if not name:
+        return "none", None
+    norm = dict(pruned.named_modules()).get(name)
+    mean = None if norm is None else norm._buffers.get("running_mean")
+    fits = mean is None or len(mean) == len(reader.outputs)
+    return ("norm", norm) if norm is not None and fits else ("none", None)
+
+
+def _judged(
+    reader: Reader, fit: Fit, rows: Rows, device: torch.device | None
+) -> Errors | None:
+    """Return the errors on a sample of rows, that of all ranks where there are some."""
+    errors = judge(reader, fit, rows.get()) if len(rows) else Errors(0.0, 0.0, 0.0)
+    if device is not None:
+        sums = [errors.before, errors.after, errors.signal, float(len(rows))]
+        table = torch.tensor(sums, dtype=torch.float64, device=device)
+        dist.all_reduce(table)
+        before, after, signal, count = table.tolist()
+        return Errors(before, after, signal) if count else None
+    return errors if len(rows) else None
+
+
+def _shares(errors: Errors | None) -> tuple[float | None, float | None]:
+    if errors is None or not errors.signal > 0:
+        return None, None
+    return errors.before / errors.signal, errors.after / errors.signal
+
+
+def _write(reader: Reader, fit: Fit, norm: nn.Module | None) -> None:
+    target = reader.target
+    own = weight_of(target, reader.fold)
+    change = fit.weight.to(own.device)
+    # The sum in the precision of the fit, rounded once.
+    put_weight(target, own.to(change) + change)
+    offset = fit.offset.flatten()
+    with torch.no_grad():
+        if isinstance(target.bias, Tensor):
+            target.bias.copy_(target.bias.to(offset) + offset.to(target.bias.device))
+        mean = None if norm is None else norm._buffers.get("running_mean")
+        if mean is not None:
+            mean.copy_(mean.to(offset) - offset.to(mean.device))
+
+
+def over_ranks(asked: bool | None) -> bool:
+    """Return whether to sum over the ranks of `torch.distributed`.
+
+    Raises
+    ------
+    InvalidProblemError
+        If that is asked for, and there are none.
+    """
+    ready = dist.is_available() and dist.is_initialized()
+    if asked is None:
+        return ready and dist.get_world_size() > 1
+    if asked and not ready:
+        raise InvalidProblemError(
+            "`distributed` must be False without torch.distributed, got True. "
+            "Call torch.distributed.init_process_group first."
+        )
+    return asked

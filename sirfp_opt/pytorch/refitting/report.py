@@ -1,0 +1,113 @@
+"""What a refit did to each layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["LayerRefit", "RefitReport"]
+
+
+@dataclass(frozen=True)
+class LayerRefit:
+    """One layer that reads pruned channels.
+
+    Attributes
+    ----------
+    layer : str
+        Its name.
+    kind : {"full", "merge", "cut"}
+        How it was refitted; "cut": not at all.
+    unknowns : int
+        Free weights to one output.
+    rows : int
+        Positions that the fit rests on.
+    before, after : float or None
+        Mean square of the error of its outputs as they were cut, and refitted, as a
+        share of their variance, when it reads what it read in the original network.
+        On the pictures of the fit: all rows where sums tell, else a sample of them.
+    held_before, held_after : float or None
+        The same on a sample of positions of pictures that were held out.
+    offset : {"bias", "norm", "none"}
+        What takes up the means of the channels that are gone: its bias, the running
+        mean of the norm behind it, or nothing. Without any, weights are fitted to make
+        up for the means as well as they can.
+    reason : str
+        Why it was left as cut, or merged where every weight was to be free.
+    """
+
+    layer: str
+    kind: str
+    unknowns: int = 0
+    rows: int = 0
+    before: float | None = None
+    after: float | None = None
+    held_before: float | None = None
+    held_after: float | None = None
+    offset: str = "none"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RefitReport:
+    """What `refit` did.
+
+    Attributes
+    ----------
+    settings : dict
+        The `Refit`, as plain values.
+    layers : tuple of LayerRefit
+        Every layer that lost inputs, in the network's order.
+    pictures, held_out : int
+        Samples seen, and how many of them only judged.
+    norms : int
+        Batch norms that were re-estimated.
+    seconds : dict of str to float
+        By stage.
+    """
+
+    settings: dict[str, Any]
+    layers: tuple[LayerRefit, ...]
+    pictures: int = 0
+    held_out: int = 0
+    norms: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, layer: str) -> LayerRefit:
+        return next(row for row in self.layers if row.layer == layer)
+
+    def __str__(self) -> str:
+        done = [row for row in self.layers if row.kind != "cut"]
+        head = (
+            f"{len(done)} of {len(self.layers)} layers refitted on "
+            f"{self.pictures - self.held_out} pictures"
+        )
+        if self.held_out:
+            head += f", {self.held_out} held out"
+        if self.norms:
+            head += f"; {self.norms} batch norms re-estimated"
+        lines = [head]
+        width = max((len(row.layer) for row in self.layers), default=5)
+        if self.layers:
+            lines.append(
+                f"{'layer':{width}}  kind   unknowns   error   refit   held out   refit"
+            )
+        for row in self.layers:
+            figures = "".join(
+                f"{'–' if value is None else format(value, '.4f'):>{room}}"
+                for value, room in (
+                    (row.before, 8),
+                    (row.after, 8),
+                    (row.held_before, 11),
+                    (row.held_after, 8),
+                )
+            )
+            reason = f"  ({row.reason})" if row.reason else ""
+            lines.append(
+                f"{row.layer:{width}}  {row.kind:5}{row.unknowns:10}{figures}{reason}"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain lists, dicts, strings and numbers."""
+        return asdict(self)
