@@ -70,7 +70,9 @@ def folds(
             sites.setdefault(site.layer, []).append(site)
     return {
         layer: repeat
-        if all(s.repeat == repeat and s.offset % repeat == 0 for s in some)
+        if all(
+            s.contiguous and s.repeat == repeat and s.offset % repeat == 0 for s in some
+        )
         and some[0].channels % repeat == 0
         else 1
         for layer, some in sites.items()

@@ -53,7 +53,7 @@ class Rows:
         return len(self._rows)
 
     def add(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Take in rows, the first dimension: each has a random key, the largest stay."""
+        """Take in rows, by the first dimension: those of the largest keys stay."""
         keys = torch.cat([self._keys, torch.rand(len(rows), generator=generator)])
         rows = rows if not len(self) else torch.cat([self._rows, rows])
         stay = keys.topk(min(self.most, len(keys))).indices
@@ -77,6 +77,9 @@ class Record:
         group.
     judged, held : Rows
         What taps see, on pictures of the fit and on others.
+    shares : Tensor of shape (taps,)
+        At which share of the output's positions a tap reads something: not padding,
+        and nothing between the strides of a transposed convolution.
     passes : int
         How often it ran.
     alias : str
@@ -89,6 +92,7 @@ class Record:
     blocks: list[Moments]
     judged: Rows
     held: Rows
+    shares: Tensor
     passes: int = 0
     alias: str = ""
     trouble: str = ""
@@ -131,6 +135,7 @@ class Gatherer:
                 [Moments() for _ in reader.blocks] if full else [],
                 Rows(most),
                 Rows(most),
+                torch.ones(reader.taps),
             )
 
     def __enter__(self) -> Self:
@@ -248,6 +253,12 @@ class Gatherer:
             )
             for part, target in pairs:
                 self._add(reader, record, part, target, taps, chosen)
+        if record.passes == 1 and reader.taps > 1:
+            every = torch.arange(prod(made.shape[2:]))
+            taps = sources(module, reader.fold, *sizes, every, done=done)
+            record.shares = torch.tensor(
+                [1.0 if v is None else float(v.double().mean()) for _, v in taps]
+            )
         known = bool(record.blocks) or reader.taps == 1
         for which, rows_of in ((~hold, record.judged), (hold, record.held)):
             if not bool(which.any()) or (rows_of is record.judged and known):

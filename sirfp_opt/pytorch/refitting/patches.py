@@ -85,7 +85,8 @@ def sources(
         each = prod(inputs) // fold
         return [(chosen + tap * each, None) for tap in range(fold)]
     dims = range(len(inputs))
-    rest, at = chosen, []
+    rest = chosen
+    at: list[Tensor] = []
     for dim in reversed(dims):
         at.insert(0, rest % outputs[dim])
         rest = rest // outputs[dim]
@@ -99,7 +100,7 @@ def sources(
             stride = module.stride[dim]
             along = tap[dim] * module.dilation[dim]
             if isinstance(module, Transposed):
-                scaled = at[dim] + module.padding[dim] - along
+                scaled = at[dim] + int(module.padding[dim]) - along
                 valid &= scaled % stride == 0
                 place = torch.div(scaled, stride, rounding_mode="floor")
             else:

@@ -189,8 +189,8 @@ def _reader(
         return None  # depthwise
     lost = np.zeros(groups * inputs * fold, dtype=bool)
     lost[gone] = True
-    lost = lost.reshape(-1, fold)
-    if not np.array_equal(lost.any(axis=1), lost.all(axis=1)):
+    rows = lost.reshape(-1, fold)
+    if not np.array_equal(rows.any(axis=1), rows.all(axis=1)):
         # Parts of a channel's positions went: entries are channels of their own.
         return _reader(layer, module, target, 1, gone, out)
     without = np.zeros(groups * outputs, dtype=bool)
@@ -202,7 +202,7 @@ def _reader(
         stay = mine[~without[mine]]
         reads = np.arange(group * inputs, (group + 1) * inputs)
         if stay.size:
-            dead = lost[reads, 0]
+            dead = rows[reads, 0]
             parts = (reads[~dead], reads[dead], stay)
             blocks.append(Block(group, *(torch.from_numpy(part) for part in parts)))
     reader = Reader(layer, module, target, fold, tuple(blocks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,6 @@ from sirfp_opt.pytorch.refitting.batch_norm import (
     running_norms,
 )
 from sirfp_opt.pytorch.refitting.gather import Gatherer, Rows
-from sirfp_opt.pytorch.refitting.moments import Moments, Normal
 from sirfp_opt.pytorch.refitting.readers import (
     Reader,
     find_readers,
@@ -45,11 +44,9 @@ from sirfp_opt.pytorch.refitting.solve import (
 
 if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.pytorch.refitting.moments import Moments, Normal
 
 __all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
-
-SLACK = 1e-9
-"""Relative rounding within which an error counts as no larger than another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +242,7 @@ def _refit_layer(
         return moments.over_ranks(sizes, device) if together else moments.result()
 
     place, norm = _place(reader, gatherer, pruned)
-    offset = place != "none"
+    ranks = device if together else None
     reason, fit, rows = "", None, 0
     wide = int(weight_of(reader.module, reader.fold).shape[2])
     if record.blocks:
@@ -256,7 +253,7 @@ def _refit_layer(
         record.blocks = []
         rows = found[0].rows
         if rows >= reader.unknowns:
-            fit = fit_full(reader, found, how.ridge, offset=offset)
+            fit = fit_full(reader, found, how.ridge, place)
         else:
             reason = f"{rows} positions are too few for {reader.unknowns} unknowns"
         del found
@@ -270,12 +267,12 @@ def _refit_layer(
         groups = int(getattr(reader.module, "groups", 1))
         inputs = normal(source, (groups * wide, 0))
         rows = inputs.rows
-        fit = fit_merged(reader, inputs, how.ridge, offset=offset)
+        fit = fit_merged(reader, inputs, record.shares, how.ridge, place)
     if fit.errors is None:
-        errors = _judged(reader, fit, record.judged, device if together else None)
+        errors = _judged(reader, fit, record.judged, place, ranks)
     else:
         errors = fit.errors
-    held = _judged(reader, fit, record.held, device if together else None)
+    held = _judged(reader, fit, record.held, place, ranks)
     taken = LayerRefit(
         reader.layer,
         kind,
@@ -286,12 +283,15 @@ def _refit_layer(
         offset=place,
         reason=reason,
     )
-    for seen, where in ((errors, "these pictures"), (held, "held-out pictures")):
-        if seen is not None and seen.after > seen.before * (1 + SLACK):
-            why = f"refitted it would err more on {where}"
-            return replace(taken, kind="cut", offset="none", reason=why)
+    why = ""
     if not rows:
-        return replace(taken, kind="cut", reason="no picture was left to fit on")
+        why = "no picture was left to fit on"
+    elif errors is not None and not errors.lower:
+        why = "a refit would not err less"
+    elif held is not None and held.after > held.before:
+        why = "a refit would err more on the pictures that were held out"
+    if why:
+        return replace(taken, kind="cut", offset="none", reason=why)
     _write(reader, fit, norm)
     return taken
 
@@ -299,7 +299,7 @@ def _refit_layer(
 def _place(
     reader: Reader, gatherer: Gatherer, pruned: nn.Module
 ) -> tuple[str, nn.Module | None]:
-    """Return what can take up a change of a layer's means, and the norm if it is one."""
+    """Return what can take up a change of means, and the norm if it is one."""
     if isinstance(reader.target.bias, Tensor):
         return "bias", None
     name = gatherer.norm_behind(reader.layer)
@@ -312,17 +312,18 @@ def _place(
 
 
 def _judged(
-    reader: Reader, fit: Fit, rows: Rows, device: torch.device | None
+    reader: Reader, fit: Fit, rows: Rows, place: str, ranks: torch.device | None
 ) -> Errors | None:
     """Return the errors on a sample of rows, that of all ranks where there are some."""
-    errors = judge(reader, fit, rows.get()) if len(rows) else Errors(0.0, 0.0, 0.0)
-    if device is not None:
-        sums = [errors.before, errors.after, errors.signal, float(len(rows))]
-        table = torch.tensor(sums, dtype=torch.float64, device=device)
+    errors = judge(reader, fit, rows.get(), place) if len(rows) else Errors()
+    count = float(len(rows))
+    if ranks is not None:
+        sums = [*astuple(errors), count]
+        table = torch.tensor(sums, dtype=torch.float64, device=ranks)
         dist.all_reduce(table)
-        before, after, signal, count = table.tolist()
-        return Errors(before, after, signal) if count else None
-    return errors if len(rows) else None
+        *sums, count = table.tolist()
+        errors = Errors(*sums)
+    return errors if count else None
 
 
 def _shares(errors: Errors | None) -> tuple[float | None, float | None]:

@@ -26,6 +26,7 @@ class LayerRefit:
         Mean square of the error of its outputs as they were cut, and refitted, as a
         share of their variance, when it reads what it read in the original network.
         On the pictures of the fit: all rows where sums tell, else a sample of them.
+        Without their means where a norm takes these out.
     held_before, held_after : float or None
         The same on a sample of positions of pictures that were held out.
     offset : {"bias", "norm", "none"}

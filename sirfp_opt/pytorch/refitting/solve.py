@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,12 @@ from sirfp_opt.pytorch.refitting.readers import weight_of
 if TYPE_CHECKING:
     from sirfp_opt.pytorch.refitting.moments import Normal
     from sirfp_opt.pytorch.refitting.readers import Reader
+
+SURE = 2.0
+"""Standard errors by which a sample must show a gain."""
+
+ROUNDING = 1e-9
+"""Relative difference within which sums of errors are equal."""
 
 __all__ = ["Errors", "Fit", "fit_full", "fit_merged", "judge", "regression"]
 
@@ -27,18 +33,30 @@ class Errors:
         As cut, and with the new weights.
     signal : float
         Of the outputs about their means.
+    spread : float
+        Sum of squares of what each row gains, where rows are a sample: by chance the
+        sum of gains is off by about the root of it.
     """
 
-    before: float
-    after: float
-    signal: float
+    before: float = 0.0
+    after: float = 0.0
+    signal: float = 0.0
+    spread: float = 0.0
 
     def __add__(self, other: Errors) -> Errors:
         return Errors(
             self.before + other.before,
             self.after + other.after,
             self.signal + other.signal,
+            self.spread + other.spread,
         )
+
+    @property
+    def lower(self) -> bool:
+        """Whether the new weights err less, and not by chance."""
+        gain = self.before - self.after
+        least = max(SURE * float(self.spread**0.5), -ROUNDING * self.before)
+        return gain > least
 
 
 @dataclass(frozen=True)
@@ -87,19 +105,21 @@ def regression(covariance: Tensor, cross: Tensor, ridge: float) -> Tensor:
         values, vectors = torch.linalg.eigh(matrix)
         kept = values > 1e-10 * values[-1]
         vectors = vectors[:, kept]
-        return cross @ (vectors / values[kept]) @ vectors.T
-    return torch.cholesky_solve(cross.T, factor).T
+        pseudo: Tensor = (vectors / values[kept]) @ vectors.T
+        return cross @ pseudo
+    solution: Tensor = torch.cholesky_solve(cross.T, factor)
+    return solution.T
 
 
-def fit_full(
-    reader: Reader, moments: list[Normal], ridge: float, *, offset: bool
-) -> Fit:
+def fit_full(reader: Reader, moments: list[Normal], ridge: float, place: str) -> Fit:
     """Free every weight: regress what the cut layer lacks on what it sees.
 
-    Without an offset to be had, errors are fitted about zero, means and all.
+    Without a `place` for an offset ("none"), errors are fitted about zero, means and
+    all; a "norm" takes out the means of what is cut, too.
     """
     weight = weight_of(reader.target, reader.fold)
-    changes, offsets, total = [], [], Errors(0.0, 0.0, 0.0)
+    changes, offsets, total = [], [], Errors()
+    offset = place != "none"
     for number, normal in enumerate(moments):
         covariance, cross = normal.covariance, normal.cross
         second = normal.variance + normal.target.square()
@@ -117,24 +137,30 @@ def fit_full(
             + 2 * (first * normal.cross).sum()
             + ((first @ normal.covariance) * first).sum()
         )
-        total += _errors(second.sum(), least.sum() - explained, signal, normal.rows)
+        before = normal.variance if place == "norm" else second
+        total += _errors(before.sum(), least.sum() - explained, signal, normal.rows)
         shift = normal.target - change @ normal.mean
         offsets.append(shift if offset else torch.zeros_like(shift))
         changes.append(change.reshape(weight[number].shape))
     return Fit(torch.stack(changes), torch.stack(offsets), total)
 
 
-def fit_merged(reader: Reader, inputs: Normal, ridge: float, *, offset: bool) -> Fit:
+def fit_merged(
+    reader: Reader, inputs: Normal, shares: Tensor, ridge: float, place: str
+) -> Fit:
     """Fold the map from kept to dropped channels into the filters.
 
     With B = C_DS (C_SS + λ I)⁻¹ a filter's new weights are W_S + W_D B, at every tap,
-    and its bias grows by Σ W_D (μ_D - B μ_S).
+    and its bias grows by Σ s_t W_D,t (μ_D - B μ_S) with s_t the share of positions at
+    which tap t reads something.
     """
     weight = weight_of(reader.module, reader.fold)
     height, width = weight.shape[1:3]
     second = torch.addr(inputs.covariance, inputs.mean, inputs.mean)
-    moments = inputs.covariance if offset else second
-    changes, offsets, total = [], [], Errors(0.0, 0.0, 0.0)
+    moments = inputs.covariance if place != "none" else second
+    before = inputs.covariance if place == "norm" else second
+    changes, offsets, total = [], [], Errors()
+    offset = place != "none"
     for block in reader.blocks:
         rows = weight[block.group][block.outputs - block.group * height]
         rows = rows.to(moments)
@@ -145,7 +171,8 @@ def fit_merged(reader: Reader, inputs: Normal, ridge: float, *, offset: bool) ->
         cross = moments[gone][:, kept]
         merge = regression(covariance, cross, ridge)
         changes.append(torch.einsum("odt,ds->ost", lost, merge))
-        shift = lost.sum(dim=2) @ (inputs.mean[gone] - merge @ inputs.mean[kept])
+        means = inputs.mean[gone] - merge @ inputs.mean[kept]
+        shift = (lost @ shares.to(lost)) @ means
         offsets.append(shift if offset else torch.zeros_like(shift))
         if reader.taps == 1:
             away, every = lost[..., 0], rows[..., 0]
@@ -157,7 +184,7 @@ def fit_merged(reader: Reader, inputs: Normal, ridge: float, *, offset: bool) ->
             )
             mine = torch.arange(first, first + width, device=moments.device)
             total += _errors(
-                ((away @ second[gone][:, gone]) * away).sum(),
+                ((away @ before[gone][:, gone]) * away).sum(),
                 ((away @ remains) * away).sum(),
                 ((every @ inputs.covariance[mine][:, mine]) * every).sum(),
                 inputs.rows,
@@ -166,28 +193,32 @@ def fit_merged(reader: Reader, inputs: Normal, ridge: float, *, offset: bool) ->
     return Fit(torch.stack(changes), torch.stack(offsets), errors)
 
 
-def judge(reader: Reader, fit: Fit, rows: Tensor) -> Errors:
+def judge(reader: Reader, fit: Fit, rows: Tensor, place: str) -> Errors:
     """Return the errors on patches of all inputs, (rows, C, taps), before and after."""
     weight = weight_of(reader.module, reader.fold)
     height, width = weight.shape[1:3]
-    total = Errors(0.0, 0.0, 0.0)
+    total, gains = Errors(), torch.zeros(len(rows)).double()
     for number, block in enumerate(reader.blocks):
         filters = weight[block.group][block.outputs - block.group * height].double()
         first = block.group * width
         mine = rows[:, first : first + width].to(filters.device).double()
-        made = torch.einsum("rct,oct->ro", mine, filters)
         gone = block.gone.to(filters.device) - first
         kept = block.kept.to(filters.device) - first
+        made = torch.einsum("rct,oct->ro", mine, filters)
         lost = torch.einsum("rct,oct->ro", mine[:, gone], filters[:, gone])
         change = fit.weight[number].to(filters)
         found = torch.einsum("rct,oct->ro", mine[:, kept], change)
         left = lost - found - fit.offset[number].to(filters)
+        if place == "norm":  # of another mean than this sample's
+            lost = lost - lost.mean(dim=0)
+            left = left - left.mean(dim=0)
+        gains += (lost.square() - left.square()).sum(dim=1).cpu()
         total += Errors(
             float(lost.square().sum()),
             float(left.square().sum()),
             float((made - made.mean(dim=0)).square().sum()),
         )
-    return total
+    return replace(total, spread=float(gains.square().sum()))
 
 
 def _errors(before: Tensor, after: Tensor, signal: Tensor, rows: int) -> Errors:
