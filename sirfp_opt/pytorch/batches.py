@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.errors import InvalidProblemError, SirfpError
+from sirfp_opt.pytorch.comparison import compare
 
 __all__ = [
     "Forward",
     "device_of",
     "evaluating",
     "first_and_all",
+    "first_sample",
     "frozen_outputs",
-    "one_sample",
+    "naming_the_batch",
     "outputs_of",
     "run",
     "small_sample",
@@ -29,6 +31,9 @@ __all__ = [
 
 CORNER = 128
 """Pixels of a picture's side on which a network's channels are followed."""
+
+SAME = 1e-3
+"""Share of a channel's size up to which two answers to one sample are the same."""
 
 Forward = Callable[[nn.Module, Any], Any]
 """How a network is called on one batch: ``forward(model, batch)``."""
@@ -69,17 +74,37 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def one_sample(batch: Any) -> Any:
-    """Return `batch` cut to its first sample, to trace and to count on."""
-    leading = [t.shape[0] for t in pytree.tree_leaves(batch) if _is_batched(t)]
-    if not leading:
+def first_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -> Any:
+    """Return `batch` cut to its first sample, to trace and to count on.
+
+    That the first dimension counts samples is not guessed from a shape: the network
+    must answer the first of two as it answers the first alone. Where it does not
+    ((length, batch, channels) inputs, unbatched ones, a norm over the batch), or there
+    is no telling, `batch` comes back as it was given.
+    """
+    one, two = (_leading(batch, count) for count in (1, 2))
+    if _shapes(one) == _shapes(batch):
         return batch
-
-    def cut(tensor: Tensor) -> Tensor:
-        batched = _is_batched(tensor) and tensor.shape[0] == leading[0]
-        return tensor[:1] if batched else tensor
-
-    return pytree.tree_map_only(Tensor, cut, batch)
+    small = _corner(one)
+    try:
+        alone = frozen_outputs(model, small, forward)
+    except Exception:  # whatever: the network wants the size that it is given
+        small = one
+    try:
+        if small is one:
+            alone = frozen_outputs(model, one, forward)
+        beside = frozen_outputs(model, two if small is one else _corner(two), forward)
+    except Exception:  # whatever: it does not take one sample
+        return batch
+    pairs = [
+        (few, many[: len(few)])
+        for few, many in zip(alone, beside, strict=False)
+        if few.dim() and many.dim() and (len(few), len(many)) == (1, 2)
+    ]
+    if not pairs or len(alone) != len(beside):
+        return batch
+    same = compare([few for few, _ in pairs], [many for _, many in pairs])
+    return one if same.relative <= SAME else batch
 
 
 def small_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -> Any:
@@ -88,27 +113,47 @@ def small_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     Which channels go together does not depend on the size of a picture; the time that
     it takes to find out does.
     """
-    sample = one_sample(batch)
-
-    def corner(tensor: Tensor) -> Tensor:
-        picture = tensor.dim() == 4 and tensor.is_floating_point()
-        return tensor[..., :CORNER, :CORNER] if picture else tensor
-
-    small = pytree.tree_map_only(Tensor, corner, sample)
-    sizes = [
-        [
-            tensor.shape
-            for tensor in pytree.tree_leaves(one)
-            if isinstance(tensor, Tensor)
-        ]
-        for one in (sample, small)
-    ]
-    if sizes[0] != sizes[1]:
+    sample = first_sample(model, batch, forward)
+    small = _corner(sample)
+    if _shapes(sample) != _shapes(small):
         try:
             frozen_outputs(model, small, forward)
         except Exception:  # whatever: the network wants the size that it is given
             return sample
     return small
+
+
+def _leading(batch: Any, count: int) -> Any:
+    """Return `count` finite entries, the first, of all tensors as long as the first."""
+    batched = [t for t in pytree.tree_leaves(batch) if _is_batched(t)]
+    batched = [t for t in batched if t.shape[0] == batched[0].shape[0]]
+    if not batched or not len(batched[0]):
+        return batch
+    sound = torch.stack(
+        [t.isfinite().reshape(len(t), -1).all(1).cpu() for t in batched]
+    ).all(0)
+    chosen = sound.nonzero().flatten()[:count] if sound.any() else torch.zeros(1)
+    # Too few of them: one twice will do.
+    chosen = torch.cat([chosen, chosen[:1].repeat(count - len(chosen))]).long()
+
+    def cut(tensor: Tensor) -> Tensor:
+        own = any(tensor is one for one in batched)
+        return tensor[chosen.to(tensor.device)] if own else tensor
+
+    return pytree.tree_map_only(Tensor, cut, batch)
+
+
+def _corner(batch: Any) -> Any:
+    def corner(tensor: Tensor) -> Tensor:
+        picture = tensor.dim() == 4 and tensor.is_floating_point()
+        return tensor[..., :CORNER, :CORNER] if picture else tensor
+
+    return pytree.tree_map_only(Tensor, corner, batch)
+
+
+def _shapes(batch: Any) -> list[torch.Size]:
+    leaves = pytree.tree_leaves(batch)
+    return [leaf.shape for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _is_batched(leaf: Any) -> bool:
@@ -145,6 +190,22 @@ def run(model: nn.Module, batch: Any, forward: Forward | None = None) -> Any:
     return model(batch)
 
 
+@contextmanager
+def naming_the_batch(number: int, batch: Any) -> Iterator[None]:
+    """Say which batch it was that a network could not be run on."""
+    try:
+        yield
+    except (SirfpError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the network raises is the finding
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise InvalidProblemError(
+            f"`batches` must all be what `model` takes, got {type(error).__name__} on "
+            f"batch {number}, of shapes {[tuple(s) for s in _shapes(batch)]}: {text}. "
+            "Leave that batch out, or pass forward=lambda model, batch: ..."
+        ) from error
+
+
 def _required_arguments(model: nn.Module) -> int:
     """Count the positional arguments without default of ``model.forward``."""
     kinds = (
@@ -179,8 +240,10 @@ def frozen_outputs(
 def evaluating(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
     """Run a block in evaluation mode and leave no trace of it.
 
-    The training flag of each module, and in training mode every buffer (the running
-    statistics of batch norms), are put back whatever happens inside.
+    The training flag of each module and every buffer (running statistics, memory
+    banks, counters, observers) are put back whatever happens inside. PyTorch's fused
+    inference path of transformer layers is not taken: it calls no hook, and its
+    products cannot be counted.
 
     Parameters
     ----------
@@ -190,22 +253,27 @@ def evaluating(model: nn.Module, *, training: bool | None = False) -> Iterator[N
         The mode to run in; None leaves each module in the mode it is in.
     """
     modes = {module: module.training for module in model.modules()}
-    if training is not None:
-        model.train(training)
-    saved: list[tuple[nn.Module, str, Tensor, Tensor]] = []
-    if any(module.training for module in model.modules()):
-        saved = [
-            (module, name, buffer, buffer.detach().clone())
-            for module in model.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-        ]
+    saved = [
+        (module, name, buffer, buffer.detach().clone(), buffer._version)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
+        if training is not None:
+            model.train(training)
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes.items():
             module.training = mode
         with torch.no_grad():
-            for module, name, buffer, before in saved:
+            for module, name, buffer, before, version in saved:
                 # A module may have put another tensor in the buffer's place.
                 module._buffers[name] = buffer
-                buffer.copy_(before)
+                if buffer.shape != before.shape:
+                    buffer.data = before
+                elif buffer._version != version or not buffer.equal(before):
+                    buffer.copy_(before)

@@ -5,36 +5,25 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.network.cost import Affine, CostForm, CostModel
-from sirfp_opt.pytorch.batches import (
-    CORNER,
-    Forward,
-    evaluating,
-    one_sample,
-    run,
-    to_model,
-)
+from sirfp_opt.pytorch.batches import CORNER, Forward, first_sample, to_model
+from sirfp_opt.pytorch.counting import Tally, tally
 from sirfp_opt.pytorch.coupling.tracing import is_depthwise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sirfp_opt.network.plan import PruningUnit
 
 __all__ = ["count_macs", "count_params", "read_cost"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LARGE = 4 * CORNER**2
 """Numbers in a batch above which shapes alone are cheaper to run than values."""
@@ -52,10 +41,10 @@ def count_macs(
 ) -> int:
     """Count the multiply-accumulates of one forward pass.
 
-    Half of what `torch.utils.flop_counter.FlopCounterMode` counts: convolutions and
-    matrix products, without biases, norms and activations. On large pictures nothing
-    is computed: a copy of the network whose tensors have a shape and no values is run
-    (torch's `FakeTensorMode`), unless the network looks at values on its way.
+    Convolutions, matrix products and attention, whichever kernel runs it, without
+    biases, norms and activations; see `sirfp_opt.pytorch.counting`. On large pictures
+    nothing is computed: a copy of the network whose tensors have a shape and no values
+    is run (torch's `FakeTensorMode`), unless the network looks at values on its way.
 
     Parameters
     ----------
@@ -73,23 +62,11 @@ def count_macs(
     >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), torch.rand(1, 3, 10, 10))
     21600
     """
-
-    def count(model: nn.Module, batch: Any) -> int:
-        return _count(model, batch, forward, FlopCounterMode(display=False))
-
-    return _on_shapes(count, model, to_model(batch, model))
+    return tally_of(model, to_model(batch, model), forward).macs
 
 
-def _count(
-    model: nn.Module, batch: Any, forward: Forward | None, counter: FlopCounterMode
-) -> int:
-    with evaluating(model), torch.no_grad(), counter:
-        run(model, batch, forward)
-    return int(counter.get_total_flops()) // 2
-
-
-def _on_shapes(count: Callable[[nn.Module, Any], T], model: nn.Module, batch: Any) -> T:
-    """Return ``count(model, batch)``; without values if the batch is large."""
+def tally_of(model: nn.Module, batch: Any, forward: Forward | None = None) -> Tally:
+    """Return what a run on `batch` does; without values if the batch is large."""
     tensors = [t for t in pytree.tree_leaves(batch) if isinstance(t, Tensor)]
     if sum(tensor.numel() for tensor in tensors) > LARGE:
         from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
@@ -101,10 +78,10 @@ def _on_shapes(count: Callable[[nn.Module, Any], T], model: nn.Module, batch: An
                 twin = copy.deepcopy(model)
             example = pytree.tree_map_only(Tensor, shapes.from_tensor, batch)
             with shapes:
-                return count(twin, example)
+                return tally(twin, example, forward)
         except Exception as error:  # whatever: an operation asks for a value
             logger.info("counted on values: %s", error)
-    return count(model, batch)
+    return tally(model, batch, forward)
 
 
 def read_cost(
@@ -154,15 +131,11 @@ def read_cost(
 
     modules: dict[str, Any] = dict(model.named_modules())
     layers = list(dict.fromkeys(layer for layer, _ in sides))
-    sample = one_sample(to_model(batch, model))
+    sample = first_sample(model, to_model(batch, model), forward)
     attention = {unit.heads: unit for unit in units if unit.heads}
-    counted, positions, products = _on_shapes(
-        lambda network, example: _run_counting(
-            network, layers, list(attention), example, forward
-        ),
-        model,
-        sample,
-    )
+    done = tally_of(model, sample, forward)
+    counted = done.macs
+    applied = _times_applied(model, done)
     macs: list[tuple[float, Affine, Affine]] = []
     params: list[tuple[float, Affine, Affine]] = []
     one = Affine(1.0)
@@ -180,7 +153,8 @@ def read_cost(
             makes = width("out", outputs)
             reads = one if is_depthwise(module) else width("in", inputs)
             divisor = 1 if is_depthwise(module) else groups
-            macs.append((positions[layer] * kernel / divisor, reads, makes))
+            times = applied.get(f"{layer}.weight", 0.0)
+            macs.append((times * kernel / divisor, reads, makes))
             params.append((kernel / divisor, reads, makes))
             if module.bias is not None:
                 params.append((1.0, one, makes))
@@ -189,7 +163,12 @@ def read_cost(
             params.append((float(len(own)), one, width("out", 0)))
 
     for name, unit in attention.items():  # each head costs the same
-        macs.append((products[name] / unit.size, one, Affine(0.0, {unit.name: 1.0})))
+        inside = sum(
+            product.macs
+            for product in done.products
+            if not product.weights and f"{product.module}.".startswith(f"{name}.")
+        )
+        macs.append((inside / unit.size, one, Affine(0.0, {unit.name: 1.0})))
 
     sizes = np.array([unit.size for unit in units], dtype=np.int64)
 
@@ -201,65 +180,16 @@ def read_cost(
     return CostModel(tuple(names), sizes, forms)
 
 
-def _run_counting(
-    model: nn.Module,
-    layers: list[str],
-    attention: list[str],
-    batch: Any,
-    forward: Forward | None,
-) -> tuple[int, dict[str, float], dict[str, float]]:
-    """Count one run.
-
-    Returns
-    -------
-    int
-        The network's MACs.
-    dict of str to float
-        How often each layer applies its kernel.
-    dict of str to float
-        MACs of the products between activations in each attention module.
-    """
-    counter = FlopCounterMode(display=False)
-    products = dict.fromkeys(attention, 0.0)
-    positions = dict.fromkeys(layers, 0.0)
-    modules = dict(model.named_modules())
-    hooks = []
-    for layer in layers:
-
-        def count(
-            module: nn.Module, args: Any, output: Tensor, layer: str = layer
-        ) -> None:
-            if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-                _, _, inputs, outputs = _shape(module)
-                # A transposed convolution applies its kernel at each input position.
-                scattered = getattr(module, "transposed", False)
-                positions[layer] += (
-                    args[0].numel() / inputs if scattered else output.numel() / outputs
-                )
-
-        hooks.append(modules[layer].register_forward_hook(count))
-    for name in attention:
-
-        def before(module: nn.Module, args: Any, name: str = name) -> None:
-            products[name] -= _product_macs(counter)
-
-        def after(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
-            products[name] += _product_macs(counter)
-
-        hooks.append(modules[name].register_forward_pre_hook(before))
-        hooks.append(modules[name].register_forward_hook(after))
-    try:
-        total = _count(model, batch, forward, counter)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total, positions, products
-
-
-def _product_macs(counter: FlopCounterMode) -> float:
-    """Return the MACs so far of batched products; linear layers are plain ones."""
-    counts = counter.get_flop_counts().get("Global", {})
-    return sum(n for op, n in counts.items() if re.search("bmm|scaled", str(op))) / 2
+def _times_applied(model: nn.Module, done: Tally) -> dict[str, float]:
+    """Return, by parameter, how often each of its numbers is multiplied."""
+    sizes = {name: tensor.numel() for name, tensor in model.named_parameters()}
+    times: dict[str, float] = {}
+    for product in done.products:
+        for view in product.weights:
+            if view.name in sizes and math.prod(view.shape) == sizes[view.name]:
+                share = product.macs / sizes[view.name]
+                times[view.name] = times.get(view.name, 0.0) + share
+    return times
 
 
 def _shape(module: Any) -> tuple[float, int, int, int]:

@@ -9,11 +9,12 @@ import numpy as np
 
 from sirfp_opt._parallel import Clock
 from sirfp_opt.errors import UnsupportedError
+from sirfp_opt.pytorch.admission import admit, check_model
 from sirfp_opt.pytorch.batches import (
     Forward,
     first_and_all,
+    first_sample,
     frozen_outputs,
-    one_sample,
     to_model,
 )
 from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
@@ -221,9 +222,11 @@ def prune(
         certify=certify,
         n_jobs=n_jobs,
     )
+    check_model(model)
     clock = Clock(callback)
     first, every = first_and_all(batches)
-    sample = one_sample(to_model(first, model))
+    sample = first_sample(model, to_model(first, model), forward)
+    admit(model, sample, forward)
     if graphs is None:
         with clock.stage("couple"):
             coupling = couple(model, [first], forward=forward, ignore=ignore, seed=seed)

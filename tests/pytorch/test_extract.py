@@ -73,7 +73,7 @@ def test_hooks_go_when_the_network_raises() -> None:
     """An exception inside of the network leaves no hook either."""
     model = randomized(Residual)
     before = fingerprint(model)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InvalidProblemError, match="batch 1"):
         extract(model, [IMAGES, torch.zeros(1, 5, 8, 8)])
     assert_untouched(model, before)
 

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.pytorch.batches import Forward, evaluating, first_and_all, run, to_model
+from sirfp_opt.pytorch.batches import (
+    Forward,
+    evaluating,
+    first_and_all,
+    naming_the_batch,
+    run,
+    to_model,
+)
 from sirfp_opt.pytorch.extraction.extractor import Extractor, OnNan
 
 if TYPE_CHECKING:
@@ -175,9 +182,10 @@ def extract(
             extractor,
             torch.set_grad_enabled(learning),
         ):
-            for batch in islice(every, max_batches):
+            for number, batch in enumerate(islice(every, max_batches)):
                 here = to_model(batch, model)
-                output = run(model, here, forward)
+                with naming_the_batch(number, here):
+                    output = run(model, here, forward)
                 if learning and loss is not None:
                     # Unlike backward(), this leaves no gradient in the network.
                     torch.autograd.grad(loss(output, here), scales, allow_unused=True)
