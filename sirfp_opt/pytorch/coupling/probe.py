@@ -12,12 +12,8 @@ from torch.utils import _pytree as pytree
 
 from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.pytorch.batches import Forward, frozen_outputs
-from sirfp_opt.pytorch.cutting.surgery import (
-    ZeroChannels,
-    channel_dim,
-    cut,
-    largest_difference,
-)
+from sirfp_opt.pytorch.cutting.masking import ZeroChannels, channel_dim
+from sirfp_opt.pytorch.cutting.surgery import cut, largest_difference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.plan import PruningPlan
-from sirfp_opt.pytorch.cutting.surgery import apply_plan, check_plan
+from sirfp_opt.pytorch.cutting.fitting import check_plan
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.prune import PruneResult
 
 if TYPE_CHECKING:

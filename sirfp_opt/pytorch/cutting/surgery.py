@@ -1,23 +1,36 @@
-"""Cutting channels out of a network, and masking them instead."""
+"""Cutting channels out of a network, tensor by tensor."""
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_pruning.ops import module2type
-from torch_pruning.pruner.function import PrunerBox
 
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.cutting.attention import blocks_left, heads_left, slim
+from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
+from sirfp_opt.pytorch.cutting.fitting import COUNTS, Fitted, check_plan, fit
+from sirfp_opt.pytorch.cutting.layers import sync
+from sirfp_opt.pytorch.cutting.masking import channel_dim, mask
+from sirfp_opt.pytorch.cutting.norms import narrow, norm_of
 
 if TYPE_CHECKING:
-    from sirfp_opt._validate import IntArray
-    from sirfp_opt.network.plan import Attribute, PruningPlan, Side
+    from collections.abc import Callable
 
-__all__ = ["ZeroChannels", "apply_plan", "mask"]
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import PruningPlan
+
+__all__ = [
+    "apply_plan",
+    "channel_dim",
+    "check_plan",
+    "cut",
+    "largest_difference",
+    "mask",
+]
 
 
 def apply_plan(
@@ -25,9 +38,15 @@ def apply_plan(
 ) -> nn.Module:
     """Cut a network as a plan says.
 
-    Everything is checked before the first cut.  Device, dtype, training mode and
-    `requires_grad` of every layer stay as they are.  Parameters are new objects:
-    build the optimizer afterwards.
+    Everything is checked before the first cut. Device, dtype, training mode, hooks of
+    modules, tied parameters and the `requires_grad` of every parameter stay as they
+    are. Parameters are new objects: build the optimizer afterwards.
+
+    A weight that a layer computes from others (weight norm, spectral norm, another
+    parametrization) becomes a plain parameter at its present value; masks of
+    ``torch.nn.utils.prune`` are cut along. Norms over channels go on dividing by their
+    former number of channels, which makes the cut network exactly the masked one; a
+    plan with ``norms="own"`` leaves ordinary norms.
 
     Parameters
     ----------
@@ -46,7 +65,10 @@ def apply_plan(
     Raises
     ------
     InvalidProblemError
-        If a layer of the plan is missing in `model` or has another number of channels.
+        If a tensor of the plan is missing in `model` or has another size.
+    UnsupportedError
+        If the network is wrapped (DataParallel, torch.compile), scripted or without
+        values.
 
     Examples
     --------
@@ -64,138 +86,260 @@ def apply_plan(
       (1): Conv2d(3, 2, kernel_size=(1, 1), stride=(1, 1))
     )
     """
-    check_plan(model, plan)
-    target = model if inplace else copy.deepcopy(model)
+    target = model
+    if not inplace:
+        check_plan(model, plan)  # before anything is copied
+        target = duplicate(model)
     cut(target, plan)
     return target
 
 
-def mask(model: nn.Module, plan: PruningPlan) -> nn.Module:
-    """Return the masked twin: a copy whose removed channels are zero, none cut.
+def cut(model: nn.Module, plan: PruningPlan) -> None:
+    """Remove what a plan removes from each tensor, in place.
 
-    Every layer that makes or passes removed channels gives zeros there (a forward hook
-    on it), so the twin computes what the pruned network computes, at the original
-    shapes.  It can be trained, and compared with the pruned network layer by layer.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network before pruning.
-    plan : PruningPlan
-        What is kept.
-
-    Returns
-    -------
-    nn.Module
+    The positions are those of the network before any cut: each dimension of each tensor
+    is cut once, so none shifts under another.
 
     Raises
     ------
-    InvalidProblemError
-        If the plan does not fit the network.
+    InvalidProblemError, UnsupportedError
+        As `apply_plan`, before anything is changed.
     """
-    check_plan(model, plan)
-    twin = copy.deepcopy(model)
-    modules = dict(twin.named_modules())
-    for (layer, side), positions in plan.removed_positions().items():
-        if side == "out":
-            modules[layer].register_forward_hook(ZeroChannels(positions))
-    return twin
+    fitted = fit(model, plan)
+    operation = _Operation(model, fitted, former=plan.norms == "former")
+    operation.prepare()
+    bake(model, fitted.layers)
+    operation.perform()
 
 
-def check_plan(model: nn.Module, plan: PruningPlan, *, cut: bool = False) -> None:
-    """Raise unless every site of `plan` is found in `model`, at its full size.
+@dataclass
+class _Operation:
+    """A cut, worked out whole before it is performed."""
 
-    With `cut`, at the size that the plan leaves.
-    """
-    modules = dict(model.named_modules())
-    removed = plan.removed_positions() if cut else {}
-    for unit in plan.units:
-        for one in unit.attributes:
-            _check_attribute(modules.get(one.module), one, unit.name)
-        for site in unit.sites:
-            module = modules.get(site.layer)
-            if module is None:
+    model: nn.Module
+    fitted: Fitted
+    former: bool
+    modules: dict[str, Any] = field(default_factory=dict)
+    # New tensors by name, made from the present ones.
+    slices: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    # What follows once all tensors are cut.
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Work out every slice and every count; raises where they do not fit."""
+        self.modules = dict(self.model.named_modules())
+        self._refuse_other_names()
+        for tensor, removed in self.fitted.removed.items():
+            layer, _, leaf = tensor.rpartition(".")
+            module = self.modules[layer]
+            if leaf in COUNTS:
+                self.after.append(self._recount(module, leaf, removed))
+                continue
+            self.slices[tensor] = self._slice(module, tensor, leaf, removed)
+        for layer in sorted(self.fitted.layers):
+            self._layer(layer)
+
+    def _refuse_other_names(self) -> None:
+        """Raise if a tied tensor is cut in one way under each of its names."""
+        seen: dict[int, str] = {}
+        for tensor in self.fitted.removed:
+            layer, _, leaf = tensor.rpartition(".")
+            found = getattr(self.modules[layer], leaf, None)
+            if not isinstance(found, Tensor):
+                continue
+            other = seen.setdefault(id(found), tensor)
+            if other != tensor and not _same(
+                self.fitted.removed[other], self.fitted.removed[tensor]
+            ):
                 raise InvalidProblemError(
-                    f"`plan` must name layers of the network, got {site.layer!r} (unit "
-                    f"{unit.name!r}), which it lacks. Apply it to a network of the "
-                    "class that it was made for."
-                )
-            found = _channels(module, site.side)
-            expected = site.channels - len(removed.get((site.layer, site.side), ()))
-            if found != expected:
-                raise InvalidProblemError(
-                    f"`plan` must fit the network, got {expected} {site.side}put "
-                    f"channels for {site.layer!r} (unit {unit.name!r}), which has "
-                    f"{found}. A plan is applied once, to the network before pruning."
+                    f"`plan` must cut a tied tensor in one way, got others for "
+                    f"{other!r} and {tensor!r}. Trace the network again."
                 )
 
+    def _lengths(self, tensor: str, dim: int) -> int:
+        return self.fitted.lengths[tensor, dim]
 
-def _check_attribute(owner: nn.Module | None, one: Attribute, unit: str) -> None:
-    if not isinstance(getattr(owner, one.name, None), int):
-        raise InvalidProblemError(
-            f"`plan` must fit the network, got heads counted in {one.name!r} of "
-            f"{one.module!r} (unit {unit!r}), which it lacks. "
-            "Apply it to a network of the class that it was made for."
-        )
+    def _kept(self, tensor: str, dim: int) -> IntArray:
+        gone = self.fitted.removed.get(tensor, {}).get(dim)
+        kept = np.ones(self._lengths(tensor, dim), dtype=bool)
+        if gone is not None:
+            kept[gone] = False
+        return np.flatnonzero(kept)
+
+    def _slice(
+        self, module: Any, tensor: str, leaf: str, removed: dict[int, IntArray]
+    ) -> Callable[[Tensor], Tensor]:
+        grouped = isinstance(module, nn.modules.conv._ConvNd) and module.groups > 1
+        if grouped and leaf == "weight":
+            return self._grouped(module, tensor)
+        kept = {dim: self._kept(tensor, dim) for dim in removed}
+        return lambda t: _selected(t, kept)
+
+    def _grouped(self, conv: Any, tensor: str) -> Callable[[Tensor], Tensor]:
+        """Cut a grouped convolution: whole groups, or equally many of each.
+
+        Its weight has one row a channel of the first side, in groups, and one column a
+        channel of the other side *within* its group.
+        """
+        groups = conv.groups
+        rows, columns = conv.out_channels, conv.in_channels
+        if conv.transposed:
+            rows, columns = columns, rows
+        known = self.fitted.lengths
+        first = self._kept(tensor, 0) if (tensor, 0) in known else np.arange(rows)
+        left = blocks_left(first, rows, groups)
+        if (tensor, 1) in known:
+            second = self._kept(tensor, 1)
+        else:  # a group's only column goes with the group
+            second = np.arange(columns)
+            if left is not None and (columns == groups or rows == groups):
+                of = second // (columns // groups)
+                second = second[np.isin(of, left[0])]
+        other = blocks_left(second, columns, groups)
+        if left is None or other is None or not np.array_equal(left[0], other[0]):
+            raise InvalidProblemError(
+                f"`plan` must remove whole groups of {tensor!r}, or equally many "
+                f"channels of each of its {groups} groups, got other sets. "
+                "Trace the network again."
+            )
+        number, wide = len(left[0]), other[1]
+        inner = torch.from_numpy(second % (columns // groups)).view(number, wide)
+        chosen = torch.from_numpy(first)
+
+        def cut_groups(t: Tensor) -> Tensor:
+            t = t.index_select(0, chosen.to(t.device))
+            places = inner.to(t.device).repeat_interleave(left[1], 0)
+            shape = (*places.shape, *t.shape[2:])
+            places = places.view(*places.shape, *[1] * (t.dim() - 2)).expand(shape)
+            return t.gather(1, places)
+
+        self.after.append(lambda: setattr(conv, "groups", number))
+        return cut_groups
+
+    def _recount(
+        self, module: Any, leaf: str, removed: dict[int, IntArray]
+    ) -> Callable[[], None]:
+        """Return what lowers the count of a norm without tensors."""
+        found = getattr(module, leaf)
+        if isinstance(found, tuple):
+            new: Any = tuple(
+                n - len(removed.get(dim, ())) for dim, n in enumerate(found)
+            )
+        else:
+            new = found - len(removed[0])
+        return lambda: setattr(module, leaf, new)
+
+    def _layer(self, layer: str) -> None:
+        """Note what else changes in a module some of whose tensors are cut."""
+        module = self.modules[layer]
+        prefix = f"{layer}." if layer else ""
+        own = {
+            tensor[len(prefix) :]: removed
+            for tensor, removed in self.fitted.removed.items()
+            if tensor.rpartition(".")[0] == layer
+        }
+        if isinstance(module, nn.MultiheadAttention):
+            children = any(t.startswith(f"{prefix}out_proj.") for t in self.slices)
+            if own or children:
+                rows = {leaf: dims[0] for leaf, dims in own.items() if 0 in dims}
+                left = heads_left(module, rows)
+                self.after.append(lambda: slim(module, left))
+            return
+        if not own:
+            return
+        norm = norm_of(module)
+        if isinstance(module, nn.GroupNorm) and norm is not None:
+            self._group_norm(module, norm, next(iter(own.values()))[0])
+            return
+        before = 0
+        if norm is not None:
+            if norm.scale is not None:
+                before = getattr(module, norm.scale).numel()
+            else:
+                before = int(np.prod(module.normalized_shape))
+        self.after.append(lambda: sync(module))
+        if norm is not None:
+            self.after.append(lambda: narrow(module, norm, before, former=self.former))
+
+    def _group_norm(self, module: Any, norm: Any, removed: IntArray) -> None:
+        wide = module.num_channels // module.num_groups
+        kept = np.setdiff1d(np.arange(module.num_channels), removed)
+        left = blocks_left(kept, module.num_channels, module.num_groups)
+        if left is None:
+            raise InvalidProblemError(
+                "`plan` must remove whole groups of a group norm, or equally many "
+                f"channels of each of its {module.num_groups} groups, got other sets. "
+                "Trace the network again."
+            )
+        number, total = len(left[0]), len(kept)
+
+        def count() -> None:
+            module.num_groups, module.num_channels = number, total
+            narrow(module, norm, wide, former=self.former)
+
+        self.after.append(count)
+
+    def perform(self) -> None:
+        """Replace the tensors, then set the counts."""
+        holders: dict[int, list[tuple[Any, str]]] = {}
+        for module in self.modules.values():
+            for store in (module._parameters, module._buffers):
+                for leaf, value in store.items():
+                    if value is not None:
+                        holders.setdefault(id(value), []).append((module, leaf))
+        done: set[int] = set()
+        for tensor, act in self.slices.items():
+            layer, _, leaf = tensor.rpartition(".")
+            module = self.modules[layer]
+            for name in mask_tensors(module, leaf) or (leaf,):
+                old = getattr(module, name)
+                if id(old) in done:
+                    continue  # tied: cut under its other name
+                new = _like(old, act(old.detach()))
+                done.add(id(new))
+                for owner, key in holders.get(id(old), [(module, name)]):
+                    setattr(owner, key, new)
+                    if owner is not module:
+                        self.after.append(lambda owner=owner: sync(owner))  # type: ignore[misc]
+            if mask_tensors(module, leaf):
+                orig, own_mask = (
+                    getattr(module, n) for n in mask_tensors(module, leaf)
+                )
+                setattr(module, leaf, (orig * own_mask).detach())
+        for follow in self.after:
+            follow()
+        for (layer, name, index), value in self.fitted.attributes.items():
+            module = self.modules[layer]
+            if index is not None:
+                entries = list(getattr(module, name))
+                entries[index] = value
+                setattr(module, name, type(getattr(module, name))(entries))
+            else:
+                setattr(module, name, value)
 
 
-def _channels(module: Any, side: Side) -> int | None:
-    pruner = PrunerBox.get(module2type(module))
-    if pruner is None:
-        return None
-    ask = pruner.get_in_channels if side == "in" else pruner.get_out_channels
-    count = ask(module)
-    return None if count is None else int(count)
+def _same(one: dict[int, IntArray], other: dict[int, IntArray]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[dim], other[dim]) for dim in one
+    )
 
 
-def cut(model: nn.Module, plan: PruningPlan) -> None:
-    """Remove what a plan removes from each layer, by Torch-Pruning's layer pruners.
-
-    The positions are those of the network before any cut: each side of each layer is
-    cut once, so none shifts under another.
-    """
-    modules: dict[str, Any] = dict(model.named_modules())
-    removed = plan.removed_positions()
-    # Before any cut: a grouped convolution left with one output a group would pass for
-    # a depthwise one.
-    pruners = {layer: PrunerBox[module2type(modules[layer])] for layer, _ in removed}
-    for (layer, side), positions in removed.items():
-        module, pruner = modules[layer], pruners[layer]
-        frozen = {n: p.requires_grad for n, p in module.named_parameters(recurse=False)}
-        act = pruner.prune_in_channels if side == "in" else pruner.prune_out_channels
-        grouped = isinstance(module, nn.GroupNorm)
-        width = module.num_channels // module.num_groups if grouped else 1
-        act(module, positions.tolist())
-        if grouped:  # whole groups go: the others keep their width
-            module.num_groups = module.num_channels // width
-        for name, parameter in module.named_parameters(recurse=False):
-            parameter.requires_grad_(frozen[name])
-    for unit in plan.units:
-        for one in unit.attributes:
-            owner, gone = modules[one.module], unit.size - len(plan[unit.name])
-            found = getattr(owner, one.name)
-            setattr(owner, one.name, found - one.loss(found, gone, unit.size))
+def _selected(t: Tensor, kept: dict[int, IntArray]) -> Tensor:
+    for dim, positions in kept.items():
+        t = t.index_select(dim, torch.from_numpy(positions).to(t.device))
+    return t
 
 
-class ZeroChannels:
-    """Forward hook: the output with some channels set to zero."""
-
-    def __init__(self, positions: IntArray) -> None:
-        self.positions = torch.from_numpy(positions)
-
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        """Return `output` with zeros at the positions."""
-        index = self.positions.to(output.device)
-        return output.index_fill(channel_dim(module, output), index, 0.0)
-
-
-def channel_dim(module: nn.Module, tensor: Tensor) -> int:
-    """Return the dimension of a layer's input or output that counts channels."""
-    if isinstance(module, nn.Linear):
-        return tensor.dim() - 1
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return tensor.dim() - len(module.kernel_size) - 1
-    return 1
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    """Return the new values as the old object was: parameter or buffer, its layout."""
+    last = torch.channels_last
+    if old.dim() == 4 and old.is_contiguous(memory_format=last):
+        new = new.contiguous(memory_format=last)
+    if isinstance(old, nn.Parameter):
+        made: Tensor = nn.Parameter(new, requires_grad=old.requires_grad)
+        vars(made).update(vars(old))  # marks that people set, such as _no_weight_decay
+        return made
+    return new
 
 
 def largest_difference(one: list[Tensor], other: list[Tensor]) -> tuple[float, float]:

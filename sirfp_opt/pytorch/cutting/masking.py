@@ -1,0 +1,145 @@
+"""The masked twin: a network whose removed channels are zero, none cut."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
+from sirfp_opt.pytorch.cutting.fitting import COUNTS, fit, folded
+
+if TYPE_CHECKING:
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import PruningPlan
+
+__all__ = ["ZeroChannels", "channel_dim", "mask", "zero"]
+
+_DIVIDES = re.compile(r"(^|_)(var|variance|std|sigma)$")
+"""Tensors that something is divided by: zeros there would make it infinite."""
+
+
+def mask(model: nn.Module, plan: PruningPlan) -> nn.Module:
+    """Return the masked twin: a copy whose removed channels are zero, none cut.
+
+    Whatever makes a removed channel (rows of weights, biases, scales, embeddings) is
+    zero there, and so is whatever reads it (columns of weights). Between the two an
+    operation may turn zero into something else (a sigmoid, a constant padding, a layer
+    norm): nobody reads it, as nobody reads a channel that is not there. So the twin
+    computes what the pruned network computes, at the original shapes: a norm over
+    channels sums zeros, and divides by their former number.
+
+    It can be trained: before each run its zeros are set again, if a step has moved
+    them. With ``norms="own"`` in the plan the pruned network is another one.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network before pruning.
+    plan : PruningPlan
+        What is kept.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    InvalidProblemError
+        If the plan does not fit the network.
+    UnsupportedError
+        If the network is wrapped, scripted or without values.
+    """
+    fit(model, plan)
+    twin = duplicate(model)
+    zeros = zero(twin, plan)
+    twin.register_forward_pre_hook(zeros)
+    return twin
+
+
+def zero(model: nn.Module, plan: PruningPlan) -> Zeros:
+    """Set what makes and what reads removed channels to zero, in place.
+
+    Returns
+    -------
+    Zeros
+        Calling it on the network sets the zeros again.
+    """
+    fitted = fit(model, plan)
+    bake(model, fitted.layers)
+    modules = dict(model.named_modules())
+    places = []
+    for tensor, removed in fitted.removed.items():
+        layer, _, leaf = tensor.rpartition(".")
+        if leaf in COUNTS or _DIVIDES.search(leaf):
+            continue
+        names = mask_tensors(modules[layer], leaf)
+        name = tensor[: len(tensor) - len(leaf)] + (names[0] if names else leaf)
+        places += [(name, dim, positions) for dim, positions in removed.items()]
+    zeros = Zeros(places)
+    zeros(model)
+    return zeros
+
+
+class Zeros:
+    """Sets positions of a network's tensors to zero; a forward pre-hook of it.
+
+    Parameters
+    ----------
+    places : list of (str, int, ndarray)
+        Tensor, dimension, positions.
+    """
+
+    def __init__(self, places: list[tuple[str, int, IntArray]]) -> None:
+        self.places = [(name, dim, torch.from_numpy(p)) for name, dim, p in places]
+
+    def __call__(self, model: nn.Module, args: Any = None) -> None:
+        """Set them, where they are not zero already.
+
+        A write, even of what is there, would spoil the gradients of a run before.
+        """
+        with torch.no_grad():
+            for name, dim, positions in self.places:
+                layer, _, leaf = name.rpartition(".")
+                module = model.get_submodule(layer)
+                tensor = getattr(module, leaf)
+                groups = folded(module, leaf.removesuffix("_orig"), dim)
+                index = positions.to(tensor.device)
+                if groups > 1:
+                    gone = _by_group(tensor, index, groups)
+                    if bool((tensor * gone).any()):
+                        tensor.masked_fill_(gone, 0.0)
+                elif bool(tensor.index_select(dim, index).any()):
+                    tensor.index_fill_(dim, index, 0.0)
+
+
+def _by_group(weight: Tensor, positions: Tensor, groups: int) -> Tensor:
+    """Return where a grouped convolution's weight holds positions of its inner side."""
+    rows, columns = weight.shape[:2]
+    gone = torch.zeros(groups * columns, dtype=torch.bool, device=weight.device)
+    gone[positions] = True
+    gone = gone.view(groups, columns).repeat_interleave(rows // groups, 0)
+    return gone.view(rows, columns, *[1] * (weight.dim() - 2))
+
+
+class ZeroChannels:
+    """Forward hook: the output with some channels set to zero."""
+
+    def __init__(self, positions: IntArray) -> None:
+        self.positions = torch.from_numpy(positions)
+
+    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        """Return `output` with zeros at the positions."""
+        index = self.positions.to(output.device)
+        return output.index_fill(channel_dim(module, output), index, 0.0)
+
+
+def channel_dim(module: nn.Module, tensor: Tensor) -> int:
+    """Return the dimension of a layer's input or output that counts channels."""
+    if isinstance(module, nn.Linear):
+        return tensor.dim() - 1
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return tensor.dim() - len(module.kernel_size) - 1
+    return 1
