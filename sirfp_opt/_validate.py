@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
-from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sirfp_opt.errors import InvalidProblemError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+# Channels of the largest graph: its dense matrix takes 20 GB.
+MOST_CHANNELS = 50_000
+
+# Sums of weights stay below this, so that differences and gaps are finite, too.
+_LARGEST_TOTAL = 2.0**1020
 
 # Matrices that come from float32 products are symmetric only up to rounding.
 SYMMETRY_TOLERANCE = 1e-5
 
 
-def as_int(value: Any, name: str, *, least: int) -> int:
-    """Return `value` as an ``int`` of at least `least`; a bool is no integer."""
+def as_int(value: Any, name: str, *, least: int, most: int = 2**62) -> int:
+    """Return `value` as an ``int`` within its limits; a bool is no integer."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         number = operator.index(value)
     except TypeError:
         raise InvalidProblemError(
-            f"`{name}` must be an integer, got {value!r}. Pass a whole number."
+            f"`{name}` must be an integer, got {brief(value)}. Pass a whole number."
         ) from None
     if number < least:
         raise InvalidProblemError(
             f"`{name}` must be at least {least}, got {number}. "
             f"Raise it to {least} or more."
         )
+    if number > most:
+        raise InvalidProblemError(
+            f"`{name}` must be at most {most}, got {number:.3e}. "
+            f"Lower it to {most} or less."
+            if number < 10**300
+            else f"`{name}` must be at most {most}, got a number of more than 300 "
+            f"digits. Lower it to {most} or less."
+        )
     return number
 
 
-def as_indices(values: Any, name: str) -> tuple[int, ...]:
-    """Return channel numbers as a sorted tuple without repeats."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+def as_real(value: Any, name: str, *, hint: str = "Pass for instance 10.0.") -> float:
+    """Return `value` as a ``float``; a bool or a text is no number, nor is NaN."""
+    number = float("nan")
+    if not isinstance(value, (bool, np.bool_, str, bytes)):
+        with suppress(TypeError, ValueError, OverflowError):
+            number = float(value)
+    if number != number:
         raise InvalidProblemError(
-            f"`{name}` must be a sequence of channel numbers, got {values!r}. "
-            "Pass for instance [0, 3, 7]."
+            f"`{name}` must be a number, got {brief(value)}. {hint}"
         )
+    return number
+
+
+def as_channels(values: Any, name: str) -> list[int]:
+    """Return channel numbers as they are listed, each at least 0."""
     if isinstance(values, np.ndarray) and values.dtype == np.bool_:
         raise InvalidProblemError(
             f"`{name}` must hold channel numbers, got a boolean mask. "
             "Pass np.flatnonzero(mask)."
         )
-    return tuple(sorted({as_int(v, f"{name}[...]", least=0) for v in values}))
+    try:
+        if isinstance(values, (str, bytes)):
+            raise TypeError
+        listed = list(values)
+    except TypeError:
+        raise InvalidProblemError(
+            f"`{name}` must be a sequence of channel numbers, got {brief(values)}. "
+            "Pass for instance [0, 3, 7]."
+        ) from None
+    return [as_int(v, f"{name}[...]", least=0) for v in listed]
+
+
+def as_indices(values: Any, name: str) -> tuple[int, ...]:
+    """Return channel numbers as a sorted tuple without repeats."""
+    return tuple(sorted(set(as_channels(values, name))))
 
 
 def in_range(indices: Iterable[int], n: int, name: str) -> None:
@@ -62,26 +103,85 @@ def in_range(indices: Iterable[int], n: int, name: str) -> None:
         )
 
 
+def as_floats(values: Any, name: str, what: str) -> FloatArray:
+    """Return a fresh, contiguous float64 copy of an array of real numbers.
+
+    Understood beside what NumPy reads: tensors on any device, with a gradient or in
+    bfloat16; arrays of objects, if all of them are real numbers. Text is no number,
+    however it reads.
+
+    Parameters
+    ----------
+    values : array_like
+    name, what : str
+        For messages: the argument, and what it must be.
+    """
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        raise InvalidProblemError(
+            f"`{name}` must have no masked entries, got "
+            f"{int(np.ma.getmaskarray(values).sum())} of them. Pass the values with "
+            ".filled(0), and adjacency=~mask if masked pairs may not both be kept."
+        )
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise InvalidProblemError(
+            f"`{name}` must be dense, got {type(values).__name__}. Pass .toarray() if "
+            "absent entries weigh 0, and adjacency=matrix.toarray() != 0 as well if "
+            "they mean that two channels may not both be kept."
+        )
+    try:
+        raw = _unwrapped(values)
+        if raw.dtype.kind == "O":
+            _require_numbers(raw)
+        elif raw.dtype.kind not in "biuf":
+            raise TypeError(f"of type {raw.dtype}")
+        return np.array(raw, dtype=np.float64, order="C")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidProblemError(
+            f"`{name}` must be {what}, got {type(values).__name__} that does not "
+            f"convert to floats ({' '.join(str(error).split())[:120]}). Pass an array "
+            "of numbers."
+        ) from None
+
+
+def _unwrapped(values: Any) -> NDArray[Any]:
+    """Return an array of whatever type; take a tensor off its graph and device."""
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        try:
+            values = values.detach().cpu()
+            if values.is_complex():
+                raise TypeError("complex numbers")
+            # bfloat16 has no NumPy type; a sparse tensor no array.
+            values = values.double().numpy()
+        except (RuntimeError, NotImplementedError) as error:
+            raise TypeError(error) from None
+    raw: NDArray[Any] = np.asarray(values)
+    if raw.dtype.kind == "V" and raw.dtype.name.startswith(("bfloat16", "float8")):
+        raw = raw.astype(np.float64)  # the short floats of ml_dtypes
+    return raw
+
+
+def _require_numbers(array: NDArray[Any]) -> None:
+    for entry in array.ravel().tolist():
+        if not isinstance(entry, (numbers.Real, Decimal, np.bool_)):
+            raise TypeError(f"holds {brief(entry)}")
+
+
 def as_square(matrix: Any, name: str) -> FloatArray:
     """Return a fresh float64 copy of a finite, symmetric, square matrix.
 
     A symmetric matrix is copied to the bit; one that is symmetric only up to
     `SYMMETRY_TOLERANCE` of its largest entry is replaced by (M + M')/2.
     """
-    try:
-        raw = np.asarray(matrix)
-        if raw.dtype.kind not in "biuf":
-            raise TypeError
-        array = np.array(raw, dtype=np.float64, order="C")
-    except (TypeError, ValueError):
-        raise InvalidProblemError(
-            f"`{name}` must be a real matrix, got {type(matrix).__name__} that does "
-            "not convert to floats. Pass a 2-D array of numbers."
-        ) from None
+    array = as_floats(matrix, name, "a real matrix")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise InvalidProblemError(
             f"`{name}` must be a square matrix (n, n) with n >= 1, got shape "
             f"{array.shape}. One row and one column stand for each channel."
+        )
+    if array.shape[0] > MOST_CHANNELS:
+        raise InvalidProblemError(
+            f"`{name}` must have at most {MOST_CHANNELS} channels, got "
+            f"{array.shape[0]}. Dense matrices of that size are beyond this package."
         )
     finite = np.isfinite(array)
     if not finite.all():
@@ -102,25 +202,25 @@ def as_square(matrix: Any, name: str) -> FloatArray:
                 "both is meant."
             )
         array = array / 2 + array.T / 2
+    require_total(array, name)
+    return array
+
+
+def require_total(array: FloatArray, name: str) -> None:
+    """Raise unless the magnitudes add up, with room for sums and differences."""
     with np.errstate(over="ignore"):
         total = float(np.abs(array).sum())
-    if not np.isfinite(total):
+    if not total <= _LARGEST_TOTAL:
         raise InvalidProblemError(
-            f"`{name}` must have a finite total, got entries up to "
-            f"{float(np.abs(array).max()):.3g}. Divide the matrix by a constant."
+            f"`{name}` must have a finite total, below {_LARGEST_TOTAL:.1g}, got "
+            f"entries up to {float(np.abs(array).max()):.3g}. Divide all weights by a "
+            "constant."
         )
-    return array
 
 
 def as_vector(values: Any, n: int, name: str) -> FloatArray:
     """Return a fresh float64 copy of a finite vector of length `n`."""
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidProblemError(
-            f"`{name}` must be a vector of {n} numbers, got {type(values).__name__}. "
-            "Pass one number for each channel."
-        ) from None
+    array = as_floats(values, name, f"a vector of {n} numbers")
     if array.shape != (n,):
         raise InvalidProblemError(
             f"`{name}` must have shape ({n},), got {array.shape}. "
@@ -131,9 +231,19 @@ def as_vector(values: Any, n: int, name: str) -> FloatArray:
         raise InvalidProblemError(
             f"`{name}` must be finite, got {array[i]} at {i}. Replace it by a number."
         )
+    require_total(array, name)
     return array
 
 
 def frozen(array: NDArray[Any]) -> None:
     """Make `array` read-only: value objects never change under their user."""
     array.setflags(write=False)
+
+
+def brief(value: Any, most: int = 60) -> str:
+    """Return a value's repr, cut where it is long, its type where it has none."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a stranger's __repr__
+        return f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -6,9 +6,16 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._signals import Interrupted, interruptible
+from sirfp_opt._validate import as_int, brief
 from sirfp_opt.bounds import EFFORTS, check_effort, strengthen
-from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
+from sirfp_opt.errors import (
+    InfeasibleError,
+    InvalidProblemError,
+    NoSolutionError,
+    SolverError,
+    UnsupportedError,
+)
 from sirfp_opt.limits import Limits
 from sirfp_opt.problem import PruningProblem, as_problem
 from sirfp_opt.registry import create_solver
@@ -35,7 +42,7 @@ def solve(
     time_limit: float | None = None,
     limits: Limits | None = None,
     seed: int = 0,
-    warm_start: Iterable[int] | None = None,
+    warm_start: Iterable[int] | Solution | None = None,
     callback: Callback | None = None,
     certify: bool | str = False,
     **options: Any,
@@ -63,10 +70,11 @@ def solve(
         Any other limit; one that the method cannot honour raises.
     seed : int
         Same seed, same answer (with one worker and no time limit, bit for bit).
-    warm_start : iterable of int, optional
+    warm_start : iterable of int or Solution, optional
         A feasible set of channels. The answer is never worse.
     callback : callable, optional
-        Called with a `Progress` at each improvement; return True to stop.
+        Called with a `Progress` at each improvement, and about ten times a second in
+        between; return True to stop.
     certify : bool or str
         Prove a bound for the answer of a heuristic, so that it has a gap. A level's
         name limits the effort, see `sirfp_opt.bound`; True is the highest. With a time
@@ -93,6 +101,12 @@ def solve(
     NoSolutionError
         If a limit came before any feasible set.
 
+    Notes
+    -----
+    Ctrl-C and SIGTERM hand back the best set so far, with ``limit="interrupt"``,
+    where `solve` runs in the main thread and the signals have their usual handlers,
+    which are put back before it returns. Without a set they do what they always do.
+
     Examples
     --------
     >>> import numpy as np
@@ -106,6 +120,11 @@ def solve(
     name, solver = create_solver(method, options)
     limits = _merge_limits(limits, time_limit)
     seed = as_int(seed, "seed", least=0)
+    if callback is not None and not callable(callback):
+        raise InvalidProblemError(
+            f"`callback` must be callable, got {brief(callback)}. "
+            "Pass a function of one Progress."
+        )
     _check_support(name, solver, problem, limits)
     effort = _effort(certify, exact=solver.info.exact)
     search = Search(
@@ -118,16 +137,34 @@ def solve(
         solver=name,
     )
     try:
-        if not _settled(search):
-            solver.solve(search)
-        if effort is not None:
-            clock = Search(problem, limits=Limits(time=limits.time), started=started)
-            strengthen(search, effort, clock.stop)
-    except KeyboardInterrupt:
+        with interruptible(lambda: search.stopped_by("interrupt")):
+            if not _settled(search):
+                _run(solver, search)
+            if effort is not None and search.limit not in ("callback", "interrupt"):
+                rest = dataclasses.replace(Limits(), time=limits.time)
+                clock = search.beside(rest)
+                strengthen(search, effort, clock.stop)
+    except KeyboardInterrupt as request:
         if search.best is None:
+            if isinstance(request, Interrupted):
+                request.redeliver()
             raise
         search.stopped_by("interrupt")
     return _solution(search, solver)
+
+
+def _run(solver: Solver, search: Search) -> None:
+    """Let the solver work; whoever holds a set cannot have proved that none is."""
+    try:
+        solver.solve(search)
+    except InfeasibleError as error:
+        if search.best is None:
+            raise
+        raise SolverError(
+            f"solver {search.solver!r} must not contradict itself, got 'infeasible' "
+            f"where the set {search.best.tolist()[:8]} is known: {error} Report this "
+            "to the solver's author."
+        ) from error
 
 
 def _settled(search: Search) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.limits import Limits
@@ -141,11 +144,7 @@ def bound(
         # No bound goes below what a set is worth, so any set says when to stop trying.
         create_solver("greedy", {"polish": True})[1].solve(search)
     reached = strengthen(search, effort, search.stop)
-    if search.bound is None:
-        raise InfeasibleError(
-            "`constraints` must leave a feasible set, got numbers of channels "
-            f"{problem.canonical.counts} of which none can be kept. Loosen them."
-        )
+    assert search.bound is not None  # the combinatorial bound is always finite
     method = min(reached, key=lambda level: problem.sense.sign * reached[level])
     return Bound(
         value=search.bound,
@@ -158,7 +157,7 @@ def bound(
 
 def check_effort(effort: object, name: str = "effort") -> None:
     """Raise unless `effort` is a level's name."""
-    if effort not in EFFORTS:
+    if not isinstance(effort, str) or effort not in EFFORTS:
         raise InvalidProblemError(
             f"`{name}` must be one of {list(EFFORTS)}, got {effort!r}. "
             "The last is the tightest."
@@ -191,9 +190,14 @@ def strengthen(
     reached: dict[str, float] = {}
     for level in EFFORTS[: EFFORTS.index(effort) + 1]:
         if level != EFFORTS[0]:
-            if stop() or max(known.values()) <= enough:
+            if stop() or search.gap == 0.0 or max(known.values()) <= enough:
                 break
             _improve(known, _level(level), canonical, enough, slack, stop)
+            if max(known.values()) == -math.inf:
+                raise InfeasibleError(
+                    "`constraints` must leave a feasible set, got numbers of channels "
+                    f"{canonical.counts} of which none can be kept. Loosen them."
+                )
         search.tighten_canonical(max(known.values()))
         if search.bound is not None:
             reached[level] = search.bound
@@ -213,9 +217,22 @@ def _improve(
     for count in sorted(known, key=lambda count: -known[count]):
         if known[count] <= worst or stop():
             return
-        value = level(canonical, count, enough, stop) + slack
-        known[count] = min(known[count], value)
+        value = _settled(canonical, count)
+        if value is None:
+            value = level(canonical, count, enough, stop)
+        known[count] = min(known[count], value + slack)
         worst = max(worst, known[count])
+
+
+def _settled(canonical: CanonicalProblem, count: int) -> float | None:
+    """Return the value where a number of channels leaves no choice, else None."""
+    if count == 0:
+        return 0.0
+    if count < int(canonical.sizes.sum()):
+        return None
+    if canonical.conflicts is not None:  # no empty ones: not all can be kept
+        return -math.inf
+    return canonical.evaluate(np.arange(canonical.m))
 
 
 @cache

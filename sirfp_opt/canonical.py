@@ -7,7 +7,9 @@ smaller maximisation problem over *items* (a free channel, or a free tied group)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from math import comb
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ import numpy as np
 
 from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
 from sirfp_opt.errors import InfeasibleError
+from sirfp_opt.grain import common_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     from sirfp_opt.graph import ChannelGraph
 
 __all__ = ["CanonicalProblem", "canonicalize"]
+
+
+# Weights between 2^-100 and 2^100 are worked with as they are: the copy is saved.
+_ORDINARY = 100
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,10 @@ class CanonicalProblem:
     offset : float
         Objective, in this form, of choosing no item.
     sign : int
-        Objective of the original problem = sign * (offset + value of X).
+        Objective of the original problem = sign · (offset + value of X) · 2^exponent.
+    exponent : int
+        0 unless the weights are so small or so large that working with them would
+        lose digits: then that of the power of two that they were divided by.
     kept : ndarray of int
         Channels that are in every solution.
     members : tuple of ndarray of int
@@ -68,6 +79,7 @@ class CanonicalProblem:
     kept: IntArray
     members: tuple[IntArray, ...]
     n: int
+    exponent: int = 0
 
     @property
     def m(self) -> int:
@@ -111,8 +123,7 @@ class CanonicalProblem:
         §4.2); row by row, N is at most m + 2.
         """
         total = float(np.abs(self.weights).sum() + np.abs(self.values).sum())
-        eps = float(np.finfo(np.float64).eps)
-        return eps * (self.m + 2) * (total + abs(self.offset))
+        return _EPS * (self.m + 2) * (total + abs(self.offset))
 
     def evaluate(self, items: Sequence[int] | IntArray) -> float:
         """Return the value of a set of items in this form, without the offset."""
@@ -122,11 +133,50 @@ class CanonicalProblem:
 
     def to_objective(self, value: float) -> float:
         """Map a value, or a bound on it, to the original problem's sense and units."""
-        return self.sign * (self.offset + value)
+        return _shifted(self.sign * (self.offset + value), self.exponent)
 
     def from_objective(self, objective: float) -> float:
         """Map an objective of the original problem to this form."""
-        return self.sign * objective - self.offset
+        return self.sign * _shifted(objective, -self.exponent) - self.offset
+
+    @property
+    def objective_rounding(self) -> float:
+        """The `rounding_error` in the original problem's units."""
+        return _shifted(self.rounding_error, self.exponent)
+
+    @property
+    def grain(self) -> float:
+        """A step that the objective, in this form, is a multiple of; 0.0 if none.
+
+        Up to rounding: 0.1, 0.2 and 0.7 have the step 0.1. See `common_step`.
+        """
+        return self._grid[0]
+
+    @cached_property
+    def _grid(self) -> tuple[float, float]:
+        """The grain, and how far off a multiple of it a value can be."""
+        # A pair stands there twice, so `off` covers each number once and more.
+        step, off = common_step(
+            np.concatenate(
+                (self.weights.ravel(), self.values, self.values, [self.offset] * 2)
+            )
+        )
+        if step == 0.0:
+            return 0.0, 0.0
+        largest = self.rounding_error / _EPS / step
+        whole = Fraction(step).numerator
+        if off == 0.0 and whole * largest < 2.0**53:
+            return step, 0.0  # all sums are exact
+        off += self.rounding_error / 2
+        return (step, off) if step > 8.0 * off else (0.0, 0.0)
+
+    def on_grid(self, bound: float) -> float:
+        """Lower an upper bound on the canonical value to one that a set can have."""
+        step, off = self._grid
+        if step == 0.0 or not math.isfinite(bound):
+            return bound
+        steps = math.floor((bound + self.offset + off) / step)
+        return min(bound, steps * step - self.offset + off)
 
     def lift(self, items: Iterable[int] | IntArray) -> IntArray:
         """Return the channels, ascending, that a set of items stands for."""
@@ -177,25 +227,23 @@ def canonicalize(
             f"{_brief(constraints.counts(n))}. Loosen k, multiple_of, must_keep, "
             "must_drop or tied."
         )
-    values, offset = graph.vertex_weights, 0.0
+    edges, values, exponent = _in_reach(graph)
+    offset = 0.0
     if kept.size:
-        offset = float(
-            graph.weights[np.ix_(kept, kept)].sum() / 2
-            + graph.vertex_weights[kept].sum()
-        )
-        values = values + graph.weights[:, kept].sum(axis=1)
+        offset = float(edges[np.ix_(kept, kept)].sum() / 2 + values[kept].sum())
+        values = values + edges[:, kept].sum(axis=1)
 
     conflicts: BoolArray | None
     if all(len(g) == 1 for g in free):
         index = np.asarray([g[0] for g in free], dtype=np.int64)
         whole = index.size == n
-        weights = graph.weights if whole else graph.weights[np.ix_(index, index)]
+        weights = edges if whole else edges[np.ix_(index, index)]
         values = values[index]
         conflicts = missing
         if missing is not None and not whole:
             conflicts = missing[np.ix_(index, index)]
     else:
-        weights, values, conflicts = _contract(graph.weights, values, missing, free)
+        weights, values, conflicts = _contract(edges, values, missing, free)
     if conflicts is not None and not conflicts.any():
         conflicts = None
     weights = weights if sign > 0 else -weights
@@ -217,7 +265,41 @@ def canonicalize(
         kept=kept,
         members=members,
         n=n,
+        exponent=exponent,
     )
+
+
+def _in_reach(graph: ChannelGraph) -> tuple[FloatArray, FloatArray, int]:
+    """Return edge and vertex weights, and the power of two they were divided by.
+
+    Ordinary weights come back as they are. Others are brought to about 1, which is
+    exact but for entries 2^1000 times smaller than the largest.
+    """
+    edges, vertices = graph.weights, graph.vertex_weights
+    largest = max(
+        float(edges.max()), -float(edges.min()), float(np.abs(vertices).max())
+    )
+    exponent = math.frexp(largest)[1] if largest else 0
+    if abs(exponent) <= _ORDINARY:
+        return edges, vertices, 0
+    return _ldexp(edges, -exponent), _ldexp(vertices, -exponent), exponent
+
+
+def _ldexp(array: FloatArray, exponent: int) -> FloatArray:
+    """Multiply by a power of two that may itself be out of range."""
+    half = exponent // 2
+    scaled: FloatArray = np.ldexp(np.ldexp(array, half), exponent - half)
+    return scaled
+
+
+def _shifted(value: float, exponent: int) -> float:
+    """Return value · 2^exponent, infinite where that overflows."""
+    if exponent == 0:
+        return value
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _groups(n: int, constraints: LayerConstraints) -> list[tuple[int, ...]]:

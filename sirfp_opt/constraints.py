@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sirfp_opt._validate import as_indices, as_int
+from sirfp_opt._validate import as_indices, as_int, brief
 from sirfp_opt.errors import InvalidProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["LayerConstraints"]
 
@@ -145,11 +147,15 @@ class LayerConstraints:
 
 def _merge(groups: Any) -> tuple[tuple[int, ...], ...]:
     """Return disjoint groups of two or more channels: overlapping ones are joined."""
-    if isinstance(groups, (str, bytes)) or not isinstance(groups, Iterable):
+    try:
+        if isinstance(groups, (str, bytes)):
+            raise TypeError
+        groups = list(groups)
+    except TypeError:
         raise InvalidProblemError(
-            f"`tied` must be a sequence of groups of channels, got {groups!r}. "
+            f"`tied` must be a sequence of groups of channels, got {brief(groups)}. "
             "Pass for instance [[0, 1], [2, 3]]."
-        )
+        ) from None
     merged: list[set[int]] = []
     for group in groups:
         joined = set(as_indices(group, "tied"))

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sirfp_opt._validate import (
+    MOST_CHANNELS,
     BoolArray,
     FloatArray,
     IntArray,
+    as_floats,
+    as_real,
     as_square,
     as_vector,
+    brief,
     frozen,
 )
 from sirfp_opt.errors import InvalidProblemError
@@ -113,7 +117,7 @@ class ChannelGraph:
             # A missing edge carries no weight, whatever the matrix said.
             matrix[~edges] = 0.0
             frozen(edges)
-        named = None if labels is None else tuple(str(label) for label in labels)
+        named = None if labels is None else _as_labels(labels)
         if named is not None and len(named) != n:
             raise InvalidProblemError(
                 f"`labels` must have one entry for each of {n} channels, got "
@@ -309,14 +313,25 @@ class ChannelGraph:
         Raises
         ------
         InvalidProblemError
-            If the graph is directed, has parallel edges, or an attribute is missing.
+            If the graph is directed, has parallel edges, or an attribute is missing
+            or no number.
         """
+        if not hasattr(graph, "is_multigraph"):
+            raise InvalidProblemError(
+                f"`graph` must be a networkx.Graph, got {brief(graph)}. "
+                "For a matrix take from_diversity or from_redundancy."
+            )
         if graph.is_directed() or graph.is_multigraph():
             raise InvalidProblemError(
                 "`graph` must be an undirected networkx.Graph without parallel edges, "
                 f"got {type(graph).__name__}. Convert it with networkx.Graph(graph)."
             )
         nodes = list(graph.nodes)
+        if not 0 < len(nodes) <= MOST_CHANNELS:
+            raise InvalidProblemError(
+                f"`graph` must have between 1 and {MOST_CHANNELS} nodes, got "
+                f"{len(nodes)}. Each node stands for a channel."
+            )
         position = {node: i for i, node in enumerate(nodes)}
         weights = np.zeros((len(nodes), len(nodes)))
         adjacency = np.eye(len(nodes), dtype=bool)
@@ -328,7 +343,8 @@ class ChannelGraph:
                     f"which edge ({u!r}, {v!r}) lacks. Set it, or pass its name."
                 )
             i, j = position[u], position[v]
-            weights[i, j] = weights[j, i] = value
+            number = as_real(value, weight, hint=f"It is that of edge ({u!r}, {v!r}).")
+            weights[i, j] = weights[j, i] = number
             adjacency[i, j] = adjacency[j, i] = True
         vertex = None
         if vertex_weight is not None:
@@ -339,7 +355,12 @@ class ChannelGraph:
                     f"{vertex_weight!r}, which node {lacking[0]!r} lacks. Set it "
                     "there, or leave the argument out."
                 )
-            vertex = [graph.nodes[u][vertex_weight] for u in nodes]
+            vertex = [
+                as_real(
+                    graph.nodes[u][vertex_weight], vertex_weight, hint=f"It is {u!r}'s."
+                )
+                for u in nodes
+            ]
         return cls(
             weights=weights,
             sense=Sense.of(sense),
@@ -377,6 +398,11 @@ class ChannelGraph:
         InvalidProblemError
             If index and columns differ, or the values are no valid weights.
         """
+        if not (hasattr(frame, "index") and hasattr(frame, "columns")):
+            raise InvalidProblemError(
+                f"`frame` must be a pandas.DataFrame, got {brief(frame)}. "
+                "For a matrix take from_diversity or from_redundancy."
+            )
         rows, columns = list(frame.index), list(frame.columns)
         if rows != columns:
             raise InvalidProblemError(
@@ -410,15 +436,29 @@ class ChannelGraph:
         return out
 
 
+def _as_labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
+        raise InvalidProblemError(
+            f"`labels` must be a sequence of names, got {brief(labels)}. "
+            "Pass one for each channel."
+        )
+    return tuple(str(label) for label in labels)
+
+
 def _as_adjacency(adjacency: Any, n: int) -> BoolArray | None:
     """Return a symmetric bool copy with a true diagonal, None if nothing is missing."""
-    array = np.array(adjacency)
-    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+    array: BoolArray
+    if type(adjacency) is np.ndarray and adjacency.dtype == np.bool_:
+        array, sound = adjacency.copy(), True
+    else:
+        numbers = as_floats(adjacency, "adjacency", "a matrix of booleans")
+        array = numbers != 0
+        sound = bool(((numbers == 1) | ~array).all())
+    if not sound:
         raise InvalidProblemError(
             "`adjacency` must hold booleans, got other values. "
             "Pass for instance weights > 0."
         )
-    array = array.astype(np.bool_)
     if array.shape != (n, n):
         raise InvalidProblemError(
             f"`adjacency` must have shape ({n}, {n}), got {array.shape}. "

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._validate import as_int, as_real
 from sirfp_opt.errors import InvalidProblemError
 
 __all__ = ["Limits"]
@@ -19,7 +18,7 @@ class Limits:
     Parameters
     ----------
     time : float, optional
-        Wall-clock seconds, model building included.
+        Wall-clock seconds, model building included. Infinity is no limit.
     iterations : int, optional
         Iterations, in the solver's own unit (its docstring says which).
     no_improvement : int, optional
@@ -32,7 +31,7 @@ class Limits:
     Raises
     ------
     InvalidProblemError
-        If a value is negative, NaN or of the wrong kind.
+        If a value is negative, NaN or of the wrong kind (a bool, a text).
 
     Examples
     --------
@@ -57,24 +56,16 @@ class Limits:
             value = getattr(self, name)
             if value is None:
                 continue
-            number = _as_float(value, name)
-            if math.isnan(number) or (name != "target" and number < 0):
+            number = as_real(value, name)
+            if name != "target" and number < 0:
                 raise InvalidProblemError(
                     f"`{name}` must be a number of at least 0, got {value!r}. "
                     "Leave it out for no limit."
                 )
-            store(self, name, number)
+            # Endless time is no limit; the others are compared with as they are.
+            store(self, name, None if (name, number) == ("time", math.inf) else number)
 
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the limits that are set."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
-
-
-def _as_float(value: Any, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise InvalidProblemError(
-            f"`{name}` must be a number, got {value!r}. Pass for instance 10.0."
-        ) from None

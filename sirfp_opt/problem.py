@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._validate import IntArray, as_int, in_range
+from sirfp_opt._validate import IntArray, as_channels, brief, in_range
 from sirfp_opt.canonical import CanonicalProblem, canonicalize
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
@@ -51,6 +51,12 @@ class PruningProblem:
     constraints: LayerConstraints
 
     def __post_init__(self) -> None:
+        for field, kind in (("graph", ChannelGraph), ("constraints", LayerConstraints)):
+            if not isinstance(getattr(self, field), kind):
+                raise InvalidProblemError(
+                    f"`{field}` must be a {kind.__name__}, got "
+                    f"{brief(getattr(self, field))}. Pass {kind.__name__}(...)."
+                )
         n, rules = self.graph.n, self.constraints
         if not rules.has_count:
             raise InvalidProblemError(
@@ -125,7 +131,7 @@ class PruningProblem:
 
         Parameters
         ----------
-        selected : iterable of int
+        selected : iterable of int, or Solution
             Distinct channels of the graph, feasible or not.
 
         Raises
@@ -140,7 +146,7 @@ class PruningProblem:
 
         Parameters
         ----------
-        selected : iterable of int
+        selected : iterable of int, or Solution
         name : str
             What to call the argument in the error.
 
@@ -193,10 +199,17 @@ class PruningProblem:
 
     def _as_channels(self, selected: Iterable[int], name: str = "selected") -> IntArray:
         """Return distinct channels of this graph, ascending."""
+        # A Solution stands for its set, also where it is that of another problem.
+        selected = getattr(selected, "selected", selected)
         if isinstance(selected, np.ndarray) and selected.dtype.kind in "iu":
-            listed = selected.ravel().tolist()
+            if selected.ndim != 1:
+                raise InvalidProblemError(
+                    f"`{name}` must be a vector of channel numbers, got shape "
+                    f"{selected.shape}. Pass .ravel() if the whole array is meant."
+                )
+            listed = selected.tolist()
         else:
-            listed = [as_int(c, f"{name}[...]", least=0) for c in selected]
+            listed = as_channels(selected, name)
         in_range(listed, self.graph.n, name)
         chosen = np.asarray(sorted(set(listed)), dtype=np.int64)
         if chosen.size != len(listed):

@@ -8,6 +8,7 @@ are kept here, and one that contradicts a set already in hand is an error.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.solution import Solution
 
 __all__ = ["Callback", "Progress", "Search"]
 
@@ -31,10 +33,13 @@ __all__ = ["Callback", "Progress", "Search"]
 # wrong: the rounding of two float64 sums in different order, with room to spare.
 _BOUND_SLACK = 1e-7
 
+# Seconds between two calls of a callback where nothing improves.
+_PULSE = 0.1
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told each time the incumbent or the bound improves.
+    """What a callback is told: at each improvement, and now and then in between.
 
     Attributes
     ----------
@@ -65,6 +70,7 @@ class Progress:
 
 
 Callback = Callable[[Progress], "bool | None"]
+"""Told of a run's progress; a true answer stops it."""
 
 
 class Search:
@@ -75,10 +81,11 @@ class Search:
     problem : PruningProblem
     limits : Limits
     seed : int
-    warm_start : sequence of int, optional
+    warm_start : sequence of int or Solution, optional
         A feasible set of channels; it becomes the first incumbent.
     callback : callable, optional
-        Called with a `Progress` at each improvement; a true answer stops the run.
+        Called with a `Progress` at each improvement, and about ten times a second in
+        between; a true answer stops the run.
     started : float, optional
         ``time.perf_counter()`` when the user's clock began.
     solver : str
@@ -106,7 +113,7 @@ class Search:
         *,
         limits: Limits | None = None,
         seed: int = 0,
-        warm_start: Iterable[int] | None = None,
+        warm_start: Iterable[int] | Solution | None = None,
         callback: Callback | None = None,
         started: float | None = None,
         solver: str = "",
@@ -117,19 +124,31 @@ class Search:
         self.solver = solver
         self.rng = np.random.default_rng(seed)
         self.canonical: CanonicalProblem = problem.canonical
-        self.best: IntArray | None = None
-        self.objective: float | None = None
+        # One attribute, so that an interrupt never finds a set without its price.
+        self._incumbent: tuple[float, IntArray] | None = None
         self.bound: float | None = None
         self.limit: str | None = None
         self.warm_items: IntArray | None = None
         self._callback = callback
         self._started = time.perf_counter() if started is None else started
+        self._told = time.perf_counter()
+        self._thread = threading.get_ident()
         self._events: list[TraceEvent] = []
         self._iteration = 0
         if warm_start is not None:
             channels = problem.check(warm_start, name="warm_start")
             self.warm_items = self.canonical.project(channels)
             self._accept(channels, 0)
+
+    @property
+    def best(self) -> IntArray | None:
+        """The incumbent's channels."""
+        return None if self._incumbent is None else self._incumbent[1]
+
+    @property
+    def objective(self) -> float | None:
+        """The incumbent's objective."""
+        return None if self._incumbent is None else self._incumbent[0]
 
     # -- time and limits ---------------------------------------------------------
 
@@ -162,6 +181,8 @@ class Search:
             self._iteration = max(self._iteration, iteration)
         if self.limit is None:
             self.limit = self._reached()
+        if self.limit is None:
+            self._ask_by_the_clock()
         return self.limit is not None
 
     def stopped_by(self, limit: str) -> None:
@@ -184,6 +205,14 @@ class Search:
             if limits.gap is not None and gap is not None and gap <= limits.gap:
                 return "gap"
         return None
+
+    def beside(self, limits: Limits) -> Search:
+        """Return a clock of its own limits that started when this one did."""
+        clock = Search(self.problem, limits=limits, started=self._started)
+        if self._callback is not None:
+            # Its pulse is this search's: what the callback is told is what is known.
+            clock._callback = lambda _: self._ask(self.seconds)
+        return clock
 
     # -- answers -----------------------------------------------------------------
 
@@ -243,15 +272,16 @@ class Search:
         sign = self.problem.sense.sign
         if self.objective is not None and sign * objective <= sign * self.objective:
             return False
-        self.objective = objective
         channels.setflags(write=False)
-        self.best = channels
+        self._incumbent = objective, channels
         self._reconcile()
         self._report(iteration)
         return True
 
     def tighten_canonical(self, bound: float, iteration: int | None = None) -> bool:
         """Offer an upper bound on the canonical value; see `tighten`."""
+        if not math.isnan(bound):
+            bound = self.canonical.on_grid(bound)
         return self.tighten(self.canonical.to_objective(bound), iteration)
 
     def tighten(self, bound: float, iteration: int | None = None) -> bool:
@@ -290,7 +320,7 @@ class Search:
         if self.bound is None or self.objective is None:
             return
         short = self.problem.sense.sign * (self.objective - self.bound)
-        rounding = self.canonical.rounding_error
+        rounding = self.canonical.objective_rounding
         if short > rounding and (
             relative_gap(self.objective, self.bound) > _BOUND_SLACK
         ):
@@ -311,10 +341,27 @@ class Search:
         self._events.append(
             TraceEvent(now, self._iteration, self.objective, self.bound)
         )
-        if self._callback is not None and self._callback(
-            Progress(now, self._iteration, self.objective, self.bound, self.best)
-        ):
+        self._ask(now)
+
+    def _ask(self, now: float) -> bool:
+        """Tell the callback; stop if it says so, and return whether it does."""
+        if self._callback is None:
+            return False
+        self._told = time.perf_counter()
+        told = Progress(now, self._iteration, self.objective, self.bound, self.best)
+        enough = bool(self._callback(told))
+        if enough:
             self.stopped_by("callback")
+        return enough
+
+    def _ask_by_the_clock(self) -> None:
+        """Tell the callback if it has not been told for a while, in its own thread."""
+        if (
+            self._callback is not None
+            and time.perf_counter() - self._told >= _PULSE
+            and threading.get_ident() == self._thread
+        ):
+            self._ask(self.seconds)
 
     def trace(self) -> Trace:
         """Return the events so far, and one for now."""

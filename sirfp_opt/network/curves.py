@@ -228,12 +228,12 @@ def value_curve(
     rules = LayerConstraints() if constraints is None else constraints
     if not rules.has_count:
         rules = rules.with_count((1, graph.n))
+    if counts is not None:
+        # Asked for by number: the multiple is then the caller's business. A layer of
+        # fewer channels than the multiple has no set at all that obeys it.
+        rules = replace(rules, multiple_of=1)
     problem = PruningProblem(graph, rules)
     wanted = rules.counts(graph.n) if counts is None else [int(k) for k in counts]
-    if counts is not None and problem.constraints.multiple_of > 1:
-        # Asked for by number: the multiple is then the caller's business.
-        rules = replace(rules, multiple_of=1)
-        problem = PruningProblem(graph, rules)
     canonical = problem.canonical
     items, gains = _path(canonical)
     sizes = canonical.kept.size + np.concatenate(
@@ -246,7 +246,8 @@ def value_curve(
             f"no set on the greedy path of {graph.name!r} has an allowed number of "
             "channels. Widen the range, or loosen tied groups and missing edges."
         )
-    values = canonical.sign * (canonical.offset + totals[known]) + 0.0  # no -0
+    values = np.array([canonical.to_objective(v) for v in totals[known].tolist()])
+    values += 0.0  # no -0
     worst = -np.inf if graph.sense is Sense.MINIMIZE else np.inf
     curve = ValueCurve(
         problem=problem,

@@ -88,9 +88,9 @@ class Greedy:
         values = canonical.values
         if self.diagonal:
             own = search.problem.graph.self_redundancy
-            values = values + canonical.sign * np.array(
-                [own[member].sum() for member in canonical.members]
-            )
+            extra = np.array([own[member].sum() for member in canonical.members])
+            # In the canonical form's own unit, as the values are.
+            values = values + canonical.sign * np.ldexp(extra, -canonical.exponent)
         if self.direction == "backward":
             marginals = values + weights.sum(axis=1)
             order, _ = delete_smallest(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError, UnsupportedError
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._proof.incumbent import offer_start
 from sirfp_opt_solvers._proof.milp_backends import (
     ABSOLUTE_GAP,
@@ -25,12 +26,16 @@ from sirfp_opt_solvers._proof.milp_model import (
     LinearModel,
     count_terms,
 )
+from sirfp_opt_solvers.exact import Exact
 
 if TYPE_CHECKING:
     from sirfp_opt.problem import PruningProblem
     from sirfp_opt.search import Search
 
 __all__ = ["Milp", "build", "write_model"]
+
+# Of the tree that proves an optimum near 0; models this small need a few dozen.
+_NODES = 1000
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class Milp:
     Notes
     -----
     These solvers compute in floating point, to tolerances: their bounds are given back
-    with 1e-10 times the ranges of all variables and reduced costs taken off.
+    with 1e-10 times the ranges of all variables and reduced costs taken off. What that
+    leaves open beside an optimum near 0, the tree of `Exact` closes.
 
     Examples
     --------
@@ -132,8 +138,8 @@ class Milp:
             run_cbc(model, self.workers, seconds, handle, search.stop)
         else:
             run_any(model, other, seconds, handle)
-        if search.gap != 0.0:
-            search.stop()
+        if search.gap != 0.0 and not search.stop():
+            _close(search, model)
 
 
 def _pass_on(search: Search, model: LinearModel, event: Event) -> None:
@@ -152,6 +158,19 @@ def _pass_on(search: Search, model: LinearModel, event: Event) -> None:
         search.tighten_canonical(worth + canonical.rounding_error / 2)
     if event.timed_out:
         search.stopped_by("time")
+
+
+def _close(search: Search, model: LinearModel) -> None:
+    """Prove what tolerances leave open beside an optimum near 0, by the other tree.
+
+    Relative to 0 every tolerance is endless, so no back end in floating point can.
+    """
+    if search.objective is None or search.bound is None:
+        return
+    left = abs(search.canonical.from_objective(search.bound) - search.best_value)
+    slack = (TOLERANCE * model.reach + ABSOLUTE_GAP) / model.scale
+    if (search.gap or 0.0) > OPTIMALITY_TOLERANCE and left <= 4 * slack:
+        Exact(max_nodes=_NODES).solve(search)
 
 
 def _is_feasible(search: Search, chosen: list[int]) -> bool:

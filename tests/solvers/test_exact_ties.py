@@ -16,8 +16,9 @@ from sirfp_opt import (
     bound,
     solve,
 )
+from sirfp_opt.grain import common_step
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
-from sirfp_opt_solvers._proof.grain import Margin, common_step
+from sirfp_opt_solvers._proof.grain import Margin
 
 GRID = np.array([[i, j] for i in range(5) for j in range(5)], dtype=float)
 
