@@ -43,7 +43,7 @@ def interruptible(note: Callable[[], None] = lambda: None) -> Iterator[None]:
     note : callable
         Called first: where the exception is lost, in a destructor say, a flag is not.
     """
-    defaults = {
+    defaults: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }

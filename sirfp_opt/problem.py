@@ -18,6 +18,8 @@ from sirfp_opt.sense import Sense
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sirfp_opt.solution import Solution
+
 __all__ = ["PruningProblem", "as_problem"]
 
 
@@ -126,7 +128,7 @@ class PruningProblem:
         }
         return frozenset(name for name, here in present.items() if here)
 
-    def evaluate(self, selected: Iterable[int]) -> float:
+    def evaluate(self, selected: Iterable[int] | Solution) -> float:
         """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i in float64.
 
         Parameters
@@ -141,7 +143,9 @@ class PruningProblem:
         """
         return self.graph.value_of(self._as_channels(selected))
 
-    def check(self, selected: Iterable[int], *, name: str = "selected") -> IntArray:
+    def check(
+        self, selected: Iterable[int] | Solution, *, name: str = "selected"
+    ) -> IntArray:
         """Return `selected` as a sorted array if it is feasible, raise if not.
 
         Parameters
@@ -197,7 +201,9 @@ class PruningProblem:
                 )
         return chosen
 
-    def _as_channels(self, selected: Iterable[int], name: str = "selected") -> IntArray:
+    def _as_channels(
+        self, selected: Iterable[int] | Solution, name: str = "selected"
+    ) -> IntArray:
         """Return distinct channels of this graph, ascending."""
         # A Solution stands for its set, also where it is that of another problem.
         selected = getattr(selected, "selected", selected)

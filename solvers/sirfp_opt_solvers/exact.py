@@ -232,8 +232,11 @@ def _allowance(search: Search) -> float:
 
     Nothing, where values cancel so far that rounding shows.
     """
-    worth = _ALIKE * abs(search.objective or 0.0)
-    return worth if worth > search.canonical.rounding_error else 0.0
+    if search.objective is None:
+        return 0.0
+    canonical = search.canonical
+    worth = _ALIKE * abs(canonical.offset + search.best_value)  # in canonical units
+    return worth if worth > canonical.rounding_error else 0.0
 
 
 def _proved(search: Search) -> bool:

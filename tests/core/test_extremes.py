@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sirfp_opt import (
     ChannelGraph,
@@ -27,9 +29,11 @@ METHODS = ("greedy", "local_search", "tabu", "anneal", "exact", "cpsat", "milp")
 FACTORS = (5e-324, 1e-320, 3e-308, 1e-290, 1e-200, 1e-60, 1e60, 1e200, 1e300)
 
 
-def _whole_numbers(seed: int, n: int = 6) -> np.ndarray:
+def _whole_numbers(seed: int, n: int = 6) -> NDArray[Any]:
     drawn = np.random.default_rng(seed).integers(-9, 10, (n, n)).astype(float)
-    return np.triu(drawn, 1) + np.triu(drawn, 1).T
+    upper: NDArray[Any] = np.triu(drawn, 1)
+    whole: NDArray[Any] = upper + upper.T
+    return whole
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -115,6 +119,7 @@ def _zero_best(kind: str) -> PruningProblem:
     """Return a problem whose best objective is 0, though bounds start below it."""
     n = 8
     joined = np.ones((n, n), dtype=bool)
+    weights: NDArray[Any]
     if kind == "real":
         # Three dead channels; the one negative pair does not go with any of them.
         drawn = np.random.default_rng(0).random((n, n)) + 1.0

@@ -99,7 +99,8 @@ def test_weights_of_a_networkx_graph_are_numbers(bad: Any) -> None:
     with pytest.raises(InvalidProblemError, match="weight"):
         solve(edges, 2)
     nodes: nx.Graph[Any] = nx.complete_graph(3)
-    nx.set_edge_attributes(nodes, 1.0, "weight")
+    for u, v in nodes.edges:
+        nodes.edges[u, v]["weight"] = 1.0
     nx.set_node_attributes(nodes, {0: 1.0, 1: bad, 2: 3.0}, "gain")
     with pytest.raises(InvalidProblemError, match="gain"):
         ChannelGraph.from_networkx(nodes, vertex_weight="gain")
@@ -168,7 +169,7 @@ def test_endless_time_is_no_limit() -> None:
 def test_arguments_of_solve_are_checked(arguments: dict[str, Any], words: str) -> None:
     """Before any work, by name."""
     with pytest.raises(InvalidProblemError, match=words):
-        solve(MATRIX, **({"k": 2, "method": "greedy"} | arguments))
+        solve(MATRIX, 2, "greedy", **arguments)
 
 
 def test_a_problem_is_made_of_a_graph_and_constraints() -> None:

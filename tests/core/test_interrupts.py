@@ -62,11 +62,16 @@ def test_a_callback_is_asked_although_nothing_improves() -> None:
 def test_a_callback_is_asked_before_there_is_any_set() -> None:
     """Then it is told None, and stopping is no answer."""
     told: list[Progress] = []
+
+    def stop(progress: Progress) -> bool:
+        told.append(progress)
+        return True
+
     with pytest.raises(NoSolutionError, match="callback"):
         solve(
             PROBLEM,
             method=Waits(offers=False),
-            callback=lambda p: bool(not told.append(p)),
+            callback=stop,
         )
     assert told[0].objective is None
 
