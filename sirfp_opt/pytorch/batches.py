@@ -254,7 +254,7 @@ def evaluating(model: nn.Module, *, training: bool | None = False) -> Iterator[N
     """
     modes = {module: module.training for module in model.modules()}
     saved = [
-        (module, name, buffer, buffer.detach().clone(), buffer._version)
+        (module, name, buffer, buffer.detach().clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
@@ -270,10 +270,10 @@ def evaluating(model: nn.Module, *, training: bool | None = False) -> Iterator[N
         for module, mode in modes.items():
             module.training = mode
         with torch.no_grad():
-            for module, name, buffer, before, version in saved:
+            for module, name, buffer, before in saved:
                 # A module may have put another tensor in the buffer's place.
                 module._buffers[name] = buffer
                 if buffer.shape != before.shape:
                     buffer.data = before
-                elif buffer._version != version or not buffer.equal(before):
-                    buffer.copy_(before)
+                else:  # whatever wrote there, and no trace in autograd
+                    buffer.data.copy_(before)
