@@ -32,9 +32,11 @@ from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.limits import Limits
 from sirfp_opt.network import NetworkProblem, solve_network
 from sirfp_opt.network.plan import PruningPlan
+from sirfp_opt.objective import Objective
 from sirfp_opt.partner_bound import combinatorial_bound
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import Solver, SolverInfo
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.registry import available_solvers, register_solver, unregister_solver
 from sirfp_opt.search import Progress, Search
 from sirfp_opt.sense import Sense
@@ -58,9 +60,11 @@ __all__ = [
     "MissingExtraError",
     "NetworkProblem",
     "NoSolutionError",
+    "Objective",
     "Progress",
     "PruningPlan",
     "PruningProblem",
+    "ReconstructionProblem",
     "Search",
     "Sense",
     "SirfpError",

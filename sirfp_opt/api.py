@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._signals import Interrupted, interruptible
 from sirfp_opt._validate import as_int, brief
-from sirfp_opt.bounds import EFFORTS, check_effort, strengthen
+from sirfp_opt.bounds import LEVELS, check_effort, strengthen
 from sirfp_opt.errors import (
     InfeasibleError,
     InvalidProblemError,
@@ -17,7 +17,7 @@ from sirfp_opt.errors import (
     UnsupportedError,
 )
 from sirfp_opt.limits import Limits
-from sirfp_opt.problem import PruningProblem, as_problem
+from sirfp_opt.problem import as_problem
 from sirfp_opt.registry import create_solver
 from sirfp_opt.search import Callback, Search
 from sirfp_opt.solution import Solution
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sirfp_opt.constraints import LayerConstraints
+    from sirfp_opt.objective import Objective
     from sirfp_opt.protocols import Solver
     from sirfp_opt.sense import Sense
+    from sirfp_opt.set_problem import SetProblem
 
 __all__ = ["solve"]
 
@@ -51,7 +53,7 @@ def solve(
 
     Parameters
     ----------
-    graph : ChannelGraph, PruningProblem, ndarray, networkx.Graph or pandas.DataFrame
+    graph : ChannelGraph, PruningProblem, ReconstructionProblem or foreign
         The layer. A bare matrix (its diagonal is no part of the objective), a
         DataFrame and a networkx.Graph (missing edge = the two may not both be kept)
         are maximised unless `sense` says otherwise.
@@ -126,10 +128,11 @@ def solve(
             "Pass a function of one Progress."
         )
     _check_support(name, solver, problem, limits)
-    effort = _effort(certify, exact=solver.info.exact)
+    levels = LEVELS[problem.objective]
+    effort = _effort(certify, problem.objective, exact=solver.info.exact)
     search = Search(
         problem,
-        limits=limits if effort in (None, EFFORTS[0]) else _halved(limits),
+        limits=limits if effort in (None, levels[0]) else _halved(limits),
         seed=seed,
         warm_start=warm_start,
         callback=callback,
@@ -169,7 +172,7 @@ def _run(solver: Solver, search: Search) -> None:
 
 def _settled(search: Search) -> bool:
     """Answer at once where there is nothing to choose, so solvers need not care."""
-    canonical = search.canonical
+    canonical = search.form
     if canonical.cardinalities == (0,):
         search.offer_items([])
     elif canonical.cardinalities == (canonical.m,) and canonical.conflicts is None:
@@ -181,13 +184,14 @@ def _settled(search: Search) -> bool:
     return True
 
 
-def _effort(certify: bool | str, *, exact: bool) -> str | None:
+def _effort(certify: bool | str, objective: Objective, *, exact: bool) -> str | None:
     """Return the last level of bounds to try, None for none."""
     if certify is False:
         return None
-    effort = EFFORTS[-1] if certify is True else certify
-    check_effort(effort, "certify")
-    return EFFORTS[0] if exact else effort
+    levels = LEVELS[objective]
+    effort = levels[-1] if certify is True else certify
+    check_effort(effort, objective, "certify")
+    return levels[0] if exact else effort
 
 
 def _halved(limits: Limits) -> Limits:
@@ -215,10 +219,16 @@ def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
 
 
 def _check_support(
-    name: str, solver: Solver, problem: PruningProblem, limits: Limits
+    name: str, solver: Solver, problem: SetProblem, limits: Limits
 ) -> None:
     """Refuse, before any work, what the solver says it cannot honour."""
     info = solver.info
+    if problem.objective not in info.objectives:
+        raise UnsupportedError(
+            f"`method` must take the {problem.objective} objective, got {name!r}, "
+            f"which takes {', '.join(sorted(info.objectives))}. "
+            "See available_solvers()."
+        )
     lacking = sorted(problem.features - info.supports)
     if lacking:
         raise UnsupportedError(
@@ -254,7 +264,7 @@ def _solution(search: Search, solver: Solver) -> Solution:
         options=_options(solver),
         seed=search.seed,
         trace=search.trace(),
-        n=problem.graph.n,
+        n=problem.n,
         problem=problem,
     )
 

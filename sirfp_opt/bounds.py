@@ -14,14 +14,14 @@ import numpy as np
 
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.limits import Limits
-from sirfp_opt.partner_bound import bounds_by_count
+from sirfp_opt.objective import Objective
 from sirfp_opt.problem import as_problem
 from sirfp_opt.registry import create_solver
 from sirfp_opt.search import Search
 from sirfp_opt.sense import Sense, relative_gap
 
 if TYPE_CHECKING:
-    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.constraints import LayerConstraints
     from sirfp_opt.solution import Solution
 
@@ -30,9 +30,15 @@ __all__ = ["BOUND_GROUP", "EFFORTS", "Bound", "bound", "check_effort", "strength
 BOUND_GROUP = "sirfp_opt.bounds"
 
 EFFORTS = ("combinatorial", "eigenvalue", "semidefinite", "doubly_nonnegative")
-"""Levels, cheapest first; each includes the ones before it."""
+"""Levels for cliques, cheapest first; each includes the ones before it."""
 
-Level = Callable[["CanonicalProblem", int, float, Callable[[], bool]], float]
+LEVELS = {
+    Objective.CLIQUE: EFFORTS,
+    Objective.REFIT: ("all", "eigenvalue", "quadratic"),
+}
+"""Levels for each objective, cheapest first. The first one comes for nothing."""
+
+Level = Callable[[Any, int, float, Callable[[], bool]], float]
 """``level(canonical, count, enough, stop)`` bounds from above the canonical value of
 all sets whose sizes total `count`. It need not go below `enough`, and may end with what
 it has once ``stop()`` is true."""
@@ -87,7 +93,7 @@ def bound(
     graph: Any,
     k: int | tuple[int, int] | None = None,
     *,
-    effort: str = "doubly_nonnegative",
+    effort: str | None = None,
     sense: Sense | str | None = None,
     constraints: LayerConstraints | None = None,
     time_limit: float | None = None,
@@ -98,14 +104,23 @@ def bound(
     ----------
     graph, k, sense, constraints
         As for `sirfp_opt.solve`.
-    effort : str
-        How hard to try; a level includes the cheaper ones, so the bound is never worse.
+    effort : str, optional
+        How hard to try, by default as hard as can be; a level includes the cheaper
+        ones, so the bound is never worse. For cliques:
 
         - "combinatorial": each channel meets its best partners; milliseconds, loose.
         - "eigenvalue": a convex quadratic relaxation, made convex by one shift of the
           diagonal. O(n³).
         - "semidefinite": by the best diagonal there is.
         - "doubly_nonnegative": and with x_i x_j >= 0; the tightest.
+
+        For a `ReconstructionProblem`:
+
+        - "all": what keeping every channel is worth.
+        - "eigenvalue": what d components drop at least, whatever they are (Fan; Eckart
+          and Young): the d smallest eigenvalues of C^½ P C^½, reader by reader. O(n³).
+        - "quadratic": the best quadratic function of the dropped set that is nowhere
+          above the loss, and the proof of a clique problem for it.
     time_limit : float, optional
         Wall-clock seconds; the tightest bound so far is returned then.
 
@@ -137,14 +152,16 @@ def bound(
     True
     """
     started = time.perf_counter()
-    check_effort(effort)
     problem = as_problem(graph, k, sense=sense, constraints=constraints)
+    levels = LEVELS[problem.objective]
+    effort = levels[-1] if effort is None else effort
+    check_effort(effort, problem.objective)
     search = Search(problem, limits=Limits(time=time_limit), started=started)
-    if effort != EFFORTS[0]:
+    if effort != levels[0]:
         # No bound goes below what a set is worth, so any set says when to stop trying.
         create_solver("greedy", {"polish": True})[1].solve(search)
     reached = strengthen(search, effort, search.stop)
-    assert search.bound is not None  # the combinatorial bound is always finite
+    assert search.bound is not None  # the cheapest bound is always finite
     method = min(reached, key=lambda level: problem.sense.sign * reached[level])
     return Bound(
         value=search.bound,
@@ -155,11 +172,14 @@ def bound(
     )
 
 
-def check_effort(effort: object, name: str = "effort") -> None:
-    """Raise unless `effort` is a level's name."""
-    if not isinstance(effort, str) or effort not in EFFORTS:
+def check_effort(
+    effort: object, objective: Objective = Objective.CLIQUE, name: str = "effort"
+) -> None:
+    """Raise unless `effort` is the name of a level of bounds on this objective."""
+    levels = LEVELS[objective]
+    if not isinstance(effort, str) or effort not in levels:
         raise InvalidProblemError(
-            f"`{name}` must be one of {list(EFFORTS)}, got {effort!r}. "
+            f"`{name}` must be one of {list(levels)}, got {effort!r}. "
             "The last is the tightest."
         )
 
@@ -183,16 +203,19 @@ def strengthen(
     dict of str to float
         The bound after each level, in the problem's sense and units.
     """
-    canonical = search.canonical
+    canonical = search.form
     enough = search.best_value
     slack = canonical.rounding_error / 2
-    known = bounds_by_count(canonical)
+    known = canonical.bounds_by_count()
+    objective = search.problem.objective
+    levels = LEVELS[objective]
     reached: dict[str, float] = {}
-    for level in EFFORTS[: EFFORTS.index(effort) + 1]:
-        if level != EFFORTS[0]:
+    for level in levels[: levels.index(effort) + 1]:
+        if level != levels[0]:
             if stop() or search.gap == 0.0 or max(known.values()) <= enough:
                 break
-            _improve(known, _level(level), canonical, enough, slack, stop)
+            function = _level(level, objective)
+            _improve(known, function, canonical, enough, slack, stop)
             if max(known.values()) == -math.inf:
                 raise InfeasibleError(
                     "`constraints` must leave a feasible set, got numbers of channels "
@@ -207,7 +230,7 @@ def strengthen(
 def _improve(
     known: dict[int, float],
     level: Level,
-    canonical: CanonicalProblem,
+    canonical: CanonicalForm,
     enough: float,
     slack: float,
     stop: Callable[[], bool],
@@ -224,7 +247,7 @@ def _improve(
         worst = max(worst, known[count])
 
 
-def _settled(canonical: CanonicalProblem, count: int) -> float | None:
+def _settled(canonical: CanonicalForm, count: int) -> float | None:
     """Return the value where a number of channels leaves no choice, else None."""
     if count == 0:
         return 0.0
@@ -236,8 +259,9 @@ def _settled(canonical: CanonicalProblem, count: int) -> float | None:
 
 
 @cache
-def _level(name: str) -> Level:
+def _level(level: str, objective: Objective) -> Level:
     """Return the function behind a level; the built-in ones come as entry points."""
+    name = level if objective is Objective.CLIQUE else f"{objective}_{level}"
     for point in entry_points(group=BOUND_GROUP, name=name):
         return point.load()  # type: ignore[no-any-return]
     raise InvalidProblemError(

@@ -1,9 +1,4 @@
-"""CanonicalProblem: the one form that every solver sees.
-
-Users state a layer in many ways: two senses, channels that must stay or go, groups
-that move together. Solvers should not have to know. Here all of that is worked into a
-smaller maximisation problem over *items* (a free channel, or a free tied group).
-"""
+"""CanonicalProblem: the one form that every solver of clique problems sees."""
 
 from __future__ import annotations
 
@@ -11,22 +6,22 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
+from sirfp_opt.canonical_form import CanonicalForm
 from sirfp_opt.errors import InfeasibleError
 from sirfp_opt.grain import common_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sirfp_opt.constraints import LayerConstraints
     from sirfp_opt.graph import ChannelGraph
 
-__all__ = ["CanonicalProblem", "canonicalize"]
+__all__ = ["CanonicalProblem", "canonicalize", "divide"]
 
 
 # Weights between 2^-100 and 2^100 are worked with as they are: the copy is saved.
@@ -34,8 +29,8 @@ _ORDINARY = 100
 _EPS = float(np.finfo(np.float64).eps)
 
 
-@dataclass(frozen=True, eq=False)
-class CanonicalProblem:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CanonicalProblem(CanonicalForm):
     """Choose items X to maximise Σ_{i<j in X} W_ij + Σ_{i in X} c_i.
 
     The chosen items' sizes must add up to one of `counts`, and no two of them may be
@@ -48,72 +43,10 @@ class CanonicalProblem:
         W, symmetric with a zero diagonal, already signed so that more is better.
     values : ndarray of shape (m,)
         c, the items' own gains, those from channels kept for certain included.
-    sizes : ndarray of int, shape (m,)
-        Channels in each item.
-    conflicts : ndarray of bool, shape (m, m), or None
-        True where two items may not both be chosen.
-    counts : tuple of int
-        Ascending totals of sizes that are allowed and can be made up of the sizes.
-    offset : float
-        Objective, in this form, of choosing no item.
-    sign : int
-        Objective of the original problem = sign · (offset + value of X) · 2^exponent.
-    exponent : int
-        0 unless the weights are so small or so large that working with them would
-        lose digits: then that of the power of two that they were divided by.
-    kept : ndarray of int
-        Channels that are in every solution.
-    members : tuple of ndarray of int
-        The channels of each item.
-    n : int
-        Channels of the original graph.
     """
 
     weights: FloatArray
     values: FloatArray
-    sizes: IntArray
-    conflicts: BoolArray | None
-    counts: tuple[int, ...]
-    offset: float
-    sign: int
-    kept: IntArray
-    members: tuple[IntArray, ...]
-    n: int
-    exponent: int = 0
-
-    @property
-    def m(self) -> int:
-        """Number of items."""
-        return int(self.values.shape[0])
-
-    @cached_property
-    def unit_size(self) -> int | None:
-        """The size all items share, or None where sizes differ (1 with no items)."""
-        if self.m == 0:
-            return 1
-        first = int(self.sizes[0])
-        return first if bool((self.sizes == first).all()) else None
-
-    @cached_property
-    def cardinalities(self) -> tuple[int, ...]:
-        """Numbers of items that a solution can have, ascending.
-
-        Exact where all sizes are equal; where they differ, the range from the fewest
-        to the most items that can lie within the counts.
-        """
-        unit = self.unit_size
-        if unit is not None:
-            return tuple(c // unit for c in self.counts if c % unit == 0)
-        ascending = np.sort(self.sizes)
-        most = int(np.searchsorted(np.cumsum(ascending), self.counts[-1], "right"))
-        largest_first = np.concatenate(([0], np.cumsum(ascending[::-1])))
-        fewest = int(np.searchsorted(largest_first, self.counts[0], "left"))
-        return tuple(range(fewest, most + 1))
-
-    @cached_property
-    def subsets(self) -> int:
-        """Number of item sets of allowed cardinality: the size of the search space."""
-        return sum(comb(self.m, c) for c in self.cardinalities)
 
     @cached_property
     def rounding_error(self) -> float:
@@ -125,24 +58,30 @@ class CanonicalProblem:
         total = float(np.abs(self.weights).sum() + np.abs(self.values).sum())
         return _EPS * (self.m + 2) * (total + abs(self.offset))
 
+    @property
+    def scores(self) -> FloatArray:
+        """c_i + ½ · Σ_j W_ij: half of each pair, whoever is chosen."""
+        scores: FloatArray = self.values + self.weights.sum(axis=1) / 2
+        return scores
+
+    def bounds_by_count(self) -> dict[int, float]:
+        """Return the combinatorial bound for each allowed count."""
+        from sirfp_opt.partner_bound import bounds_by_count
+
+        return bounds_by_count(self)
+
+    def values_of(self, chosen: BoolArray) -> FloatArray:
+        """Return the values of sets given as rows of a mask of shape (b, m)."""
+        inside = chosen.astype(np.float64)
+        pairs = np.einsum("bi,bi->b", inside @ self.weights, inside) / 2
+        values: FloatArray = pairs + inside @ self.values
+        return values
+
     def evaluate(self, items: Sequence[int] | IntArray) -> float:
         """Return the value of a set of items in this form, without the offset."""
         chosen = np.asarray(items, dtype=np.int64)
         pairs = self.weights[np.ix_(chosen, chosen)].sum() / 2
         return float(pairs + self.values[chosen].sum())
-
-    def to_objective(self, value: float) -> float:
-        """Map a value, or a bound on it, to the original problem's sense and units."""
-        return _shifted(self.sign * (self.offset + value), self.exponent)
-
-    def from_objective(self, objective: float) -> float:
-        """Map an objective of the original problem to this form."""
-        return self.sign * _shifted(objective, -self.exponent) - self.offset
-
-    @property
-    def objective_rounding(self) -> float:
-        """The `rounding_error` in the original problem's units."""
-        return _shifted(self.rounding_error, self.exponent)
 
     @property
     def grain(self) -> float:
@@ -178,18 +117,6 @@ class CanonicalProblem:
         steps = math.floor((bound + self.offset + off) / step)
         return min(bound, steps * step - self.offset + off)
 
-    def lift(self, items: Iterable[int] | IntArray) -> IntArray:
-        """Return the channels, ascending, that a set of items stands for."""
-        parts = [self.kept, *(self.members[int(i)] for i in items)]
-        return np.sort(np.concatenate(parts)).astype(np.int64)
-
-    def project(self, selected: Sequence[int] | IntArray) -> IntArray:
-        """Return the items whose channels all lie in `selected`."""
-        inside = np.zeros(self.n, dtype=bool)
-        inside[np.asarray(selected, dtype=np.int64)] = True
-        hits = [i for i, member in enumerate(self.members) if inside[member].all()]
-        return np.asarray(hits, dtype=np.int64)
-
 
 def canonicalize(
     graph: ChannelGraph, constraints: LayerConstraints
@@ -212,21 +139,8 @@ def canonicalize(
         If it can be seen here that no set of channels meets the constraints.
     """
     n, sign = graph.n, graph.sense.sign
-    groups = _groups(n, constraints)
     missing = None if graph.adjacency is None else ~graph.adjacency
-    kept, free = _fix(groups, constraints, missing)
-
-    counts = _reachable(
-        [len(g) for g in free], [c - kept.size for c in constraints.counts(n)]
-    )
-    if not counts:
-        raise InfeasibleError(
-            f"`constraints` must leave a number of channels that can be kept: "
-            f"{kept.size} are kept for certain, the free ones come in groups of sizes "
-            f"{sorted({len(g) for g in free})}, allowed totals are "
-            f"{_brief(constraints.counts(n))}. Loosen k, multiple_of, must_keep, "
-            "must_drop or tied."
-        )
+    kept, free, counts = divide(n, constraints, missing)
     edges, values, exponent = _in_reach(graph)
     offset = 0.0
     if kept.size:
@@ -292,14 +206,46 @@ def _ldexp(array: FloatArray, exponent: int) -> FloatArray:
     return scaled
 
 
-def _shifted(value: float, exponent: int) -> float:
-    """Return value · 2^exponent, infinite where that overflows."""
-    if exponent == 0:
-        return value
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return math.copysign(math.inf, value)
+def divide(
+    n: int, constraints: LayerConstraints, missing: BoolArray | None = None
+) -> tuple[IntArray, list[tuple[int, ...]], tuple[int, ...]]:
+    """Tell which channels stay for certain, and what is left to choose.
+
+    Parameters
+    ----------
+    n : int
+        Number of channels.
+    constraints : LayerConstraints
+    missing : ndarray of bool, shape (n, n), optional
+        Pairs that may not both be kept.
+
+    Returns
+    -------
+    kept : ndarray of int64
+        Channels in every solution.
+    free : list of tuple of int
+        Channels and tied groups to choose from, by their first channel.
+    counts : tuple of int
+        Allowed totals that these can make up, without those kept.
+
+    Raises
+    ------
+    InfeasibleError
+        If it can be seen here that no set of channels meets the constraints.
+    """
+    kept, free = _fix(_groups(n, constraints), constraints, missing)
+    counts = _reachable(
+        [len(g) for g in free], [c - kept.size for c in constraints.counts(n)]
+    )
+    if not counts:
+        raise InfeasibleError(
+            f"`constraints` must leave a number of channels that can be kept: "
+            f"{kept.size} are kept for certain, the free ones come in groups of sizes "
+            f"{sorted({len(g) for g in free})}, allowed totals are "
+            f"{_brief(constraints.counts(n))}. Loosen k, multiple_of, must_keep, "
+            "must_drop or tied."
+        )
+    return kept, free, counts
 
 
 def _groups(n: int, constraints: LayerConstraints) -> list[tuple[int, ...]]:

@@ -1,30 +1,34 @@
-"""PruningProblem: one layer's graph and constraints, and the judge of its solutions."""
+"""PruningProblem: one layer's graph and constraints; and what `solve` can read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sirfp_opt._validate import IntArray, as_channels, brief, in_range
+from sirfp_opt._validate import brief
 from sirfp_opt.canonical import CanonicalProblem, canonicalize
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.objective import Objective
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
+from sirfp_opt.set_problem import SetProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sirfp_opt._validate import IntArray
     from sirfp_opt.solution import Solution
 
-__all__ = ["PruningProblem", "as_problem"]
+__all__ = ["PruningProblem", "as_graph", "as_problem"]
 
 
 @dataclass(frozen=True, eq=False)
-class PruningProblem:
+class PruningProblem(SetProblem):
     """Keep an allowed set of channels of least redundancy (or most diversity).
 
     Parameters
@@ -49,6 +53,7 @@ class PruningProblem:
     3.0
     """
 
+    objective: ClassVar[Objective] = Objective.CLIQUE
     graph: ChannelGraph
     constraints: LayerConstraints
 
@@ -59,39 +64,27 @@ class PruningProblem:
                     f"`{field}` must be a {kind.__name__}, got "
                     f"{brief(getattr(self, field))}. Pass {kind.__name__}(...)."
                 )
-        n, rules = self.graph.n, self.constraints
-        if not rules.has_count:
+        if not self.constraints.has_count:
             raise InvalidProblemError(
                 "`k` must be given, got None. Pass the number of channels to keep, or "
                 "constraints with k, k_min or k_max."
             )
-        low, name = (rules.k, "k") if rules.k is not None else (rules.k_min, "k_min")
-        if low is not None and low > n:
-            raise InvalidProblemError(
-                f"`{name}` must be at most the number of channels {n}, got {low}. "
-                "A layer cannot keep more channels than it has."
-            )
-        in_range(rules.must_keep, n, "must_keep")
-        in_range(rules.must_drop, n, "must_drop")
-        for group in rules.tied:
-            in_range(group, n, "tied")
-        counts = rules.counts(n)
-        if not counts:
-            raise InvalidProblemError(
-                f"`multiple_of` must have a multiple between k_min={rules.k_min} and "
-                f"k_max={rules.k_max} (n={n}), got {rules.multiple_of}. "
-                "Widen the range."
-            )
-        if len(rules.must_keep) > counts[-1]:
-            raise InvalidProblemError(
-                f"`must_keep` must hold at most k={counts[-1]} channels, got "
-                f"{len(rules.must_keep)}. Raise k or free some of them."
-            )
-        if n - len(rules.must_drop) < counts[0]:
-            raise InvalidProblemError(
-                f"`must_drop` must leave at least k={counts[0]} of {n} channels, got "
-                f"{len(rules.must_drop)} dropped. Lower k or drop fewer."
-            )
+        self._require_fit()
+
+    @property
+    def n(self) -> int:
+        """Number of channels."""
+        return self.graph.n
+
+    @property
+    def title(self) -> str:
+        """The graph's name."""
+        return self.graph.name
+
+    @property
+    def channel_labels(self) -> tuple[str, ...] | None:
+        """The graph's labels."""
+        return self.graph.labels
 
     @cached_property
     def canonical(self) -> CanonicalProblem:
@@ -116,81 +109,29 @@ class PruningProblem:
         A subset of {"vertex_weights", "missing_edges", "must_keep", "must_drop",
         "tied", "k_range", "multiple_of"}.
         """
-        rules = self.constraints
         present = {
             "vertex_weights": bool(self.graph.vertex_weights.any()),
             "missing_edges": self.graph.adjacency is not None,
-            "must_keep": bool(rules.must_keep),
-            "must_drop": bool(rules.must_drop),
-            "tied": bool(rules.tied),
-            "k_range": len(rules.counts(self.graph.n)) > 1,
-            "multiple_of": rules.multiple_of > 1,
         }
-        return frozenset(name for name, here in present.items() if here)
+        own = frozenset(name for name, here in present.items() if here)
+        return super().features | own
 
-    def evaluate(self, selected: Iterable[int] | Solution) -> float:
-        """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i in float64.
+    def constrained(self, constraints: LayerConstraints) -> PruningProblem:
+        """Return the same graph under other constraints."""
+        return PruningProblem(self.graph, constraints)
 
-        Parameters
-        ----------
-        selected : iterable of int, or Solution
-            Distinct channels of the graph, feasible or not.
-
-        Raises
-        ------
-        InvalidProblemError
-            If an entry is no channel, or comes twice.
-        """
-        return self.graph.value_of(self._as_channels(selected))
+    def _value(self, channels: IntArray) -> float:
+        """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i in float64."""
+        return self.graph.value_of(channels)
 
     def check(
         self, selected: Iterable[int] | Solution, *, name: str = "selected"
     ) -> IntArray:
         """Return `selected` as a sorted array if it is feasible, raise if not.
 
-        Parameters
-        ----------
-        selected : iterable of int, or Solution
-        name : str
-            What to call the argument in the error.
-
-        Returns
-        -------
-        ndarray of int64, ascending
-
-        Raises
-        ------
-        InvalidProblemError
-            Names the constraint that is broken and by what.
+        As `SetProblem.check`; with missing edges the set must be a clique, too.
         """
-        chosen = self._as_channels(selected, name)
-        rules, inside = self.constraints, set(chosen.tolist())
-        counts = rules.counts(self.graph.n)
-        if chosen.size not in counts:
-            raise InvalidProblemError(
-                f"`{name}` must hold an allowed number of channels ({counts[0]} to "
-                f"{counts[-1]}, a multiple of {rules.multiple_of}), got {chosen.size}. "
-                "Add or remove channels."
-            )
-        lost = [c for c in rules.must_keep if c not in inside]
-        if lost:
-            raise InvalidProblemError(
-                f"`{name}` must hold every channel of must_keep, got none of "
-                f"{lost[:5]}. Add them."
-            )
-        barred = [c for c in rules.must_drop if c in inside]
-        if barred:
-            raise InvalidProblemError(
-                f"`{name}` must hold no channel of must_drop, got {barred[:5]}. "
-                "Remove them."
-            )
-        for group in rules.tied:
-            if 0 < len(inside.intersection(group)) < len(group):
-                raise InvalidProblemError(
-                    f"`{name}` must hold all or none of the tied channels "
-                    f"{list(group)[:6]}, got {sorted(inside.intersection(group))[:6]}. "
-                    "Add or remove the rest."
-                )
+        chosen = super().check(selected, name=name)
         if self.graph.adjacency is not None:
             missing = ~self.graph.adjacency[np.ix_(chosen, chosen)]
             if missing.any():
@@ -201,30 +142,6 @@ class PruningProblem:
                 )
         return chosen
 
-    def _as_channels(
-        self, selected: Iterable[int] | Solution, name: str = "selected"
-    ) -> IntArray:
-        """Return distinct channels of this graph, ascending."""
-        # A Solution stands for its set, also where it is that of another problem.
-        selected = getattr(selected, "selected", selected)
-        if isinstance(selected, np.ndarray) and selected.dtype.kind in "iu":
-            if selected.ndim != 1:
-                raise InvalidProblemError(
-                    f"`{name}` must be a vector of channel numbers, got shape "
-                    f"{selected.shape}. Pass .ravel() if the whole array is meant."
-                )
-            listed = selected.tolist()
-        else:
-            listed = as_channels(selected, name)
-        in_range(listed, self.graph.n, name)
-        chosen = np.asarray(sorted(set(listed)), dtype=np.int64)
-        if chosen.size != len(listed):
-            raise InvalidProblemError(
-                f"`{name}` must name each channel once, got "
-                f"{len(listed) - chosen.size} repeats. Remove them."
-            )
-        return chosen
-
 
 def as_problem(
     graph: Any,
@@ -232,12 +149,12 @@ def as_problem(
     *,
     sense: Sense | str | None = None,
     constraints: LayerConstraints | None = None,
-) -> PruningProblem:
+) -> SetProblem:
     """Read anything that `solve` takes as its first arguments.
 
     Parameters
     ----------
-    graph : ChannelGraph, PruningProblem, ndarray, networkx.Graph or pandas.DataFrame
+    graph : ChannelGraph, PruningProblem, ReconstructionProblem or foreign
         A bare matrix, a networkx.Graph (missing edge = incompatible) or a DataFrame
         is maximised unless `sense` says otherwise.
     k : int or (int, int), optional
@@ -250,6 +167,12 @@ def as_problem(
     InvalidProblemError
         If the arguments contradict each other or do not make a problem.
     """
+    if not (constraints is None or isinstance(constraints, LayerConstraints)):
+        raise InvalidProblemError(
+            f"`constraints` must be a LayerConstraints, got "
+            f"{type(constraints).__name__}. Pass LayerConstraints(...)."
+        )
+    problem: SetProblem
     if isinstance(graph, PruningProblem):
         if k is not None or constraints is not None:
             raise InvalidProblemError(
@@ -257,33 +180,58 @@ def as_problem(
                 "holds both. Pass problem.graph to state them anew."
             )
         problem = graph
-        channel_graph = graph.graph
+    elif isinstance(graph, ReconstructionProblem):
+        problem = _counted(graph, k, constraints)
     else:
-        channel_graph = _as_graph(graph, sense)
-        rules = LayerConstraints() if constraints is None else constraints
-        if not isinstance(rules, LayerConstraints):
-            raise InvalidProblemError(
-                f"`constraints` must be a LayerConstraints, got "
-                f"{type(rules).__name__}. Pass LayerConstraints(...)."
-            )
-        if k is not None:
-            stated = rules.with_count(k)
-            if rules.has_count and stated != rules:
-                raise InvalidProblemError(
-                    f"`k` must agree with the constraints, got k={k!r} beside "
-                    f"{rules!r}. State the number once."
-                )
-            rules = stated
+        channel_graph = as_graph(graph, sense)
+        rules = _with_k(constraints or LayerConstraints(), k)
         problem = PruningProblem(channel_graph, rules)
-    if sense is not None and Sense.of(sense) is not channel_graph.sense:
+    if sense is not None and Sense.of(sense) is not problem.sense:
         raise InvalidProblemError(
-            f"`sense` must agree with the graph's own {channel_graph.sense.value!r}, "
+            f"`sense` must agree with the graph's own {problem.sense.value!r}, "
             f"got {sense!r}. Leave it out, or build the graph the other way."
         )
     return problem
 
 
-def _as_graph(graph: Any, sense: Sense | str | None) -> ChannelGraph:
+def _counted(
+    layer: ReconstructionProblem,
+    k: int | tuple[int, int] | None,
+    constraints: LayerConstraints | None,
+) -> ReconstructionProblem:
+    """Return the layer with a number of channels to keep, which it may lack."""
+    own = layer.constraints
+    if constraints is not None and own not in (LayerConstraints(), constraints):
+        raise InvalidProblemError(
+            f"`constraints` must be stated once, got {constraints!r} beside the "
+            f"problem's own {own!r}. Take problem.constrained(...)."
+        )
+    rules = own if constraints is None else constraints
+    rules = _with_k(rules, k)
+    if not rules.has_count:
+        raise InvalidProblemError(
+            "`k` must be given, got None. Pass the number of channels to keep, or "
+            "constraints with k, k_min or k_max."
+        )
+    return layer if rules == own else layer.constrained(rules)
+
+
+def _with_k(
+    rules: LayerConstraints, k: int | tuple[int, int] | None
+) -> LayerConstraints:
+    """Return the constraints with the number of channels that k states."""
+    if k is None:
+        return rules
+    stated = rules.with_count(k)
+    if rules.has_count and stated != rules:
+        raise InvalidProblemError(
+            f"`k` must agree with the constraints, got k={k!r} beside "
+            f"{rules!r}. State the number once."
+        )
+    return stated
+
+
+def as_graph(graph: Any, sense: Sense | str | None = None) -> ChannelGraph:
     """Wrap the foreign kinds of graph, told apart without importing their package."""
     if isinstance(graph, ChannelGraph):
         return graph

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from sirfp_opt.objective import Objective
+
 if TYPE_CHECKING:
     from sirfp_opt.search import Search
 
@@ -39,6 +41,8 @@ class SolverInfo:
         ``search.canonical`` get "must_keep" and "must_drop" for nothing.
     limits : frozenset of str
         Those of `EVERY_LIMIT` that it honours.
+    objectives : frozenset of Objective
+        What it can optimise; problems of another objective are refused.
     requires : tuple of str
         Import names of packages without which it cannot run.
     extra : str
@@ -49,6 +53,7 @@ class SolverInfo:
     exact: bool
     supports: frozenset[str] = EVERY_FEATURE
     limits: frozenset[str] = frozenset({"time", "target"})
+    objectives: frozenset[Objective] = frozenset({Objective.CLIQUE})
     requires: tuple[str, ...] = ()
     extra: str = ""
 
@@ -57,10 +62,11 @@ class SolverInfo:
 class Solver(Protocol):
     """A method with its parameters, by custom a frozen dataclass of them.
 
-    `solve` works on ``search.canonical``, offers what it finds with
-    ``search.offer_items``, offers what it proves with ``search.tighten_canonical``,
-    asks ``search.stop()`` often, and returns nothing. An exact solver that has proved
-    that nothing is feasible raises `InfeasibleError`.
+    `solve` works on ``search.canonical`` (on ``search.refit`` where the objective is
+    that of `ReconstructionProblem`, on ``search.form`` for either). It offers what it
+    finds with ``search.offer_items`` and what it proves with
+    ``search.tighten_canonical``, asks ``search.stop()`` often, and returns nothing. An
+    exact solver that has proved that nothing is feasible raises `InfeasibleError`.
     """
 
     info: ClassVar[SolverInfo]

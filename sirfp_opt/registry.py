@@ -19,6 +19,7 @@ from sirfp_opt.errors import (
     UnknownSolverError,
     UnsupportedError,
 )
+from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import EVERY_FEATURE, EVERY_LIMIT, Solver, SolverInfo
 
 if TYPE_CHECKING:
@@ -106,12 +107,13 @@ def _require_solver_class(name: str, cls: Any) -> None:
     unknown = [
         *(info.supports - EVERY_FEATURE),
         *(info.limits - EVERY_LIMIT),
+        *(str(o) for o in info.objectives if o not in tuple(Objective)),
     ]
     if unknown:
         raise SolverError(
-            f"solver {name!r} must name known features and limits, got "
-            f"{sorted(unknown)}. The known ones are {sorted(EVERY_FEATURE)} and "
-            f"{sorted(EVERY_LIMIT)}."
+            f"solver {name!r} must name known features, limits and objectives, got "
+            f"{sorted(unknown)}. The known ones are {sorted(EVERY_FEATURE)}, "
+            f"{sorted(EVERY_LIMIT)} and {sorted(Objective)}."
         )
 
 
@@ -272,6 +274,8 @@ class SolverRow:
     reason : str
         Why it is not installed.
     summary : str
+    objectives : tuple of str
+        What it can optimise.
     """
 
     name: str
@@ -282,6 +286,7 @@ class SolverRow:
     installed: bool
     reason: str
     summary: str
+    objectives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -355,6 +360,7 @@ def available_solvers() -> SolverTable:
                 installed=not lacking,
                 reason=f"needs {', '.join(lacking)}" if lacking else "",
                 summary=cls.info.summary,
+                objectives=tuple(sorted(cls.info.objectives)),
             )
         )
     return SolverTable(tuple(rows))

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.errors import InvalidProblemError, SolverError
+from sirfp_opt.canonical import CanonicalProblem
+from sirfp_opt.canonical_refit import CanonicalRefit
+from sirfp_opt.errors import InvalidProblemError, SolverError, UnsupportedError
 from sirfp_opt.limits import Limits
 from sirfp_opt.sense import relative_gap
 from sirfp_opt.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.canonical import CanonicalProblem
-    from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.canonical_form import CanonicalForm
+    from sirfp_opt.set_problem import SetProblem
     from sirfp_opt.solution import Solution
 
 __all__ = ["Callback", "Progress", "Search"]
@@ -78,7 +80,7 @@ class Search:
 
     Parameters
     ----------
-    problem : PruningProblem
+    problem : SetProblem
     limits : Limits
     seed : int
     warm_start : sequence of int or Solution, optional
@@ -93,12 +95,13 @@ class Search:
 
     Attributes
     ----------
-    canonical : CanonicalProblem
-        The form to work on.
+    form : CanonicalForm
+        The form to work on, whatever the objective. `canonical` is the same, known to
+        be a clique problem's, and `refit` the same, known to be a refit problem's.
     rng : numpy.random.Generator
         Seeded by `seed`.
     warm_items : ndarray of int64 or None
-        The warm start as items of `canonical`.
+        The warm start as items of `form`.
     best : ndarray of int64 or None
         The incumbent's channels.
     objective, bound : float or None
@@ -109,7 +112,7 @@ class Search:
 
     def __init__(
         self,
-        problem: PruningProblem,
+        problem: SetProblem,
         *,
         limits: Limits | None = None,
         seed: int = 0,
@@ -123,7 +126,7 @@ class Search:
         self.seed = seed
         self.solver = solver
         self.rng = np.random.default_rng(seed)
-        self.canonical: CanonicalProblem = problem.canonical
+        self.form: CanonicalForm = problem.canonical
         # One attribute, so that an interrupt never finds a set without its price.
         self._incumbent: tuple[float, IntArray] | None = None
         self.bound: float | None = None
@@ -137,7 +140,7 @@ class Search:
         self._iteration = 0
         if warm_start is not None:
             channels = problem.check(warm_start, name="warm_start")
-            self.warm_items = self.canonical.project(channels)
+            self.warm_items = self.form.project(channels)
             self._accept(channels, 0)
 
     @property
@@ -149,6 +152,41 @@ class Search:
     def objective(self) -> float | None:
         """The incumbent's objective."""
         return None if self._incumbent is None else self._incumbent[0]
+
+    # -- the problem -------------------------------------------------------------
+
+    @property
+    def canonical(self) -> CanonicalProblem:
+        """The form of a clique problem.
+
+        Raises
+        ------
+        UnsupportedError
+            If the problem has another objective: the solver did not declare its own.
+        """
+        if not isinstance(self.form, CanonicalProblem):
+            raise self._foreign("clique")
+        return self.form
+
+    @property
+    def refit(self) -> CanonicalRefit:
+        """The form of a refit problem.
+
+        Raises
+        ------
+        UnsupportedError
+            If the problem has another objective.
+        """
+        if not isinstance(self.form, CanonicalRefit):
+            raise self._foreign("refit")
+        return self.form
+
+    def _foreign(self, objective: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"`method` {self.solver!r} must be given the {objective} objective, got a "
+            f"problem of the {self.problem.objective} objective. Declare in "
+            "SolverInfo(objectives=...) which ones it takes."
+        )
 
     # -- time and limits ---------------------------------------------------------
 
@@ -228,18 +266,18 @@ class Search:
         """The incumbent's value in canonical form, -inf without one."""
         if self.objective is None:
             return -math.inf
-        return self.canonical.from_objective(self.objective)
+        return self.form.from_objective(self.objective)
 
     @property
     def best_items(self) -> IntArray | None:
         """The incumbent as items of the canonical form."""
-        return None if self.best is None else self.canonical.project(self.best)
+        return None if self.best is None else self.form.project(self.best)
 
     def offer_items(
         self, items: Sequence[int] | IntArray, iteration: int | None = None
     ) -> bool:
         """Offer a set of canonical items; see `offer`."""
-        return self.offer(self.canonical.lift(items), iteration)
+        return self.offer(self.form.lift(items), iteration)
 
     def offer(
         self, selected: Sequence[int] | IntArray, iteration: int | None = None
@@ -281,8 +319,8 @@ class Search:
     def tighten_canonical(self, bound: float, iteration: int | None = None) -> bool:
         """Offer an upper bound on the canonical value; see `tighten`."""
         if not math.isnan(bound):
-            bound = self.canonical.on_grid(bound)
-        return self.tighten(self.canonical.to_objective(bound), iteration)
+            bound = self.form.on_grid(bound)
+        return self.tighten(self.form.to_objective(bound), iteration)
 
     def tighten(self, bound: float, iteration: int | None = None) -> bool:
         """Offer a proven bound in the problem's sense; return whether it is tighter.
@@ -320,7 +358,7 @@ class Search:
         if self.bound is None or self.objective is None:
             return
         short = self.problem.sense.sign * (self.objective - self.bound)
-        rounding = self.canonical.objective_rounding
+        rounding = self.form.objective_rounding
         if short > rounding and (
             relative_gap(self.objective, self.bound) > _BOUND_SLACK
         ):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.set_problem import SetProblem
 
 __all__ = ["OPTIMALITY_TOLERANCE", "Solution", "Status"]
 
@@ -63,7 +63,7 @@ class Solution:
         The seed given to `solve`.
     trace : Trace
         Incumbent and bound over time.
-    problem : PruningProblem or None
+    problem : SetProblem or None
         What was solved; None on a solution read back from JSON.
     """
 
@@ -78,7 +78,7 @@ class Solution:
     seed: int
     trace: Trace
     n: int
-    problem: PruningProblem | None = field(default=None)
+    problem: SetProblem | None = field(default=None)
 
     @property
     def gap(self) -> float | None:
@@ -99,10 +99,10 @@ class Solution:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Labels of the channels kept, where the graph has labels."""
-        if self.problem is None or self.problem.graph.labels is None:
+        """Labels of the channels kept, where the layer has labels."""
+        labels = None if self.problem is None else self.problem.channel_labels
+        if labels is None:
             return None
-        labels = self.problem.graph.labels
         return tuple(labels[i] for i in self.selected)
 
     def __repr__(self) -> str:
@@ -175,14 +175,14 @@ class Solution:
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], problem: PruningProblem | None = None
+        cls, data: Mapping[str, Any], problem: SetProblem | None = None
     ) -> Solution:
         """Read what `to_dict` wrote; with `problem`, check it anew.
 
         Parameters
         ----------
         data : mapping
-        problem : PruningProblem, optional
+        problem : SetProblem, optional
             Then the set is checked and the objective recomputed on it.
 
         Raises

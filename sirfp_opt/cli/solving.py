@@ -27,14 +27,13 @@ from sirfp_opt.cli.common import (
 )
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.limits import Limits
-from sirfp_opt.problem import as_problem
+from sirfp_opt.problem import PruningProblem
 from sirfp_opt.registry import available_solvers
 from sirfp_opt.solution import Solution, Status
 from sirfp_opt.study.problems import share_of
 
 if TYPE_CHECKING:
     from sirfp_opt.graph import ChannelGraph
-    from sirfp_opt.problem import PruningProblem
 
 __all__ = ["add_commands"]
 
@@ -228,9 +227,7 @@ def _problem(
     count = stated_count(file) if k is None else parse_count(k)
     if isinstance(count, float):
         count = share_of(count, graph.n, multiple_of)
-    return as_problem(
-        graph, constraints=rules if count is None else rules.with_count(count)
-    )
+    return PruningProblem(graph, rules if count is None else rules.with_count(count))
 
 
 def _facts(graph: ChannelGraph) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from sirfp_opt.objective import Objective
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
-    from sirfp_opt.problem import PruningProblem
+    from sirfp_opt.set_problem import SetProblem
 
 __all__ = ["BestKnown", "best_known", "best_known_for"]
 
@@ -81,14 +82,19 @@ def best_known(instance: str) -> BestKnown | None:
     return _table().get(instance)
 
 
-def best_known_for(problem: PruningProblem) -> BestKnown | None:
+def best_known_for(problem: SetProblem) -> BestKnown | None:
     """Return the best value published for a problem, None if there is none.
 
     The graph's name must be that of an instance, and n, k and the sense its own;
     a problem with further constraints is another problem.
     """
-    found = best_known(problem.graph.name)
-    if found is None or problem.features or problem.sense is not Sense.MAXIMIZE:
+    found = best_known(problem.title)
+    if (
+        found is None
+        or problem.objective is not Objective.CLIQUE
+        or problem.features
+        or problem.sense is not Sense.MAXIMIZE
+    ):
         return None
-    counts = problem.constraints.counts(problem.graph.n)
-    return found if (problem.graph.n, counts) == (found.n, (found.k,)) else None
+    counts = problem.constraints.counts(problem.n)
+    return found if (problem.n, counts) == (found.n, (found.k,)) else None

@@ -10,6 +10,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.plotting._style import DARK, LIGHT, SHADES, axes_or_new
 from sirfp_opt.problem import PruningProblem
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
@@ -210,8 +211,12 @@ def _read(
         graph = layer
     elif isinstance(layer, PruningProblem):
         graph = layer.graph
-    elif layer.problem is not None:
-        graph = layer.problem.graph
+    elif isinstance(layer.problem, PruningProblem | ReconstructionProblem):
+        problem = layer.problem
+        if isinstance(problem, PruningProblem):
+            graph = problem.graph
+        else:
+            graph = problem.as_graph()
         selected = layer.selected if selected is None else selected
     else:
         raise InvalidProblemError(

@@ -11,7 +11,7 @@ from typing import Any
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
-from sirfp_opt.problem import PruningProblem, as_problem
+from sirfp_opt.problem import PruningProblem, as_graph
 
 __all__ = ["Count", "Instance", "as_instances", "share_of"]
 
@@ -83,7 +83,7 @@ def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
         for value in spec:
             yield from _spread(name, value)
     else:  # a bare matrix, a DataFrame, a networkx.Graph; anything else is refused
-        graph = as_problem(spec, 1).graph
+        graph = as_graph(spec)
         yield name or graph.name or f"n{graph.n}", graph
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sirfp_opt._validate import as_int
+from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers.brute_force import BruteForce
 from sirfp_opt_solvers.cpsat import CpSat
 from sirfp_opt_solvers.exact import Exact
+from sirfp_opt_solvers.local_search import LocalSearch
 from sirfp_opt_solvers.tabu import Tabu
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Auto:
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="a proof where that takes a moment, else tabu search",
         exact=False,
+        objectives=frozenset(Objective),
     )
 
     def __post_init__(self) -> None:
@@ -62,8 +65,11 @@ class Auto:
 
     def solve(self, search: Search) -> None:
         """Run what fits the size."""
-        if search.canonical.subsets <= self.enumerate_below:
+        if search.form.subsets <= self.enumerate_below:
             BruteForce(max_subsets=self.enumerate_below).solve(search)
+            return
+        if search.problem.objective is Objective.REFIT:
+            LocalSearch().solve(search)
             return
         small = search.canonical.m <= self.prove_below
         # Exact starts from tabu search, too.

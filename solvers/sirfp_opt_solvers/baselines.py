@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.construct import feasible_sets
 
@@ -41,12 +42,13 @@ class RandomFeasible:
         summary="random feasible sets (control)",
         exact=False,
         limits=frozenset({"time", "iterations", "target"}),
+        objectives=frozenset(Objective),
     )
 
     def solve(self, search: Search) -> None:
         """Draw orders until `samples` are done or the run must stop."""
         for sample in range(self.samples):
-            order = search.rng.permutation(search.canonical.m)
+            order = search.rng.permutation(search.form.m)
             for items in feasible_sets(search, order):
                 search.offer_items(items, sample + 1)
             if search.stop(sample + 1):
@@ -59,7 +61,8 @@ class TopK:
 
     Channel i scores c_i + ½ · Σ_j W_ij per channel it stands for, once, against all
     others, kept or not. This is what a score-based pruning criterion does, and what
-    the clique formulation improves on.
+    the clique formulation improves on. Where readers are refitted, the score is what is
+    lost without the item alone.
 
     Examples
     --------
@@ -72,12 +75,12 @@ class TopK:
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="rank channels once by their row sum, keep the best",
         exact=False,
+        objectives=frozenset(Objective),
     )
 
     def solve(self, search: Search) -> None:
         """Offer the best-ranked set of each allowed count."""
-        canonical = search.canonical
-        score = canonical.values + canonical.weights.sum(axis=1) / 2
-        order = np.argsort(-score / canonical.sizes, kind="stable")
+        form = search.form
+        order = np.argsort(-form.scores / form.sizes, kind="stable")
         for items in feasible_sets(search, order):
             search.offer_items(items, 1)

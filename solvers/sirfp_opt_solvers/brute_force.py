@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sirfp_opt.errors import InfeasibleError, UnsupportedError
+from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.search import Search
 
 __all__ = ["BruteForce"]
@@ -53,11 +54,12 @@ class BruteForce:
         summary="all subsets; refuses problems with too many",
         exact=True,
         limits=frozenset({"time", "iterations", "target", "gap"}),
+        objectives=frozenset(Objective),
     )
 
     def solve(self, search: Search) -> None:
         """Enumerate in chunks; the bound is known only at the end."""
-        canonical = search.canonical
+        canonical = search.form
         if canonical.subsets > self.max_subsets:
             raise UnsupportedError(
                 f"`max_subsets` must be at least the number of subsets, "
@@ -68,9 +70,7 @@ class BruteForce:
         for block in _blocks(canonical):
             feasible = block[_is_feasible(canonical, block)]
             if feasible.size:
-                chosen = feasible.astype(np.float64)
-                pairs = np.einsum("bi,bi->b", chosen @ canonical.weights, chosen) / 2
-                worth = pairs + chosen @ canonical.values
+                worth = canonical.values_of(feasible)
                 search.offer_items(np.flatnonzero(feasible[worth.argmax()]), done)
             done += len(block)
             if done < canonical.subsets and search.stop(done):
@@ -83,7 +83,7 @@ class BruteForce:
         search.tighten(search.objective, done)
 
 
-def _blocks(canonical: CanonicalProblem) -> Iterator[NDArray[np.bool_]]:
+def _blocks(canonical: CanonicalForm) -> Iterator[NDArray[np.bool_]]:
     """Yield all sets of allowed cardinality as rows of 0/1, some thousand at a time."""
     m = canonical.m
     sets = chain.from_iterable(
@@ -97,7 +97,7 @@ def _blocks(canonical: CanonicalProblem) -> Iterator[NDArray[np.bool_]]:
 
 
 def _is_feasible(
-    canonical: CanonicalProblem, block: NDArray[np.bool_]
+    canonical: CanonicalForm, block: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Tell which rows have an allowed total and no conflict."""
     fits = np.isin(block @ canonical.sizes, canonical.counts)

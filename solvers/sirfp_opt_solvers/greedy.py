@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sirfp_opt import deletion
-from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.objective import Objective
+from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.construct import best_prefix, feasible_sets
 
@@ -49,6 +51,10 @@ class Greedy:
         Delete in compiled code (numba) or in NumPy; both give the same order to the
         last bit. By default compiled code is used if numba is loaded already.
 
+    Where readers are refitted (`ReconstructionProblem`), backward drops what loses
+    least (`sirfp_opt.elimination`) and forward adds what regains most, both in O(R n³)
+    for every count at once.
+
     Notes
     -----
     Sets for a range of k lie nested on one path, and the best of them is kept. Tied
@@ -72,6 +78,7 @@ class Greedy:
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="the paper's backward deletion, O(n²); also forward, and polished",
         exact=False,
+        objectives=frozenset(Objective),
     )
 
     def __post_init__(self) -> None:
@@ -83,11 +90,15 @@ class Greedy:
 
     def solve(self, search: Search) -> None:
         """Offer the set of each allowed count on the greedy path."""
+        if search.problem.objective is Objective.REFIT:
+            self._solve_refit(search)
+            return
         canonical = search.canonical
         weights = _with_penalties(canonical)
         values = canonical.values
-        if self.diagonal:
-            own = search.problem.graph.self_redundancy
+        problem = search.problem
+        if self.diagonal and isinstance(problem, PruningProblem):
+            own = problem.graph.self_redundancy
             extra = np.array([own[member].sum() for member in canonical.members])
             # In the canonical form's own unit, as the values are.
             values = values + canonical.sign * np.ldexp(extra, -canonical.exponent)
@@ -105,6 +116,21 @@ class Greedy:
         else:
             for items in feasible_sets(search, preference):
                 search.offer_items(items, canonical.m)
+        self._polish(search)
+
+    def _solve_refit(self, search: Search) -> None:
+        """Offer the best set on the path of a refit problem."""
+        from sirfp_opt_solvers._refit.paths import greedy_items
+
+        if self.diagonal:
+            raise UnsupportedError(
+                "`diagonal` must be False where readers are refitted, got True. A "
+                "channel has no redundancy with itself there; leave it out."
+            )
+        search.offer_items(greedy_items(search.refit, self.direction), search.form.m)
+        self._polish(search)
+
+    def _polish(self, search: Search) -> None:
         if self.polish and search.best is not None:
             from sirfp_opt_solvers.local_search import polish
 

@@ -54,7 +54,7 @@ def solution() -> Solution:
 @pytest.fixture(scope="module")
 def study(solution: Solution) -> Study:
     """Three methods at three k on one layer."""
-    assert solution.problem is not None
+    assert isinstance(solution.problem, PruningProblem)
     graph = solution.problem.graph
     return compare(graph, ["greedy", "random", "brute_force"], k=[3, 4, 5])
 
@@ -90,7 +90,7 @@ def test_axes_in_axes_out(name: str, solution: Solution, study: Study) -> None:
 
 def test_the_matrix_shows_each_weight_once_kept_first(solution: Solution) -> None:
     """The top left block holds exactly the weights among the channels kept."""
-    assert solution.problem is not None
+    assert isinstance(solution.problem, PruningProblem)
     shown = np.asarray(plot_redundancy(solution).images[0].get_array())
     weights = solution.problem.graph.weights
     kept = weights[np.ix_(solution.selected, solution.selected)]

@@ -26,7 +26,7 @@ class Logged:
     def solve(self, search: Search) -> None:
         """Write, wait, answer."""
         with Path(self.log).open("a", encoding="utf-8") as handle:
-            handle.write(f"{search.problem.graph.name} {search.seed}\n")
+            handle.write(f"{search.problem.title} {search.seed}\n")
         time.sleep(self.pause)
         search.offer_items(range(search.canonical.counts[0]), 1)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.search import Search
 
 Items = NDArray[np.int64]
@@ -20,7 +21,7 @@ _RANDOM_ORDERS = 200
 
 
 def fill(
-    canonical: CanonicalProblem, order: Sequence[int] | Items, count: int
+    canonical: CanonicalForm, order: Sequence[int] | Items, count: int
 ) -> Items | None:
     """Take items in `order` until their sizes add up to `count`.
 
@@ -79,7 +80,7 @@ def feasible_sets(search: Search, order: Sequence[int] | Items) -> Iterator[Item
     If it fills none, which only conflicts can cause, try the items of fewest conflicts
     first, then random orders, and yield the first set found, if any.
     """
-    canonical = search.canonical
+    canonical = search.form
     found = False
     for count in canonical.counts:
         items = fill(canonical, order, count)

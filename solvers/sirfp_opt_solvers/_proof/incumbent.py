@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sirfp_opt.partner_bound import combinatorial_bound
 from sirfp_opt.search import Search
 from sirfp_opt_solvers.greedy import Greedy
 from sirfp_opt_solvers.tabu import improve
@@ -15,7 +14,7 @@ _LARGE = 1000
 
 def offer_start(search: Search) -> None:
     """Offer the greedy set, improved by tabu search, and the combinatorial bound."""
-    search.tighten(combinatorial_bound(search.problem))
+    search.tighten_canonical(max(search.form.bounds_by_count().values()))
     # Greedy's steps are none of the iterations of whoever asks.
     apart = Search(search.problem)
     Greedy().solve(apart)

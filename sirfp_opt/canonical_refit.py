@@ -1,0 +1,247 @@
+"""CanonicalRefit: the one form that solvers of refit problems see.
+
+Channels that are kept for certain are conditioned away, channels that are dropped for
+certain have been rebuilt from the others; what is left is again a refit problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
+from sirfp_opt.canonical import divide
+from sirfp_opt.canonical_form import CanonicalForm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt.constraints import LayerConstraints
+
+__all__ = ["CanonicalRefit", "canonicalize_refit"]
+
+# Entries of the batches in which many sets are priced at a time.
+_BATCH = 1 << 21
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CanonicalRefit(CanonicalForm):
+    """Choose items X to maximise f(all) − f(D), where D holds the others' channels.
+
+        f(D) = Σ_r tr(P_r[D,D] (M_r[D,D])⁻¹),    M_r = C_r⁻¹.
+
+    The u free channels are numbered anew, item after item. Since f grows with D, of
+    several allowed counts only the largest is left where all items have one size.
+
+    Attributes
+    ----------
+    precisions : ndarray of shape (R, u, u)
+        M, of the free channels given those that are kept for certain.
+    products : ndarray of shape (R, u, u)
+        P of the readers, what is dropped for certain rebuilt, scaled so that f counts
+        in shares of the signal.
+    blocks : tuple of ndarray of int
+        The free channels of each item.
+    most : float
+        f of all free channels: what choosing every item is worth.
+    """
+
+    precisions: FloatArray
+    products: FloatArray
+    blocks: tuple[IntArray, ...]
+    most: float
+
+    @property
+    def u(self) -> int:
+        """Number of free channels."""
+        return int(self.precisions.shape[1])
+
+    @cached_property
+    def covariances(self) -> FloatArray:
+        """C = M⁻¹, of shape (R, u, u)."""
+        return inverses(self.precisions)
+
+    @cached_property
+    def rounding_error(self) -> float:
+        """How far a float64 value of this problem can be off.
+
+        A Cholesky factor is that of a matrix whose entries are off by less than
+        u · eps · √(C_ii C_jj) (Higham 2002, §10.1), which changes f, relatively, by at
+        most that times the norm of the inverse of the correlations. Rounding errors
+        being what they are, the factor u that a worst case would add is left out
+        (Higham and Mary 2019, doi:10.1137/18M1226312).
+        """
+        if self.u == 0:
+            return 0.0
+        norm = 1.0
+        for precision, covariance in zip(
+            self.precisions, self.covariances, strict=True
+        ):
+            scales = np.sqrt(covariance.diagonal())
+            rows = scales * (np.abs(precision) @ scales)
+            norm = max(norm, float(rows.max()))
+        return float(np.finfo(np.float64).eps) * self.u * norm
+
+    @property
+    def scores(self) -> FloatArray:
+        """What is lost where an item alone is dropped: tr(P_GG M_GG⁻¹)."""
+        alone = ~np.eye(self.m, dtype=bool)
+        return self.most - self.values_of(alone)
+
+    def bounds_by_count(self) -> dict[int, float]:
+        """Return, for each allowed count, what choosing every item is worth."""
+        return dict.fromkeys(self.counts, self.most)
+
+    def values_of(self, chosen: BoolArray) -> FloatArray:
+        """Return the values of sets given as rows of a mask of shape (b, m)."""
+        dropped = self.channel_mask(~chosen)
+        losses = np.zeros(len(dropped))
+        sizes = dropped.sum(axis=1)
+        for size in np.unique(sizes[sizes > 0]).tolist():
+            rows = np.flatnonzero(sizes == size)
+            step = max(1, _BATCH // (size * size))
+            for start in range(0, rows.size, step):
+                some = rows[start : start + step]
+                index = np.nonzero(dropped[some])[1].reshape(some.size, size)
+                losses[some] = self._losses(index)
+        return self.most - losses
+
+    def _losses(self, dropped: IntArray) -> FloatArray:
+        """Return f of many sets of one size, given as rows of channels."""
+        total = np.zeros(len(dropped))
+        rows, columns = dropped[:, :, None], dropped[:, None, :]
+        for precision, product in zip(self.precisions, self.products, strict=True):
+            solved = np.linalg.solve(precision[rows, columns], product[rows, columns])
+            total += np.trace(solved, axis1=1, axis2=2)
+        return total
+
+    def channel_mask(self, items: BoolArray) -> BoolArray:
+        """Spread masks of items, of shape (..., m), to their channels, (..., u)."""
+        owner = np.empty(self.u, dtype=np.int64)
+        for item, block in enumerate(self.blocks):
+            owner[block] = item
+        return items[..., owner]
+
+    def channels_of(self, items: Sequence[int] | IntArray) -> IntArray:
+        """Return the free channels, ascending, of a set of items."""
+        parts = [self.blocks[int(i)] for i in items]
+        if not parts:
+            return np.zeros(0, dtype=np.int64)
+        return np.sort(np.concatenate(parts))
+
+
+def inverses(matrices: FloatArray) -> FloatArray:
+    """Return the inverses of symmetric matrices of shape (R, u, u), symmetric."""
+    out = np.empty_like(matrices)
+    for r, matrix in enumerate(matrices):
+        inverse = np.linalg.inv(matrix)
+        out[r] = inverse
+        out[r] += inverse.T
+    out /= 2.0
+    frozen(out)
+    return out
+
+
+def canonicalize_refit(
+    n: int,
+    pairs: Sequence[tuple[FloatArray, FloatArray]],
+    constraints: LayerConstraints,
+) -> CanonicalRefit:
+    """Work forced channels and tied groups into a `CanonicalRefit`.
+
+    Parameters
+    ----------
+    n : int
+        Number of channels.
+    pairs : sequence of (ndarray, ndarray), each of shape (n, n)
+        For each reader C, positive definite, and P, scaled. C may be overwritten.
+    constraints : LayerConstraints
+        With a number of channels; indices known to lie within the layer.
+
+    Returns
+    -------
+    CanonicalRefit
+
+    Raises
+    ------
+    InfeasibleError
+        If it can be seen here that no set of channels meets the constraints.
+    """
+    kept, free, counts = divide(n, constraints)
+    sizes = np.asarray([len(group) for group in free], dtype=np.int64)
+    if len(set(sizes.tolist())) <= 1:
+        counts = counts[-1:]
+    ends = np.cumsum(sizes)
+    blocks = tuple(
+        np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)
+    )
+    inside = np.asarray([c for group in free for c in group], dtype=np.int64)
+    gone = np.setdiff1d(np.arange(n), np.concatenate((kept, inside)))
+    u = inside.size
+    precisions, products = np.empty((len(pairs), u, u)), np.empty((len(pairs), u, u))
+    lost = most = 0.0
+    for r, (covariance, product) in enumerate(pairs):
+        certain, free_signal = _condition(
+            covariance, product, (kept, inside, gone), precisions[r], products[r]
+        )
+        lost += certain
+        most += free_signal
+    members = tuple(np.asarray(group, dtype=np.int64) for group in free)
+    for array in (sizes, kept, precisions, products, *members, *blocks):
+        frozen(array)
+    return CanonicalRefit(
+        sizes=sizes,
+        conflicts=None,
+        counts=counts,
+        offset=1.0 - lost - most,
+        sign=1,
+        kept=kept,
+        members=members,
+        n=n,
+        precisions=precisions,
+        products=products,
+        blocks=blocks,
+        most=most,
+    )
+
+
+def _condition(
+    covariance: FloatArray,
+    product: FloatArray,
+    parts: tuple[IntArray, IntArray, IntArray],
+    precision_out: FloatArray,
+    product_out: FloatArray,
+) -> tuple[float, float]:
+    """Write M and P of the free channels; return the certain loss and f of all.
+
+    With the channels in the order kept, free, gone, and L the Cholesky factor of C,
+    the free ones given the kept have the covariance L_FF L_FF', and those gone are
+    rebuilt from them by the map B = L_GF L_FF⁻¹, with L_GG L_GG' left.
+    """
+    kept, free, gone = parts
+    if kept.size == 0 and gone.size == 0:
+        index = np.ix_(free, free)
+        covariance, product_out[:] = covariance[index], product[index]
+        precision_out[:] = np.linalg.inv(covariance)
+        lost, signal = 0.0, float(np.vdot(covariance, product_out))
+    else:
+        order = np.concatenate((kept, free, gone))
+        factor = np.linalg.cholesky(covariance[np.ix_(order, order)])
+        a, b = kept.size, kept.size + free.size
+        unwind = np.linalg.inv(factor[a:b, a:b])
+        precision_out[:] = unwind.T @ unwind
+        back = factor[b:, a:b] @ unwind
+        rest = factor[b:, b:]
+        own = product[np.ix_(gone, gone)]
+        cross = product[np.ix_(free, gone)] @ back
+        product_out[:] = product[np.ix_(free, free)] + back.T @ own @ back
+        product_out += cross + cross.T
+        lost = float(np.vdot(rest, own @ rest))
+        signal = float(np.vdot(factor[a:b, a:b], product_out @ factor[a:b, a:b]))
+    for out in (precision_out, product_out):
+        out += out.T.copy()
+        out /= 2.0
+    return lost, signal

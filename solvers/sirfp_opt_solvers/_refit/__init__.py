@@ -1,0 +1,1 @@
+"""What the solvers share where readers are refitted."""
