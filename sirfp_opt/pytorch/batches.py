@@ -22,6 +22,7 @@ __all__ = [
     "first_and_all",
     "first_sample",
     "frozen_outputs",
+    "leading",
     "naming_the_batch",
     "outputs_of",
     "run",
@@ -82,7 +83,7 @@ def first_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     ((length, batch, channels) inputs, unbatched ones, a norm over the batch), or there
     is no telling, `batch` comes back as it was given.
     """
-    one, two = (_leading(batch, count) for count in (1, 2))
+    one, two = (leading(batch, count) for count in (1, 2))
     if _shapes(one) == _shapes(batch):
         return batch
     small = _corner(one)
@@ -123,7 +124,7 @@ def small_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     return small
 
 
-def _leading(batch: Any, count: int) -> Any:
+def leading(batch: Any, count: int) -> Any:
     """Return `count` finite entries, the first, of all tensors as long as the first."""
     batched = [t for t in pytree.tree_leaves(batch) if _is_batched(t)]
     batched = [t for t in batched if t.shape[0] == batched[0].shape[0]]
