@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -146,9 +147,7 @@ class Noise(nn.Module):
 @pytest.mark.parametrize("name", ["deeplab", "unet", "group_norms"])
 def test_sound_networks_pass(name: str) -> None:
     """Random halves of all units at once, no unit is accused, and dropout is off."""
-    import numpy as np
-
-    model = nn.Sequential(randomized(SOUND[name]), nn.Dropout(0.5))
+    model = nn.Sequential(nn.Dropout(0.5), randomized(SOUND[name]))
     units = couple(model, IMAGES).units
     plan = PruningPlan(units, random_plan(units, np.random.default_rng(0)))
     verdict = Verifier(model, IMAGES, [IMAGES])(apply_plan(model, plan), plan)
