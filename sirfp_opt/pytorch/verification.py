@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,9 @@ from sirfp_opt.pytorch.batches import (
     to_model,
 )
 from sirfp_opt.pytorch.comparison import Comparison, compare
-from sirfp_opt.pytorch.cutting.surgery import apply_plan, mask
+from sirfp_opt.pytorch.cutting.masking import mask
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.dice import Loaded
 
 if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningUnit
@@ -35,8 +36,6 @@ TOLERANCE = 1e-5
 
 SAME = 1e-6
 """Likewise for two runs of one network in training mode."""
-
-RANDOM = (nn.modules.dropout._DropoutNd,)
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class Verifier:
 
     Roads are the first sample of every batch that can be read again (of a generator,
     the first batch alone) in evaluation mode, and one of them in training mode, where
-    heads and branches may run that evaluation never sees. In training mode dropout
-    modules are off, and a network that is still random is not compared.
+    heads and branches may run that evaluation never sees. Dropouts
+    drop nothing and noise is its mean (`Loaded`); a network that is still random is
+    not compared in training mode.
 
     Where a difference is more than `tolerance` in the network's own precision, both
     networks are compared in float64, which tells rounding from errors.
@@ -239,23 +239,8 @@ class Verifier:
 
     def _run(self, model: nn.Module, road: _Road) -> list[Tensor]:
         batch = pytree.tree_map_only(Tensor, torch.clone, road.batch)
-        with (
-            torch.random.fork_rng(devices=[]),
-            _undropped(model, training=road.training),
-            torch.no_grad(),
-        ):
-            torch.manual_seed(0)
+        with evaluating(model, training=road.training), torch.no_grad(), Loaded():
             return outputs_of(run(model, batch, self.forward))
-
-
-@contextmanager
-def _undropped(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Run a block in one mode, dropout off, and leave no trace of it."""
-    with evaluating(model, training=training):
-        for module in model.modules():
-            if isinstance(module, RANDOM):
-                module.eval()
-        yield
 
 
 def _short(error: Exception) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
 from sirfp_opt.pytorch import apply_plan, couple
@@ -132,16 +133,15 @@ def test_what_is_not_verified_is_said() -> None:
 
 
 class Noise(nn.Module):
-    """Adds noise in training mode, from a generator of its own."""
+    """Adds noise in training mode, from numpy: no dice of torch's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.dice = torch.Generator().manual_seed(0)
+        self.dice = np.random.default_rng(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add."""
-        more = torch.rand(x.shape, generator=self.dice) if self.training else 0.0
-        return x + more
+        return x + self.dice.random() * self.training
 
 
 @pytest.mark.parametrize("name", ["deeplab", "unet", "group_norms"])
@@ -153,3 +153,31 @@ def test_sound_networks_pass(name: str) -> None:
     verdict = Verifier(model, IMAGES, [IMAGES])(apply_plan(model, plan), plan)
     assert verdict.failed == {}
     assert verdict.worst is not None
+
+
+class Dropping(nn.Module):
+    """Drops in every way that there is, and adds noise, while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.o = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 3, 1)
+        self.drop = nn.Dropout2d(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run."""
+        y = self.drop(functional.dropout(self.a(x), 0.3, self.training))
+        if self.training:
+            path = y.new_empty(len(y), 1, 1, 1).bernoulli_(0.7)
+            y = y * path + torch.randn_like(y) + torch.rand(y.shape) * 0.1
+        out: Tensor = self.o(y)
+        return out
+
+
+def test_dropouts_and_noise_do_not_hide_or_accuse() -> None:
+    """Training mode is compared though a smaller network draws fewer numbers."""
+    model = Dropping()
+    state = torch.get_rng_state()
+    verdict = verify(model, [layer("a", "o")], [IMAGES])
+    assert verdict.failed == {}
+    assert verdict.notes == ()
+    assert torch.equal(torch.get_rng_state(), state)
