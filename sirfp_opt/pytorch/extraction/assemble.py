@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member
 from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs, combine, normalize
+from sirfp_opt.pytorch.extraction.inputs import (
+    Contributions,
+    ReaderInputs,
+    places_of,
+    summed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,11 +95,18 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was measured on one layer."""
+    """What was measured on one layer: a matrix, or what it is the product of."""
 
-    matrix: FloatArray
+    matrix: FloatArray | None
     counts: Counts
     map_size: tuple[int, ...] = ()
+    inputs: ReaderInputs | None = None
+
+    def whole(self) -> Any:
+        """Return the matrix, shape (C, C)."""
+        if self.inputs is not None:
+            return self.inputs.contributions
+        return self.matrix
 
 
 def assemble(
@@ -126,14 +139,19 @@ def assemble(
     coupling = coupling.without(
         _unmeasured(coupling, members, readings, term_members, terms, raising)
     )
-    graphs, redundancy, importance, dead = {}, {}, {}, {}
+    graphs, importance, dead = {}, {}, {}
+    redundancy: dict[str, Mapping[str, FloatArray]] = {}
+    inputs = {k: r.inputs for k, r in readings.items() if r.inputs is not None}
     notes = []
     for unit in coupling.units:
         name = unit.name
-        redundancy[name] = {
-            layer: _shown(readings[layer].matrix, places, unit, scaling.errors)
-            for layer, places in _by_layer(members[name]).items()
-        }
+        if inputs:
+            redundancy[name] = Contributions(unit, members[name], inputs)
+        else:
+            redundancy[name] = {
+                layer: _shown(readings[layer].whole(), places, unit, scaling.errors)
+                for layer, places in places_of(members[name]).items()
+            }
         importance[name] = {
             member.layer: terms[member.layer][_channels(member, unit)]
             for member in term_members[name]
@@ -168,6 +186,8 @@ def assemble(
         dead=dead,
         notes=tuple(notes),
         images=max((r.counts.images for r in readings.values()), default=0),
+        inputs=inputs,
+        reads={u.name: members[u.name] for u in coupling.units} if inputs else {},
     )
 
 
@@ -212,10 +232,11 @@ def _unmeasured(
                         f"it gave NaN or inf in all {reading.counts.skipped} images"
                     )
             else:
-                diagonal = reading.matrix.diagonal()[_channels(member, unit)]
+                matrix = reading.whole()
+                diagonal = matrix.diagonal()[_channels(member, unit)]
                 bad = int((~np.isfinite(diagonal)).sum())
                 # A product of two large but finite maps may overflow, too.
-                whole = _block(reading.matrix, member, member, unit)
+                whole = _block(matrix, member, member, unit)
                 bad = bad or int((~np.isfinite(whole)).any(axis=1).sum())
                 if bad:
                     reason = f"it gave NaN or inf in {bad} of {unit.size} channels"
@@ -267,23 +288,13 @@ def _channels(member: Member, unit: PruningUnit) -> slice:
     return slice(member.offset, member.offset + unit.size * member.repeat)
 
 
-def _by_layer(members: tuple[Member, ...]) -> dict[str, list[Member]]:
-    places: dict[str, list[Member]] = {}
-    for member in members:
-        places.setdefault(member.layer, []).append(member)
-    return places
-
-
 def _shown(
     matrix: FloatArray, places: list[Member], unit: PruningUnit, errors: bool
 ) -> FloatArray:
     """Return a unit's matrix on one layer, which may have its channels twice."""
     if not errors:
         return _block(matrix, places[-1], places[-1], unit)  # they are all alike
-    # What a channel contributes at several places adds up.
-    blocks = [_block(matrix, one, two, unit) for one in places for two in places]
-    total: FloatArray = np.sum(blocks, axis=0) if len(blocks) > 1 else blocks[0]
-    return total
+    return summed(matrix, places, unit)
 
 
 def _block(

@@ -29,6 +29,7 @@ from sirfp_opt.pytorch.extraction.filters import (
     width_of,
 )
 from sirfp_opt.pytorch.extraction.importances import Importance, find_importance
+from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
 from sirfp_opt.pytorch.extraction.ranks import over_ranks
 from sirfp_opt.pytorch.extraction.watching import watch, watch_gradient
@@ -295,7 +296,7 @@ class Extractor:
                 if side == "in":
                     module, fold = self._modules[layer], self._folds[layer]
                     products = reader_products(module, fold)
-                readings[layer] = _reading(measured, products)
+                readings[layer] = _reading(measured, products, self._metric.apart)
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
@@ -435,12 +436,20 @@ def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
     return dict.fromkeys(m.layer for some in members.values() for m in some)
 
 
-def _reading(measured: Measured, products: Tensor | None = None) -> Reading:
+def _reading(
+    measured: Measured, products: Tensor | None = None, apart: bool = False
+) -> Reading:
     """Return a layer's matrix; with products of filters, that of contributions."""
-    matrix = measured.redundancy()
-    if products is not None and matrix.numel():
-        matrix = matrix * products
-        # Relative to what would come out if all that is read were independent.
-        total = matrix.trace()
-        matrix = torch.where(total > 0, matrix / total, matrix)
-    return Reading(matrix.cpu().numpy(), measured.counts, measured.map_size)
+    matrix, counts, size = measured.redundancy(), measured.counts, measured.map_size
+    if products is None or not matrix.numel():
+        return Reading(matrix.cpu().numpy(), counts, size)
+    if apart:
+        parts = (measured.mean, matrix, products)
+        inputs = ReaderInputs(*(part.cpu().numpy() for part in parts))
+        # Multiplied for one unit at a time, and not held.
+        return Reading(None, counts, size, inputs)
+    matrix = matrix * products
+    # Relative to what would come out if all that is read were independent.
+    total = matrix.trace()
+    matrix = torch.where(total > 0, matrix / total, matrix)
+    return Reading(matrix.cpu().numpy(), counts, size)

@@ -10,10 +10,12 @@ import numpy as np
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.pytorch.extraction.inputs import ReaderInputs, pairs_of
 
 if TYPE_CHECKING:
+    from sirfp_opt import ReconstructionProblem
     from sirfp_opt._validate import FloatArray, IntArray
-    from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion
+    from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member
 
 __all__ = ["COMBINATIONS", "NORMALIZATIONS", "ExtractedGraphs", "combine", "normalize"]
 
@@ -117,6 +119,10 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         What was unusual, in words.
     images : int
         Samples seen.
+    inputs : dict of str to ReaderInputs
+        By reading layer, with metric "refit": covariances and products of filters.
+    reads : dict of str to tuple of Member
+        By unit, with metric "refit": the layers that read it.
     """
 
     graphs: Mapping[str, ChannelGraph]
@@ -127,6 +133,8 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
     dead: Mapping[str, IntArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     images: int = 0
+    inputs: Mapping[str, ReaderInputs] = field(default_factory=dict)
+    reads: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
 
     def __getitem__(self, unit: str) -> ChannelGraph:
         return self.graphs[unit]
@@ -151,6 +159,38 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         return replace(
             self, coupling=coupling, graphs={name: self.graphs[name] for name in names}
         )
+
+    def problem(self, unit: str, *, ridge: float = 1e-3) -> ReconstructionProblem:
+        """Return the problem in which the layers that read a unit are refitted.
+
+        Made anew at each call, so that no more than one unit's is held.
+
+        Parameters
+        ----------
+        unit : str
+        ridge : float
+            In units of the mean variance, see `sirfp_opt.ReconstructionProblem`.
+
+        Raises
+        ------
+        InvalidProblemError
+            If covariances were not kept, or no layer gets a signal from the unit.
+        """
+        from sirfp_opt import ReconstructionProblem
+
+        if unit not in self.reads:
+            raise InvalidProblemError(
+                f"`unit` must have been measured with metric='refit', got {unit!r}. "
+                "Extract with that metric."
+            )
+        found = self.coupling.unit(unit)
+        covariances, products = pairs_of(found, self.reads[unit], self.inputs)
+        if not len(products):
+            raise InvalidProblemError(
+                f"`unit` must give some layer a signal, got {unit!r}, whose channels "
+                "are constant, or not read. They may all go."
+            )
+        return ReconstructionProblem(covariances, products, ridge=ridge, name=unit)
 
     def mean_importance(self, unit: str) -> FloatArray | None:
         """Return the unit's importances, averaged over its layers; None without."""

@@ -64,6 +64,9 @@ class Metric:
     centred : bool
         Take the mean over images and positions out of each channel: of means over
         positions, covariances are left. Maps that are constant need no treatment then.
+    apart : bool
+        Of "inputs": keep S and the products of the filters apart, as well, for the
+        problem in which the reading layers are refitted (`ExtractedGraphs.problem`).
     source : {"maps", "weights", "inputs"}
         What is compared: a layer's outputs ("maps"); the filters of the layers that
         make the channels, for which no data are needed (then N = 1, P the entries of a
@@ -91,6 +94,7 @@ class Metric:
     over_images: bool = False
     centred: bool = False
     source: Literal["maps", "weights", "inputs"] = "maps"
+    apart: bool = False
 
     def __post_init__(self) -> None:
         for name in ("norm", "transform"):
@@ -105,6 +109,11 @@ class Metric:
                 "`source` must be 'maps', 'weights' or 'inputs', got "
                 f"{self.source!r}. Outputs of layers are 'maps'."
             )
+        if self.apart and not (self.source == "inputs" and self.centred):
+            raise InvalidProblemError(
+                "`apart` must be False unless the covariances of inputs are compared, "
+                "got True. Take metric='refit'."
+            )
         if self.centred and (self.over_images or self.source == "weights"):
             raise InvalidProblemError(
                 "`centred` must be False over images and of weights, got True. "
@@ -114,6 +123,7 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "reconstruction": Metric(_root_of_size, centred=True, source="inputs"),
+    "refit": Metric(_root_of_size, centred=True, source="inputs", apart=True),
     "spatial": Metric(_l1),
     "cosine": Metric(_l2),
     "pooled": Metric(_l1, _pool, over_images=True),
@@ -128,6 +138,8 @@ METRICS: dict[str, Metric] = {
 the layers that read them, so that the error of dropping some is minimised (Luo et al.,
 ICCV 2017, arXiv 1707.06342, there with a greedy search, sampled positions and no means
 taken out).
+"refit" is the same measurement; the error to be minimised is what is left once the
+reading layers are refitted (`sirfp_opt.ReconstructionProblem`, `refit`).
 "cosine" divides by the L2 norm. "pooled" averages each map first, and so is blind to
 *where* channels respond. "filter" is the cosine of the filters, without any data. The
 names with "_relu" apply ReLU to a layer's output first, before any residual add.

@@ -22,7 +22,7 @@ from sirfp_opt.pytorch.refitting.patches import (
 from sirfp_opt.pytorch.refitting.readers import weight_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from torch.utils.hooks import RemovableHandle
 
@@ -109,7 +109,14 @@ class Gatherer:
     how : Refit
     """
 
-    def __init__(self, model: nn.Module, readers: Sequence[Reader], how: Refit) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        readers: Sequence[Reader],
+        how: Refit,
+        known: Collection[str] = (),
+    ) -> None:
+        self.known = known
         self.readers = {reader.layer: reader for reader in readers}
         self.records: dict[str, Record] = {}
         self.how = how
@@ -158,7 +165,7 @@ class Gatherer:
 
     def begin(self, pictures: int) -> None:
         """Say how many pictures the next batch has."""
-        share = self.how.held_out
+        share = 0.0 if self.known else self.how.held_out
         number = torch.arange(self.pictures, self.pictures + pictures)
         # Every so manieth over all batches, whatever their size.
         self.held = ((number + 1) * share + 1e-9).floor() > (
@@ -172,7 +179,8 @@ class Gatherer:
     @property
     def judging(self) -> int:
         """How many pictures were held out."""
-        return int(self.pictures * self.how.held_out + 1e-9)
+        share = 0.0 if self.known else self.how.held_out
+        return int(self.pictures * share + 1e-9)
 
     def norm_behind(self, layer: str) -> str:
         """Return the norm that reads all that a layer makes, and nothing else."""
@@ -236,7 +244,7 @@ class Gatherer:
         record.passes += 1
         hold = self._held_of(len(maps))
         seed = hash((self.how.seed, self.batch, record.passes)) % (1 << 31)
-        if not shared:
+        if not shared and reader.layer not in self.known:
             flat = maps[~hold].flatten(2)
             index = draw(flat.shape[2], self.how.positions, seed).to(flat.device)
             for part in _parts(flat, len(index) * flat.shape[1]):
@@ -259,9 +267,9 @@ class Gatherer:
             record.shares = torch.tensor(
                 [1.0 if v is None else float(v.double().mean()) for _, v in taps]
             )
-        known = bool(record.blocks) or reader.taps == 1
+        summed = bool(record.blocks) or reader.taps == 1
         for which, rows_of in ((~hold, record.judged), (hold, record.held)):
-            if not bool(which.any()) or (rows_of is record.judged and known):
+            if not bool(which.any()) or (rows_of is record.judged and summed):
                 continue
             few = draw(prod(made.shape[2:]), 16, seed + 1)
             taps = sources(module, reader.fold, *sizes, few, done=done)

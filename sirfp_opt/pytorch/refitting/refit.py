@@ -26,6 +26,7 @@ from sirfp_opt.pytorch.refitting.batch_norm import (
     running_norms,
 )
 from sirfp_opt.pytorch.refitting.gather import Gatherer, Rows
+from sirfp_opt.pytorch.refitting.moments import Normal
 from sirfp_opt.pytorch.refitting.readers import (
     Reader,
     find_readers,
@@ -43,8 +44,11 @@ from sirfp_opt.pytorch.refitting.solve import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sirfp_opt.network.plan import PruningPlan
-    from sirfp_opt.pytorch.refitting.moments import Moments, Normal
+    from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
+    from sirfp_opt.pytorch.refitting.moments import Moments
 
 __all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
 
@@ -157,24 +161,39 @@ def refit_pruned(
     *,
     forward: Forward | None = None,
     distributed: bool | None = None,
+    inputs: Mapping[str, ReaderInputs] | None = None,
+    pictures: int = 0,
 ) -> RefitReport:
-    """Refit a network in place that `apply_plan` has cut; see `refit`."""
+    """Refit a network in place that `apply_plan` has cut; see `refit`.
+
+    Parameters
+    ----------
+    model, pruned, plan, batches, settings, forward, distributed
+        As for `refit`, and what it cuts.
+    inputs : mapping of str to ReaderInputs, optional
+        From ``extract(..., metric="refit")`` on `pictures` pictures. To merge, nothing
+        more is needed than to run a few of them, on which the layers are judged.
+    pictures : int
+    """
     clock = Clock(None)
     together = over_ranks(distributed)
     if iter(batches) is batches:
         batches = list(batches)  # they are read twice
     readers = find_readers(model, pruned, plan)
     open_ = [reader for reader in readers if not reader.reason]
-    gatherer = Gatherer(model, open_, settings)
+    known = inputs or {}
+    enough = settings.kind == "merge" and all(r.layer in known for r in open_)
+    gatherer = Gatherer(model, open_, settings, known if enough else {})
     if open_:
         with clock.stage("gather"):
-            _run(model, batches, gatherer, forward)
+            some = _few(batches, pictures) if enough else batches
+            _run(model, some, gatherer, forward)
     flags = _flags(gatherer, device_of(model) if together else None)
     with clock.stage("solve"):
         layers = tuple(
             LayerRefit(reader.layer, "cut", reason=reader.reason or flags[reader.layer])
             if reader.reason or flags[reader.layer]
-            else _refit_layer(reader, gatherer, pruned, together)
+            else _refit_layer(reader, gatherer, pruned, together, known)
             for reader in readers
         )
     norms = 0
@@ -188,7 +207,7 @@ def refit_pruned(
     return RefitReport(
         settings=settings.to_dict(),
         layers=layers,
-        pictures=gatherer.pictures,
+        pictures=pictures if enough else gatherer.pictures,
         held_out=gatherer.judging,
         norms=norms,
         seconds=dict(clock.seconds),
@@ -209,6 +228,17 @@ def _run(
             ]
             gatherer.begin(sizes[0] if sizes else 1)
             run(model, here, forward)
+
+
+def _few(batches: Any, pictures: int) -> list[Any]:
+    """Return an eighth of the pictures, of the first batch."""
+    first, _ = first_and_all(batches)
+    most = max(1, pictures // 8)
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor[:most] if tensor.dim() else tensor
+
+    return [pytree.tree_map_only(Tensor, cut, first)]
 
 
 def _flags(gatherer: Gatherer, device: torch.device | None) -> dict[str, str]:
@@ -233,7 +263,11 @@ def _flags(gatherer: Gatherer, device: torch.device | None) -> dict[str, str]:
 
 
 def _refit_layer(
-    reader: Reader, gatherer: Gatherer, pruned: nn.Module, together: bool
+    reader: Reader,
+    gatherer: Gatherer,
+    pruned: nn.Module,
+    together: bool,
+    known: Mapping[str, ReaderInputs],
 ) -> LayerRefit:
     how, record = gatherer.how, gatherer.records[reader.layer]
     device = device_of(pruned)
@@ -265,7 +299,10 @@ def _refit_layer(
     if fit is None:
         source = gatherer.records[record.alias or reader.layer].inputs
         groups = int(getattr(reader.module, "groups", 1))
-        inputs = normal(source, (groups * wide, 0))
+        if reader.layer in gatherer.known:
+            inputs = _as_normal(known[reader.layer], device)
+        else:
+            inputs = normal(source, (groups * wide, 0))
         rows = inputs.rows
         fit = fit_merged(reader, inputs, record.shares, how.ridge, place)
     if fit.errors is None:
@@ -277,7 +314,7 @@ def _refit_layer(
         reader.layer,
         kind,
         reader.unknowns if kind == "full" else reader.unknowns // reader.taps,
-        rows,
+        rows if reader.layer not in gatherer.known else 0,
         *_shares(errors),
         *_shares(held),
         offset=place,
@@ -294,6 +331,15 @@ def _refit_layer(
         return replace(taken, kind="cut", offset="none", reason=why)
     _write(reader, fit, norm)
     return taken
+
+
+def _as_normal(inputs: ReaderInputs, device: torch.device) -> Normal:
+    mean, covariance = (
+        torch.from_numpy(part).to(device).double()
+        for part in (inputs.mean, inputs.covariance)
+    )
+    none = mean.new_zeros(0)
+    return Normal(1, mean, covariance, none, none.reshape(0, len(mean)), none)
 
 
 def _place(
