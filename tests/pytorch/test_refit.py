@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
@@ -29,6 +29,7 @@ from tests.pytorch.networks import Net, Residual, conv_bn, plain, randomized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 EXACT: dict[str, Any] = {"positions": None, "held_out": 0.0, "reestimate": False}
 
@@ -273,7 +274,7 @@ def test_the_normal_equations_hold(reader: nn.Module) -> None:
     with torch.no_grad():
         x = model[:2](images)
         y = model[2](x)
-    kept = torch.from_numpy(plan["0"])
+    kept = torch.tensor(plan["0"])
     fitted: Any = result.model[2]
     whole: Any = apply_plan(model, plan)
     cut = whole[2]
@@ -445,6 +446,50 @@ def test_what_is_left_is_the_error_of_the_best_linear_map() -> None:
         assert result.report["2"].before == pytest.approx(float(before))
 
 
+def test_a_parametrised_weight_is_refitted_where_the_cut_has_baked_it() -> None:
+    """A weight norm is plain in the pruned network, and refitted like any other."""
+    torch.manual_seed(0)
+    plainly: Any = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    normed = copy.deepcopy(plainly)
+    parametrizations.weight_norm(normed[2], dim=0)
+    images = pictures().float()
+    plan = half(plainly, images)
+    one, two = (refit(m, plan, images).model for m in (plainly, normed))
+    with torch.no_grad():
+        torch.testing.assert_close(one(images), two(images), atol=1e-5, rtol=1e-4)
+
+
+def work(rank: int, folder: str, plan: PruningPlan) -> None:
+    """Refit on this rank's part of the pictures, and save the network."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    model, images = network("plain"), pictures()
+    mine = images[:7] if rank == 0 else images[7:]
+    for kind in ("full", "merge"):
+        how = Refit(kind, positions=None, held_out=0.0)  # type: ignore[arg-type]
+        result = refit(model, plan, mine, how)
+        torch.save(result.model.state_dict(), f"{folder}/{kind}{rank}")
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_end_with_the_same_network(tmp_path: Path) -> None:
+    """That of all pictures together; running statistics are means over the batches."""
+    model, images = network("plain"), pictures()
+    plan = half(model, images)
+    multiprocessing.spawn(work, (str(tmp_path), plan), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
+    for kind in ("full", "merge"):
+        one, two = (torch.load(tmp_path / f"{kind}{rank}") for rank in "01")
+        how = Refit(kind, positions=None, held_out=0.0)  # type: ignore[arg-type]
+        batches = [images[:7], images[7:]]
+        whole = refit(model, plan, batches, how).model.state_dict()
+        for name, value in whole.items():
+            assert torch.equal(one[name], two[name]) or "num_batches" in name
+            if "num_batches" not in name:
+                torch.testing.assert_close(one[name], value)
+
+
 class Bounded(nn.Conv2d):
     """A convolution that does something else with its weight."""
 
@@ -466,8 +511,7 @@ def test_what_cannot_be_refitted_is_left_as_cut() -> None:
     assert report["4"].kind == "cut"
     assert report["2"].kind == "merge"
     cut: Any = apply_plan(model, plan)
-    for one in (model, cut):
-        parametrizations.weight_norm(one[2], dim=0)
+    parametrizations.weight_norm(cut[2], dim=0)
     readers = find_readers(model, cut, plan)
     assert "parametrised" in readers[0].reason
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))

@@ -98,6 +98,7 @@ def _bake(module: Any, tensor: str) -> None:
         )
         training = module.training
         module.eval()  # spectral norm would take a step of its power iteration
+        module.__class__ = _own_class(type(module))
         parametrize.remove_parametrizations(module, tensor)
         module.train(training)
         parameter = getattr(module, tensor)
@@ -126,6 +127,17 @@ def _bake(module: Any, tensor: str) -> None:
         module.__dict__.pop(name, None)
     value = value.detach().clone()
     module.register_parameter(tensor, nn.Parameter(value, requires_grad=not frozen))
+
+
+def _own_class(shared: type) -> type:
+    """Return a copy of the class of a parametrized layer.
+
+    Its deep copies share the class that holds the property, and to take it off one
+    would take it off all of them.
+    """
+    gone = ("__dict__", "__weakref__")
+    space = {name: value for name, value in vars(shared).items() if name not in gone}
+    return type(shared.__name__, shared.__bases__, space)
 
 
 def _old_hooks(module: nn.Module) -> dict[int, Any]:

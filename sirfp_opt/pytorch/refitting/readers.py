@@ -135,7 +135,8 @@ def find_readers(
     owners = Counter(
         id(parameter)
         for module in modules.values()
-        for parameter in module.parameters(recurse=False)
+        for parameter in module._parameters.values()
+        if parameter is not None
     )
     readers = []
     for layer in modules:  # in the network's order
@@ -161,16 +162,16 @@ def find_readers(
 def _odd(module: nn.Module, target: nn.Module, owners: Mapping[int, int]) -> str:
     """Say why a layer's weights are not simply what its inputs are multiplied with."""
     for one in (module, target):
-        weight = one._parameters.get("weight")
-        if parametrize.is_parametrized(one) or weight is None:
-            return "its weight is parametrised"
         if type(one).forward not in FORWARDS or "forward" in vars(one):
             return f"{type(one).__name__} has a forward pass of its own"
-    weight = module._parameters["weight"]
-    assert weight is not None
+    weight = target._parameters.get("weight")
+    if parametrize.is_parametrized(target) or weight is None:
+        return "its weight is parametrised"
+    if not isinstance(module.weight, Tensor):
+        return "its weight is no tensor"
     if not weight.is_floating_point():
         return f"its weight is of {weight.dtype}"
-    if owners[id(weight)] > 1:
+    if owners[id(module._parameters.get("weight"))] > 1:
         return "it shares its weight with another layer"
     return ""
 
