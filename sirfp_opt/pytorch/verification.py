@@ -239,7 +239,7 @@ class Verifier:
 
     def _run(self, model: nn.Module, road: _Road) -> list[Tensor]:
         batch = pytree.tree_map_only(Tensor, torch.clone, road.batch)
-        with evaluating(model, training=road.training), torch.no_grad(), Loaded():
+        with evaluating(model, training=road.training), torch.no_grad(), Loaded():  # type: ignore[no-untyped-call]
             return outputs_of(run(model, batch, self.forward))
 
 
