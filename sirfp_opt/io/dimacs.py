@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,30 @@ import numpy as np
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
-from sirfp_opt.io._edges import broken, fields, load_text, parse_numbers, walk_edges
+from sirfp_opt.io._edges import (
+    as_number,
+    as_whole,
+    broken,
+    check_size,
+    fields,
+    parse_edges,
+    walk_edges,
+)
+from sirfp_opt.io._source import Source
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     import os
 
-    from sirfp_opt._validate import BoolArray, FloatArray
+    from sirfp_opt._validate import FloatArray
 
 __all__ = ["read_dimacs", "write_dimacs"]
 
+# The comment in which `write_dimacs` keeps the graph's name.
+_NAME = "c sirfp_opt name: "
 
-def read_dimacs(path: str | os.PathLike[str]) -> ChannelGraph:
+
+def read_dimacs(path: str | os.PathLike[str] | Source) -> ChannelGraph:
     r"""Read an edge-weighted DIMACS graph, to be maximised.
 
     Lines are ``c ...`` (comment), ``p edge n m`` (once, first), ``n i w`` (weight of
@@ -31,7 +44,8 @@ def read_dimacs(path: str | os.PathLike[str]) -> ChannelGraph:
     Parameters
     ----------
     path : path-like
-        The graph is named after the file, without its suffix.
+        The graph is named after the file, without its suffix, unless `write_dimacs`
+        has noted its name.
 
     Returns
     -------
@@ -55,83 +69,85 @@ def read_dimacs(path: str | os.PathLike[str]) -> ChannelGraph:
     >>> read_dimacs(file)
     ChannelGraph(n=3, sense='maximize', missing_edges=1, name='path')
     """
-    lines = load_text(path).splitlines()
-    edge_lines, n, m, vertex_weights = _sort(path, lines)
-    found = _in_bulk([lines[number - 1] for number in edge_lines], n)
-    if found is None or len(edge_lines) != m:
-        words = ((number, lines[number - 1].split()[1:]) for number in edge_lines)
-        count, _ = walk_edges(path, words, n, 1)
-        broken(
-            path,
-            len(lines),
-            f"the header announces {m} edges",
-            f"{count} at the end of the file",
-            "Is the file truncated, or the header wrong?",
-        )
-    weights, adjacency = found
+    source = Source.of(path)
+    lines = source.lines()
+    found = _sort(source.name, lines)
+    n, numbers = found.n, found.edges
+    edges = parse_edges([lines[number - 1].lstrip()[1:] for number in numbers], n, 1)
+    if edges is None or len(numbers) != found.m:
+        words = ((number, lines[number - 1].split()[1:]) for number in numbers)
+        edges, _ = walk_edges(source.name, words, n, 1)
+        if edges[2].size != found.m:
+            broken(
+                source.name,
+                len(lines),
+                f"the header announces {found.m} edges",
+                f"{edges[2].size} at the end of the file",
+                "Is the file truncated, or the header wrong?",
+            )
+    rows, columns, given = edges
+    weights, adjacency = np.zeros((n, n)), np.eye(n, dtype=bool)
+    weights[rows, columns] = weights[columns, rows] = given
+    adjacency[rows, columns] = adjacency[columns, rows] = True
     return ChannelGraph.from_diversity(
         weights,
-        vertex_weights=vertex_weights,
+        vertex_weights=found.vertex_weights,
         adjacency=adjacency,
-        name=Path(path).stem,
+        name=found.name or source.stem,
     )
 
 
-def _sort(path: object, lines: list[str]) -> tuple[list[int], int, int, FloatArray]:
-    """Read the header and the vertex weights; tell where the edges are."""
-    edges: list[int] = []
-    n = m = -1
-    vertex_weights = np.zeros(0)
+@dataclass
+class _Sorted:
+    """The header, the vertex weights, and the numbers of the lines with edges."""
+
+    n: int
+    m: int
+    vertex_weights: FloatArray
+    edges: list[int] = field(default_factory=list)
+    name: str = ""
+
+
+def _sort(path: object, lines: list[str]) -> _Sorted:
+    found: _Sorted | None = None
+    weighted: dict[int, int] = {}
+    name = ""
     for number, words in fields(lines):
         kind = words[0]
-        if kind == "c":
-            continue
         got = repr(" ".join(words[:6]))
-        if kind == "p":
-            if n >= 0 or len(words) != 4 or not (words[2] + words[3]).isdecimal():
+        if kind == "c":
+            if lines[number - 1].startswith(_NAME):
+                name = lines[number - 1].removeprefix(_NAME).strip()
+        elif kind == "p":
+            counts = [as_whole(word) for word in words[2:]]
+            if found is not None or len(counts) != 2 or None in counts:
                 broken(path, number, "the one header is 'p edge n m'", got, "Fix it.")
-            n, m = int(words[2]), int(words[3])
-            vertex_weights = np.zeros(n)
-        elif n < 0:
+            n, m = counts[0] or 0, counts[1] or 0
+            check_size(path, number, n)
+            found = _Sorted(n, m, np.zeros(n))
+        elif found is None:
             broken(path, number, "'p edge n m' comes first", got, "Add the header.")
         elif kind == "e":
-            edges.append(number)
+            found.edges.append(number)
         elif kind == "n":
-            try:
-                vertex, weight = int(words[1]), float(words[2])
-                if len(words) != 3 or not np.isfinite(weight):
-                    raise ValueError
-            except (IndexError, ValueError):
+            vertex = as_whole(words[1]) if len(words) == 3 else None
+            weight = as_number(words[2]) if len(words) == 3 else None
+            if vertex is None or weight is None:
                 broken(path, number, "a vertex is 'n i weight'", got, "Correct it.")
-            if not 1 <= vertex <= n:
-                broken(path, number, f"vertices run from 1 to {n}", got, "Correct it.")
-            vertex_weights[vertex - 1] = weight
+            if not 1 <= vertex <= found.n:
+                rule = f"vertices run from 1 to {found.n}"
+                broken(path, number, rule, got, "Correct it.")
+            if vertex in weighted:
+                rule = f"a vertex comes once (first on line {weighted[vertex]})"
+                broken(path, number, rule, got, "Drop one of the two.")
+            weighted[vertex] = number
+            found.vertex_weights[vertex - 1] = weight
         else:
             broken(path, number, "a line begins with c, p, n or e", got, "Drop it.")
-    if n < 0:
+    if found is None:
         broken(path, len(lines), "'p edge n m' comes first", "no header", "Add it.")
-    return edges, n, m, vertex_weights
-
-
-def _in_bulk(lines: list[str], n: int) -> tuple[FloatArray, BoolArray] | None:
-    """Return weights and adjacency, None if anything is wrong."""
-    values = parse_numbers(" ".join(line.lstrip()[1:] for line in lines))
-    if values is None or values.size != 3 * len(lines) or not np.isfinite(values).all():
-        return None
-    i, j, w = values.reshape(-1, 3).T
-    rows, columns = i.astype(np.int64) - 1, j.astype(np.int64) - 1
-    if (rows + 1 != i).any() or (columns + 1 != j).any() or (rows == columns).any():
-        return None
-    ends = np.concatenate((rows, columns))
-    if ends.size and (ends.min() < 0 or ends.max() >= n):
-        return None
-    adjacency = np.eye(n, dtype=bool)
-    adjacency[rows, columns] = adjacency[columns, rows] = True
-    if np.count_nonzero(adjacency) != n + 2 * len(lines):
-        return None  # an edge comes twice
-    weights = np.zeros((n, n))
-    weights[rows, columns] = weights[columns, rows] = w
-    return weights, adjacency
+    found.name = name
+    return found
 
 
 def write_dimacs(graph: ChannelGraph, path: str | os.PathLike[str]) -> None:
@@ -158,7 +174,7 @@ def write_dimacs(graph: ChannelGraph, path: str | os.PathLike[str]) -> None:
     if graph.adjacency is not None:
         joined = graph.adjacency[rows, columns]
         rows, columns = rows[joined], columns[joined]
-    lines = [f"c {graph.name}"] if graph.name else []
+    lines = [_NAME + " ".join(graph.name.split())] if graph.name else []
     lines.append(f"p edge {graph.n} {rows.size}")
     lines += [
         f"n {i + 1} {w!r}" for i, w in enumerate(graph.vertex_weights.tolist()) if w

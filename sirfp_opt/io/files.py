@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.io._source import Source
 from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
 from sirfp_opt.io.graphml import read_graphml, write_graphml
 from sirfp_opt.io.mdplib import read_mdplib, write_mdplib
@@ -18,7 +20,7 @@ from sirfp_opt.sense import Sense
 if TYPE_CHECKING:
     import os
 
-__all__ = ["SUFFIXES", "read", "read_problem", "write"]
+__all__ = ["SUFFIXES", "Contents", "read", "read_contents", "read_problem", "write"]
 
 SUFFIXES = {
     ".npz": "npz",
@@ -67,17 +69,56 @@ def read(
     >>> read(file)
     ChannelGraph(n=3, sense='maximize', name='tiny')
     """
-    kind = _kind(path)
-    if kind == "npz":
-        return read_npz(path, sense=sense)
-    if kind == "graphml":
-        return read_graphml(path, sense=sense)
+    graphs = read_contents(path, sense=sense).graphs
+    if len(graphs) == 1:
+        return next(iter(graphs.values()))
+    return dict(graphs)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a file states.
+
+    Attributes
+    ----------
+    graphs : dict of str to ChannelGraph
+    problem : PruningProblem or None
+        Where the format states k, too.
+    """
+
+    graphs: dict[str, ChannelGraph]
+    problem: PruningProblem | None = None
+
+
+def read_contents(
+    path: str | os.PathLike[str] | Source, *, sense: Sense | str | None = None
+) -> Contents:
+    """Read all that a file states, in one go; see `read`.
+
+    Parameters
+    ----------
+    path : path-like or Source
+        May be a pipe: it is read once, from its beginning to its end.
+    sense : {"minimize", "maximize"}, optional
+    """
+    source = Source.of(path)
+    kind = _kind(source)
+    if kind in ("npz", "graphml"):
+        reader = read_npz if kind == "npz" else read_graphml
+        found = reader(source, sense=sense)
+        if isinstance(found, ChannelGraph):
+            return Contents({found.name or source.stem: found})
+        return Contents(found)
     if sense is not None and Sense.of(sense) is not Sense.MAXIMIZE:
         raise InvalidProblemError(
             f"`sense` must be 'maximize' for {kind} files, got {sense!r}. "
             "Build the graph you want from the weights of this one."
         )
-    return read_dimacs(path) if kind == "dimacs" else read_mdplib(path).graph
+    if kind == "dimacs":
+        graph = read_dimacs(source)
+        return Contents({graph.name: graph})
+    problem = read_mdplib(source)
+    return Contents({problem.graph.name: problem.graph}, problem)
 
 
 def read_problem(path: str | os.PathLike[str]) -> PruningProblem:
@@ -90,13 +131,13 @@ def read_problem(path: str | os.PathLike[str]) -> PruningProblem:
     OSError
         If there is no such file.
     """
-    kind = _kind(path)
-    if kind != "mdplib":
+    source = Source.of(path)
+    if (kind := _kind(source)) != "mdplib":
         raise InvalidProblemError(
-            f"`path` must name an MDPLIB file, which states k, got {path} ({kind}). "
-            "Pass read(path) and k to solve."
+            f"`path` must name an MDPLIB file, which states k, got {source.name} "
+            f"({kind}). Pass read(path) and k to solve."
         )
-    return read_mdplib(path)
+    return read_mdplib(source)
 
 
 def write(
@@ -146,10 +187,9 @@ def write(
         )
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
+def _kind(source: Source) -> str:
     """Tell a file's format by its first bytes, or by its suffix if it is empty."""
-    with Path(path).open("rb") as file:
-        head = file.read(4096)
+    head = source.data[:4096]
     if head[:2] == b"PK":
         return "npz"
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
@@ -160,6 +200,6 @@ def _kind(path: str | os.PathLike[str]) -> str:
     if text[:1].isdigit() or not text:
         return "mdplib"
     raise InvalidProblemError(
-        f"`path` must name a NumPy archive, GraphML, DIMACS or MDPLIB, got {path}, "
-        f"which begins with {text[:20]!r}. Convert it."
+        f"`path` must name a NumPy archive, GraphML, DIMACS or MDPLIB, got "
+        f"{source.name}, which begins with {text[:20]!r}. Convert it."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,19 +10,25 @@ import numpy as np
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
-from sirfp_opt.io._edges import broken, fields, load_text, parse_numbers, walk_edges
+from sirfp_opt.io._edges import (
+    as_whole,
+    broken,
+    check_size,
+    fields,
+    parse_edges,
+    walk_edges,
+)
+from sirfp_opt.io._source import Source
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     import os
 
-    from sirfp_opt._validate import FloatArray
-
 __all__ = ["read_mdplib", "write_mdplib"]
 
 
-def read_mdplib(path: str | os.PathLike[str]) -> PruningProblem:
+def read_mdplib(path: str | os.PathLike[str] | Source) -> PruningProblem:
     r"""Read an MDPLIB file: a complete graph and how many elements to choose.
 
     The first line is ``n k``, every other one ``i j d`` for a pair i < j of elements,
@@ -57,53 +62,41 @@ def read_mdplib(path: str | os.PathLike[str]) -> PruningProblem:
     >>> read_mdplib(file).graph.weights.tolist()
     [[0.0, 5.0, 1.0], [5.0, 0.0, 2.5], [1.0, 2.5, 0.0]]
     """
-    text = load_text(path)
-    lines = fields(text.splitlines())
-    number, header = next(lines, (1, [""]))
-    if len(header) != 2 or not all(re.fullmatch(r"\d+", word) for word in header):
+    source = Source.of(path)
+    lines = source.lines()
+    numbered = fields(lines)
+    number, header = next(numbered, (1, [""]))
+    counts = [as_whole(word) for word in header]
+    if len(counts) != 2 or None in counts:
         broken(
-            path,
+            source.name,
             number,
             "an MDPLIB file begins with 'n k'",
-            repr(" ".join(header[:6])),
+            repr(" ".join(header[:6])[:60]),
             "Is it of another format?",
         )
-    n, k = int(header[0]), int(header[1])
-    if not (n >= 2 and 1 <= k <= n):
-        broken(path, number, "n and k meet 1 <= k <= n, n >= 2", f"{n} {k}", "Fix it.")
+    n, k = counts[0] or 0, counts[1] or 0
+    check_size(source.name, number, n)
+    if not 1 <= k <= n:
+        broken(source.name, number, "n and k meet 1 <= k <= n", f"{n} {k}", "Fix it.")
     pairs = n * (n - 1) // 2
-    values = parse_numbers(text)
-    weights = None if values is None else _in_bulk(values[2:], n, pairs)
-    if weights is None:
-        found, last = walk_edges(path, lines, n, 0)
-        broken(
-            path,
-            last,
-            f"{n} elements make {pairs} pairs",
-            f"{found} at the end of the file",
-            "Is the file truncated, or n wrong?",
-        )
-    graph = ChannelGraph.from_diversity(weights, name=Path(path).stem)
-    return PruningProblem(graph, LayerConstraints(k))
-
-
-def _in_bulk(values: FloatArray, n: int, pairs: int) -> FloatArray | None:
-    """Return the weights, None if anything is wrong."""
-    if values.size != 3 * pairs or not np.isfinite(values).all():
-        return None
-    i, j, d = values.reshape(-1, 3).T
-    if i.min() < 0 or j.min() < 0 or max(i.max(), j.max()) >= n:
-        return None
-    rows, columns = i.astype(np.int64), j.astype(np.int64)
-    if (rows != i).any() or (columns != j).any() or (rows == columns).any():
-        return None
-    low, high = np.minimum(rows, columns), np.maximum(rows, columns)
-    if np.bincount(low * n + high, minlength=1).max() > 1:
-        return None
+    full = [line for line in lines[number:] if line and not line.isspace()]
+    edges = parse_edges(full, n, 0) if len(full) == pairs else None
+    if edges is None:
+        edges, last = walk_edges(source.name, numbered, n, 0)
+        if edges[2].size != pairs:
+            broken(
+                source.name,
+                last,
+                f"{n} elements make {pairs} pairs",
+                f"{edges[2].size} at the end of the file",
+                "Is the file truncated, or n wrong?",
+            )
+    rows, columns, distances = edges
     weights = np.zeros((n, n))
-    weights[rows, columns] = d
-    weights[columns, rows] = d
-    return weights
+    weights[rows, columns] = weights[columns, rows] = distances
+    graph = ChannelGraph.from_diversity(weights, name=source.stem)
+    return PruningProblem(graph, LayerConstraints(k))
 
 
 def write_mdplib(problem: PruningProblem, path: str | os.PathLike[str]) -> None:

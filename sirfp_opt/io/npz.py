@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt._validate import brief
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.io._source import Source
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _MARK = "sirfp_opt_graphs"
 
 
 def read_npz(
-    path: str | os.PathLike[str], *, sense: Sense | str | None = None
+    path: str | os.PathLike[str] | Source, *, sense: Sense | str | None = None
 ) -> ChannelGraph | dict[str, ChannelGraph]:
     """Read the graph or graphs of a NumPy archive.
 
@@ -58,67 +60,104 @@ def read_npz(
     >>> {name: graph.n for name, graph in read_npz(file).items()}
     {'stem': 3, 'head': 4}
     """
+    source = Source.of(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            entries = dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        with np.load(io.BytesIO(source.data), allow_pickle=False) as archive:
+            # A zip archive may hold anything: only arrays count.
+            entries = {
+                name: value
+                for name, value in archive.items()
+                if isinstance(value, np.ndarray)
+            }
+            others = [name for name in archive.files if name not in entries]
+    except Exception as error:  # zipfile, zlib and NumPy fail in a dozen ways
         raise InvalidProblemError(
-            f"`path` must name a NumPy archive of plain arrays, got {path}: {error}. "
-            "Write it anew with numpy.savez or write_npz."
+            f"`path` must name a NumPy archive of plain arrays, got {source.name}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}. Write it "
+            "anew with numpy.savez or write_npz."
         ) from None
+    if not entries:
+        raise InvalidProblemError(
+            f"`path` must name a NumPy archive, got {source.name}, which holds "
+            f"{', '.join(others[:4]) or 'nothing'}. Unpack it first, or save the "
+            "matrices with numpy.savez."
+        )
     if _MARK in entries:
-        graphs = _own(path, entries, sense)
+        graphs = _own(source.name, entries, sense)
     else:
-        graphs = _foreign(path, entries, sense)
+        graphs = _foreign(source.name, entries, sense)
     if len(graphs) == 1:
         return next(iter(graphs.values()))
     return graphs
 
 
 def _own(
-    path: object, entries: Mapping[str, Any], sense: Sense | str | None
+    path: str, entries: Mapping[str, Any], sense: Sense | str | None
 ) -> dict[str, ChannelGraph]:
     graphs: dict[str, ChannelGraph] = {}
-    for key in entries[_MARK].tolist():
+    names = entries[_MARK]
+    if names.ndim != 1 or names.dtype.kind != "U" or not names.size:
+        raise _broken(path, f"the list of names {brief(names)}")
+    for number, key in enumerate(names.tolist()):
+        prefix = f"{number}."
         parts = {
-            name.split(".", 1)[1]: value
+            name.removeprefix(prefix): value
             for name, value in entries.items()
-            if name.startswith(f"{len(graphs)}.")
+            if name.startswith(prefix)
         }
+        lacking = {"weights", "self_redundancy", "vertex_weights", "sense", "name"}
+        if lacking := lacking - set(parts):
+            raise _broken(path, f"no entry {sorted(lacking)[0]!r} of {key!r}")
+        if key in graphs:
+            raise _broken(path, f"the name {key!r} twice")
+        for field in ("sense", "name"):
+            if parts[field].ndim != 0 or parts[field].dtype.kind != "U":
+                raise _broken(path, f"{field} {brief(parts[field])} of {key!r}")
+        if "labels" in parts and parts["labels"].ndim != 1:
+            raise _broken(path, f"labels {brief(parts['labels'])} of {key!r}")
         try:
-            weights = parts["weights"].copy()
-            np.fill_diagonal(weights, parts["self_redundancy"])
             stored = Sense.of(str(parts["sense"]))
-            if sense is not None and Sense.of(sense) is not stored:
-                raise InvalidProblemError(
-                    f"`sense` must agree with the archive's {stored.value!r}, got "
-                    f"{sense!r}. Leave it out."
-                )
             graphs[key] = ChannelGraph(
-                weights=weights,
+                weights=parts["weights"],
                 sense=stored,
                 vertex_weights=parts["vertex_weights"],
                 adjacency=parts.get("adjacency"),
                 name=str(parts["name"]),
-                labels=tuple(parts["labels"].tolist()) if "labels" in parts else None,
+                labels=parts["labels"].tolist() if "labels" in parts else None,
+                self_redundancy=parts["self_redundancy"],
             )
-        except KeyError as error:
+        except InvalidProblemError as error:
+            raise _broken(path, f"in {key!r}: {error}") from None
+        if sense is not None and Sense.of(sense) is not stored:
             raise InvalidProblemError(
-                f"`path` must name a complete archive, got {path} without the entry "
-                f"{error.args[0]!r} of {key!r}. Write it anew with write_npz."
-            ) from None
+                f"`sense` must agree with the archive's {stored.value!r}, got "
+                f"{sense!r}. Leave it out."
+            )
     return graphs
 
 
+def _broken(path: str, what: str) -> InvalidProblemError:
+    return InvalidProblemError(
+        f"`path` must name a complete archive of graphs, got {path} with {what}. "
+        "Write it anew with write_npz."
+    )
+
+
 def _foreign(
-    path: object, entries: Mapping[str, Any], sense: Sense | str | None
+    path: str, entries: Mapping[str, Any], sense: Sense | str | None
 ) -> dict[str, ChannelGraph]:
     direction = Sense.MINIMIZE if sense is None else Sense.of(sense)
-    graphs = {
-        name: ChannelGraph(weights=value, sense=direction, name=name)
-        for name, value in entries.items()
-        if value.ndim == 2 and value.shape[0] == value.shape[1] > 0
-    }
+    graphs = {}
+    for name, value in entries.items():
+        if not (value.ndim == 2 and value.shape[0] == value.shape[1] > 0):
+            continue
+        try:
+            graphs[name] = ChannelGraph(weights=value, sense=direction, name=name)
+        except InvalidProblemError as error:
+            raise InvalidProblemError(
+                f"`path` must name an archive of edge weights, got {path}, where the "
+                f"square entry {name!r} is none: {error}"
+            ) from None
     if not graphs:
         shapes = {name: value.shape for name, value in list(entries.items())[:6]}
         raise InvalidProblemError(
@@ -137,8 +176,17 @@ def write_npz(
     ----------
     graphs : ChannelGraph or mapping of str to ChannelGraph
     path : path-like
+
+    Raises
+    ------
+    InvalidProblemError
+        If the mapping is empty.
     """
     named = graphs if isinstance(graphs, Mapping) else {graphs.name: graphs}
+    if not named:
+        raise InvalidProblemError(
+            "`graphs` must hold at least one graph, got none. Pass a ChannelGraph."
+        )
     entries: dict[str, Any] = {_MARK: np.array(list(named), dtype=np.str_)}
     for number, graph in enumerate(named.values()):
         entries[f"{number}.weights"] = graph.weights
