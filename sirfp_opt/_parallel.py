@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -91,9 +91,9 @@ class Clock:
         def tick() -> None:
             nonlocal done
             done += 1
-            self._tell(name, done, total)
+            self.tell(name, done, total)
 
-        self._tell(name, 0, total)
+        self.tell(name, 0, total)
         start = time.perf_counter()
         try:
             yield tick
@@ -101,9 +101,15 @@ class Clock:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
         if done < total:
-            self._tell(name, total, total)
+            self.tell(name, total, total)
 
-    def _tell(self, name: str, done: int, total: int) -> None:
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add the stages of another clock to this one's."""
+        for name, spent in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def tell(self, name: str, done: int, total: int) -> None:
+        """Call back, if anybody listens."""
         if self._callback is not None:
             self._callback(name, done, total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sirfp_opt.network.budget import Budget
 from sirfp_opt.network.cost import Affine, CostForm, CostModel
 from sirfp_opt.network.curves import ValueCurves
 from sirfp_opt.network.frontier import Frontier, sweep
@@ -9,13 +10,16 @@ from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.network.problem import NetworkProblem
 from sirfp_opt.network.solution import NetworkSolution
 from sirfp_opt.network.solve import solve_network
+from sirfp_opt.network.unit import MemberGraph
 from sirfp_opt.network.worth import Worth
 
 __all__ = [
     "Affine",
+    "Budget",
     "CostForm",
     "CostModel",
     "Frontier",
+    "MemberGraph",
     "NetworkProblem",
     "NetworkSolution",
     "PruningPlan",

@@ -2,8 +2,9 @@
 
 How to split a budget over layers needs, from each layer, one number for each count k:
 the redundancy that k channels have at least, or at least the smallest that is known.
-The paper's backward deletion gives all of them at once, nested in one path; single
-points can be improved by any solver, and be given a proven bound.
+The paper's backward deletion gives all of them at once, nested in one path; what the
+path steps over is looked for (`network.feasible`); single points can be improved by any
+solver, and be given a proven bound.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from sirfp_opt._validate import FloatArray, IntArray, frozen
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.deletion import delete_smallest
-from sirfp_opt.errors import InfeasibleError, InvalidProblemError
+from sirfp_opt.errors import InfeasibleError, InvalidProblemError, NoSolutionError
+from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.network.feasible import find_sets
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
-    from sirfp_opt.graph import ChannelGraph
     from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
     from sirfp_opt.solution import Solution
@@ -56,7 +58,9 @@ class ValueCurve:
     steepest : float
         Most that any channel costs where the path takes it in; 0 where all gain.
     sets : mapping of int to ndarray
-        By count, the sets that are better than the path's.
+        By count, the sets that are better than the path's, or that it has not.
+    undecided : tuple of int
+        Allowed counts of which neither a set is known nor a proof that there is none.
 
     Examples
     --------
@@ -76,6 +80,7 @@ class ValueCurve:
     order: IntArray
     steepest: float
     sets: Mapping[int, IntArray] = field(default_factory=dict)
+    undecided: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -158,6 +163,28 @@ class ValueCurve:
         frozen(bounds)
         return replace(self, values=values, bounds=bounds, sets=sets)
 
+    def delivering(self, selected: Iterable[int]) -> ValueCurve:
+        """Return a curve that has this very set at its count, better or not.
+
+        Parameters
+        ----------
+        selected : iterable of int
+            Channels that the layer's constraints allow.
+
+        Raises
+        ------
+        InvalidProblemError
+            If they do not.
+        """
+        chosen = np.asarray(list(selected), dtype=np.int64)
+        place = self._at(int(chosen.size))
+        chosen = self.layer(int(chosen.size)).check(chosen)
+        values = self.values.copy()
+        values[place] = self.problem.evaluate(chosen)
+        frozen(values)
+        frozen(chosen)
+        return replace(self, values=values, sets={**self.sets, chosen.size: chosen})
+
     def solve(
         self,
         k: int,
@@ -193,8 +220,9 @@ class ValueCurve:
         )
 
 
+@singledispatch
 def value_curve(
-    graph: ChannelGraph,
+    graph: Any,
     constraints: LayerConstraints | None = None,
     *,
     counts: Iterable[int] | None = None,
@@ -204,6 +232,9 @@ def value_curve(
     With L the channels left, the paper's backward deletion (SIRFP, arXiv 2412.12672,
     algorithm 1) removes argmax_{i in L} v_i + Σ_{j in L, j != i} w_ij. The sets that
     are left are nested, so that one run serves every count.
+
+    The function goes by the kind of layer (`functools.singledispatch`): another problem
+    of sets joins a network by registering how its curve is built.
 
     Parameters
     ----------
@@ -217,49 +248,95 @@ def value_curve(
     Returns
     -------
     ValueCurve
-        Over those allowed counts that the path visits: with tied groups of several
-        sizes, or missing edges, it may skip some.
+        Over the allowed counts for which there is a set. With tied groups of several
+        sizes, or missing edges, the path may step over some; those are looked for.
 
     Raises
     ------
     InfeasibleError
-        If the path visits none of them.
+        If it is proved that there is none.
+    NoSolutionError
+        If none was found, which is no proof: only with missing edges.
     """
+    raise InvalidProblemError(
+        f"`graph` must be a ChannelGraph, got {type(graph).__name__}. "
+        "Use ChannelGraph.from_redundancy."
+    )
+
+
+@value_curve.register
+def _greedy_curve(
+    graph: ChannelGraph,
+    constraints: LayerConstraints | None = None,
+    *,
+    counts: Iterable[int] | None = None,
+) -> ValueCurve:
     rules = LayerConstraints() if constraints is None else constraints
     if not rules.has_count:
         rules = rules.with_count((1, graph.n))
-    if counts is not None:
-        # Asked for by number: the multiple is then the caller's business. A layer of
-        # fewer channels than the multiple has no set at all that obeys it.
-        rules = replace(rules, multiple_of=1)
+    if counts is None:
+        wanted = list(rules.counts(graph.n))
+    elif not (wanted := sorted(int(k) for k in counts)):
+        raise InvalidProblemError(
+            "`counts` must hold at least one number of channels, got none. "
+            "Leave it out for all from one to n."
+        )
+    else:
+        # Asked for by number: range and multiple are then the caller's business.
+        rules = replace(rules, k=None, k_min=wanted[0], k_max=wanted[-1], multiple_of=1)
     problem = PruningProblem(graph, rules)
-    wanted = rules.counts(graph.n) if counts is None else [int(k) for k in counts]
     canonical = problem.canonical
     items, gains = _path(canonical)
     sizes = canonical.kept.size + np.concatenate(
         ([0], np.cumsum(canonical.sizes[items]))
     )
     totals = np.concatenate(([0.0], np.cumsum(gains)))
-    known = np.isfinite(totals) & np.isin(sizes, np.asarray(list(wanted)))
-    if not known.any():
-        raise InfeasibleError(
-            f"no set on the greedy path of {graph.name!r} has an allowed number of "
-            "channels. Widen the range, or loosen tied groups and missing edges."
+    known = np.isfinite(totals) & np.isin(sizes, np.asarray(wanted))
+    points = dict(
+        zip(
+            sizes[known].tolist(),
+            [canonical.to_objective(v) + 0.0 for v in totals[known].tolist()],  # no -0
+            strict=True,
         )
-    values = np.array([canonical.to_objective(v) for v in totals[known].tolist()])
-    values += 0.0  # no -0
+    )
+    stepped_over = [k for k in wanted if k not in points]
+    found = find_sets(canonical, stepped_over, items, _alone(canonical, items))
+    sets = {k: canonical.lift(some) for k, some in found.sets.items()}
+    points |= {k: problem.evaluate(chosen) for k, chosen in sets.items()}
+    if not points:
+        error = NoSolutionError if found.undecided else InfeasibleError
+        raise error(
+            f"no set of {graph.name!r} with an allowed number of channels "
+            f"{'was found' if found.undecided else 'is a clique'}. Widen the range, or "
+            "loosen tied groups and missing edges."
+        )
+    values = np.array([points[k] for k in sorted(points)], dtype=np.float64)
     worst = -np.inf if graph.sense is Sense.MINIMIZE else np.inf
     curve = ValueCurve(
         problem=problem,
-        counts=sizes[known].astype(np.int64),
+        counts=np.array(sorted(points), dtype=np.int64),
         values=values,
         bounds=np.full(values.size, worst),
         order=np.concatenate([canonical.kept, *(canonical.members[i] for i in items)]),
         steepest=_steepest(gains, canonical.sizes[items]),
+        sets=sets,
+        undecided=found.undecided,
     )
-    for array in (curve.counts, curve.values, curve.bounds, curve.order):
+    for array in (
+        curve.counts,
+        curve.values,
+        curve.bounds,
+        curve.order,
+        *sets.values(),
+    ):
         frozen(array)
     return curve
+
+
+def _alone(canonical: CanonicalProblem, items: IntArray) -> FloatArray:
+    """Return what each item gains beside all of the others, in the items' order."""
+    gains: FloatArray = (canonical.values + canonical.weights.sum(axis=1))[items]
+    return gains
 
 
 def _steepest(gains: FloatArray, sizes: IntArray) -> float:
@@ -297,7 +374,8 @@ class ValueCurves(Mapping[str, ValueCurve]):
     Parameters
     ----------
     layers : mapping of str to (ChannelGraph, LayerConstraints, counts)
-        What `value_curve` is called with.
+        What `value_curve` is called with; instead of a graph, whatever kind of layer
+        it knows.
 
     Examples
     --------
@@ -311,9 +389,7 @@ class ValueCurves(Mapping[str, ValueCurve]):
 
     def __init__(
         self,
-        layers: Mapping[
-            str, tuple[ChannelGraph, LayerConstraints, Iterable[int] | None]
-        ],
+        layers: Mapping[str, tuple[Any, LayerConstraints, Iterable[int] | None]],
     ) -> None:
         self._layers = dict(layers)
         self._curves: dict[str, ValueCurve] = {}
@@ -343,6 +419,20 @@ class ValueCurves(Mapping[str, ValueCurve]):
         missing = [name for name in self if name not in self._curves]
         run_all(self.__getitem__, [(name,) for name in missing], n_jobs, tick)
         return self
+
+    def delivering(self, sets: Mapping[str, IntArray]) -> ValueCurves:
+        """Return curves that have these very sets at their counts, better or not.
+
+        Parameters
+        ----------
+        sets : mapping of str to ndarray
+            By layer, channels that its constraints allow.
+        """
+        changed = ValueCurves(self._layers)
+        changed._curves = dict(self._curves)
+        for name, selected in sets.items():
+            changed._curves[name] = self[name].delivering(selected)
+        return changed
 
     def refine(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,13 +13,13 @@ import numpy as np
 from sirfp_opt._parallel import Clock, Stages, progress_stages
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.solve import split_by
+from sirfp_opt.sense import relative_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
 
-    from sirfp_opt._validate import IntArray
     from sirfp_opt.network.curves import ValueCurves
     from sirfp_opt.network.problem import NetworkProblem
 
@@ -162,7 +163,7 @@ def sweep(
     [6, 3]
     """
     rows = [
-        dict(b) if isinstance(b, Mapping) else dict.fromkeys(problem.budget, b)
+        dict(b) if isinstance(b, Mapping) else dict.fromkeys(problem.limits, b)
         for b in budgets
     ]
     if not rows:
@@ -174,7 +175,7 @@ def sweep(
     for one in problems:
         one.check_reachable()
     # From small to large: a split fits every larger budget, and is a start there.
-    problems.sort(key=lambda one: sum(one.fractions.fractions.values()))
+    problems.sort(key=lambda one: sum(one.asked.asked(one.cost).values()))
     known = problem.curves if curves is None else curves
     points: dict[str, list[FrontierPoint]] = {name: [] for name in allocations}
     ordered = sorted(allocations, key=lambda name: name in ("lagrangian", "optimal"))
@@ -183,38 +184,45 @@ def sweep(
         with clock.stage("curves", len(known)) as tick:
             known.build(n_jobs=n_jobs, tick=tick)
         with clock.stage("split", len(problems) * len(ordered)) as tick:
-            found: list[IntArray] = []
+            found: list[dict[str, int]] = []
             for one in problems:
                 for name in ordered:
-                    point, k = _point(one, name, known, found)
+                    point = _point(one, name, known, found)
                     points[name].append(point)
-                    found.append(k)
+                    found.append(point.counts)
                     tick()
     flat = [p for name in allocations for p in reversed(points[name])]
     return Frontier(tuple(flat))
 
 
 def _point(
-    problem: NetworkProblem, name: str, curves: ValueCurves, starts: list[IntArray]
-) -> tuple[FrontierPoint, IntArray]:
+    problem: NetworkProblem,
+    name: str,
+    curves: ValueCurves,
+    starts: list[dict[str, int]],
+) -> FrontierPoint:
     started = time.perf_counter()
     # The last few are those of this budget, and of the one before.
-    split = split_by(problem, name, curves, starts[-6:])
+    made = split_by(problem, name, curves, starts[-6:])
     seconds = time.perf_counter() - started
-    counts = dict(zip(problem.cost.units, split.k.tolist(), strict=True))
-    proved = bool(np.isfinite(split.bound))
-    total = problem.cost.total
-    point = FrontierPoint(
+    losses = problem.worth.losses(curves, problem.factors).by_layer
+    objective = math.fsum(
+        float(losses[u][np.searchsorted(curves[u].counts, made.counts[u])])
+        for u in problem.layers
+    )
+    proved = bool(np.isfinite(made.bound))
+    counts = problem.cost.as_counts(made.counts)
+    reached = problem.cost.predict(counts)
+    return FrontierPoint(
         allocation=name,
-        asked={b: limit / total(b) for b, limit in problem.limits.items()},
-        reached={b: c / total(b) for b, c in problem.cost.predict(counts).items()},
-        objective=split.objective,
-        bound=split.bound if proved else None,
-        gap=split.gap if proved else None,
+        asked=problem.asked.asked(problem.cost),
+        reached={b: c / problem.cost.total(b) for b, c in reached.items()},
+        objective=objective,
+        bound=made.bound if proved else None,
+        gap=relative_gap(objective, made.bound) if proved else None,
         redundancy=sum(
-            curves[u].value(counts[u]) * problem.factors[u] for u in problem.layers
+            curves[u].value(made.counts[u]) * problem.factors[u] for u in problem.layers
         ),
-        counts=counts,
+        counts=dict(zip(problem.cost.units, counts.tolist(), strict=True)),
         seconds=seconds,
     )
-    return point, split.k

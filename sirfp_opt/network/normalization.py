@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+from typing import Any
+
 import numpy as np
 
 from sirfp_opt.errors import InvalidProblemError
@@ -12,13 +15,16 @@ __all__ = ["NORMALIZATIONS", "normalized"]
 NORMALIZATIONS = ("none", "trace", "cosine", "map_size")
 
 
+@singledispatch
 def normalized(
-    graph: ChannelGraph, mode: str, *, map_size: float | None = None
-) -> tuple[ChannelGraph, float]:
+    graph: Any, mode: str, *, map_size: float | None = None
+) -> tuple[Any, float]:
     """Return a graph and a factor that put layers on one scale.
 
     The paper's redundancy is an inner product of L1-normalised maps, which shrinks as
     one over the map's positions; raw objectives of two layers do not compare.
+
+    Like `value_curve`, it goes by the kind of layer (`functools.singledispatch`).
 
     Parameters
     ----------
@@ -51,6 +57,16 @@ def normalized(
     >>> normalized(graph, "trace")[1], normalized(graph, "cosine")[0].weights[0, 1]
     (0.2, np.float64(0.5))
     """
+    raise InvalidProblemError(
+        f"`graph` must be a ChannelGraph, got {type(graph).__name__}. "
+        "Use ChannelGraph.from_redundancy."
+    )
+
+
+@normalized.register
+def _normalized_graph(
+    graph: ChannelGraph, mode: str, *, map_size: float | None = None
+) -> tuple[ChannelGraph, float]:
     if mode not in NORMALIZATIONS:
         raise InvalidProblemError(
             f"`normalize` must be one of {list(NORMALIZATIONS)}, got {mode!r}. "

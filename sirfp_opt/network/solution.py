@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.allocation import Allocation
     from sirfp_opt.network.curves import ValueCurves
     from sirfp_opt.network.problem import NetworkProblem
-    from sirfp_opt.network.splitting.problem import Split
     from sirfp_opt.solution import Solution
 
 __all__ = ["NetworkSolution"]
@@ -33,31 +33,38 @@ class NetworkSolution:
     Attributes
     ----------
     problem : NetworkProblem
-    counts : dict of str to int
-        Channels kept, by unit of the cost model.
+    made : Allocation
+        The split: counts, bound and prices on `split_curves`.
     curves : ValueCurves
-        The value curves, with the sets found.
+        The value curves, with the very sets of this solution at their counts.
+    split_curves : ValueCurves
+        The curves that the split was made on, before the layers were solved.
     price : float
         What a channel without redundancy was worth.
-    split : Split
-        Counts, objective and bound on the curves as they were before the layers were
-        solved.
     solutions : dict of str to Solution
-        Of the layers that were solved; those kept whole are not.
+        Of the layers that were solved; those kept whole, or chosen by the allocation,
+        are not.
     allocation, method : str
     seconds : dict of str to float
         Wall-clock time of "curves", "split" and "sets".
     """
 
     problem: NetworkProblem
-    counts: dict[str, int]
+    made: Allocation
     curves: ValueCurves
+    split_curves: ValueCurves
     price: float
-    split: Split
     solutions: dict[str, Solution]
     allocation: str
     method: str
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Channels kept, by unit of the cost model; those without a graph are whole."""
+        cost = self.problem.cost
+        whole = zip(cost.units, cost.sizes.tolist(), strict=True)
+        return {name: self.made.counts.get(name, n) for name, n in whole}
 
     # -- what was found ----------------------------------------------------------
 
@@ -96,16 +103,25 @@ class NetworkSolution:
         """Loss of the sets found, summed over the layers; 0 for the whole network."""
         return math.fsum(self.losses.values())
 
-    @property
+    @cached_property
     def bound(self) -> float | None:
         """No split has a smaller loss on the curves; None without a proof.
 
         The curves give each count the best set known, those found here included: what
         the layers' solvers improved on the way has been taken off the split's bound.
         """
-        if not math.isfinite(self.split.bound):
+        if not math.isfinite(self.made.bound):
             return None
-        return self.split.bound - (self.split.objective - self.objective)
+        losses = self.problem.worth.losses(self.split_curves, self.problem.factors)
+        better, rounding = [], 0.0
+        for name in self:
+            table, counts = losses.by_layer[name], self.split_curves[name].counts
+            before = float(table[np.searchsorted(counts, self.counts[name])])
+            better.append(max(0.0, before - self.losses[name]))
+            # Some sums of terms of this size: far less rounding than this.
+            rounding += 1e-13 * float(np.abs(table).max())
+        bound = self.made.bound - math.fsum(better)
+        return self.objective if bound > self.objective - rounding else bound
 
     @property
     def gap(self) -> float | None:
@@ -128,6 +144,17 @@ class NetworkSolution:
             losses.append(self._loss(name, bound))
         return math.fsum(losses)
 
+    def status_of(self, name: str) -> str:
+        """Return how a layer's set came about.
+
+        "whole" (nothing removed), "allocation" (chosen with the split), or the status
+        of its solution: "optimal" or "feasible".
+        """
+        if name in self.solutions:
+            return self.solutions[name].status.value
+        whole = self.counts[name] == self.problem.layers[name].n
+        return "whole" if whole else "allocation"
+
     @property
     def redundancy(self) -> dict[str, float]:
         """Objective of each layer's set, in its graph's own sense and units."""
@@ -142,11 +169,8 @@ class NetworkSolution:
 
     @property
     def asked(self) -> dict[str, float]:
-        """The budgets, as fractions of the whole network's cost."""
-        total = self.problem.cost.total
-        return {
-            name: limit / total(name) for name, limit in self.problem.limits.items()
-        }
+        """The budgets as they were asked for, in fractions of each cost."""
+        return self.problem.asked.asked(self.problem.cost)
 
     @property
     def reached(self) -> dict[str, float]:
@@ -174,6 +198,22 @@ class NetworkSolution:
         over = [b for b, limit in self.problem.limits.items() if after[b] > limit]
         return "+".join(over) or "worth"
 
+    def figures(self) -> dict[str, Any]:
+        """Return what is known about the whole, for plans and reports.
+
+        objective, bound, gap, sets_bound, limit (what ended the search for the split),
+        price (of a channel without redundancy) and multipliers (of the budgets).
+        """
+        return {
+            "objective": self.objective,
+            "bound": self.bound,
+            "gap": self.gap,
+            "sets_bound": self.sets_bound,
+            "limit": self.made.limit,
+            "price": self.price,
+            "multipliers": self.made.multipliers,
+        }
+
     # -- out ---------------------------------------------------------------------
 
     def plan(self, units: Sequence[PruningUnit] | None = None) -> PruningPlan:
@@ -190,14 +230,15 @@ class NetworkSolution:
                 PruningUnit(name, graph.n, (), self.problem.rules(name).tied)
                 for name, graph in self.problem.layers.items()
             ]
+        cost = self.problem.cost
         info = {
             "asked": self.asked,
+            "original": {name: cost.total(name) for name in cost.forms},
+            "predicted": self.costs,
             "reached": self.reached,
-            "objective": self.objective,
-            "bound": self.bound,
-            "gap": self.gap,
             "allocation": self.allocation,
             "method": self.method,
+            **self.figures(),
         }
         kept = {name: chosen.tolist() for name, chosen in self.selected.items()}
         return PruningPlan(units, kept, info=info)
@@ -226,7 +267,7 @@ class NetworkSolution:
                     "redundancy": curve.value(count),
                     "bound": None if solution is None else solution.bound,
                     "gap": None if solution is None else solution.gap,
-                    "status": "whole" if solution is None else solution.status.value,
+                    "status": self.status_of(name),
                     "loss": self.losses[name],
                     "binds": self.binds[name],
                 }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sirfp_opt._parallel import Clock, Stages, progress_stages
-from sirfp_opt.errors import InfeasibleError, InvalidProblemError
-from sirfp_opt.network.allocation import Uniform, Worth, create_allocator
+from sirfp_opt.errors import InvalidProblemError, SolverError
+from sirfp_opt.network.allocation import Allocation, create_allocator, name_of
 from sirfp_opt.network.solution import NetworkSolution
-from sirfp_opt.network.splitting.problem import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
-    from sirfp_opt._validate import IntArray
     from sirfp_opt.limits import Limits
     from sirfp_opt.network.allocation import Allocator
     from sirfp_opt.network.curves import ValueCurves
@@ -77,9 +74,14 @@ def solve_network(
     Raises
     ------
     InfeasibleError
-        If a budget cannot be reached: before any work, with the least reachable value
-        and the layers that block.
+        If it is proved that a budget cannot be reached: before any work, with the least
+        reachable value and the layers that block.
+    NoSolutionError
+        If no plan within the budgets is found, and more is not proved.
+    SolverError
+        If a foreign allocation passes a budget or breaks a constraint.
     """
+    allocator = create_allocator(allocation)
     problem.check_reachable()
     with progress_stages(progress) as tell:
         clock = Clock(tell)
@@ -87,15 +89,15 @@ def solve_network(
         with clock.stage("curves", len(known)) as tick:
             known.build(n_jobs=n_jobs, tick=tick)
         with clock.stage("split"):
-            split = split_by(problem, allocation, known)
-        counts = dict(zip(problem.cost.units, split.k.tolist(), strict=True))
+            made = split_by(problem, allocator, known)
+        delivered = _delivered(known, made)
         open_ = {
-            name: [counts[name]]
-            for name, graph in problem.layers.items()
-            if counts[name] < graph.n
+            name: [made.counts[name]]
+            for name, layer in problem.layers.items()
+            if made.counts[name] < layer.n and name not in (made.kept or {})
         }
         with clock.stage("sets", len(open_)) as tick:
-            refined, solutions = known.refine(
+            refined, solutions = delivered.refine(
                 open_,
                 method,
                 n_jobs=n_jobs,
@@ -108,13 +110,13 @@ def solve_network(
             )
     return NetworkSolution(
         problem=problem,
-        counts=counts,
+        made=made,
         curves=refined,
+        split_curves=known,
         price=problem.worth.price_of(known, problem.factors),
-        split=split,
         solutions={name: solution for (name, _), solution in solutions.items()},
-        allocation=_name(allocation),
-        method=_name(method),
+        allocation=name_of(allocation),
+        method=name_of(method),
         seconds=clock.seconds,
     )
 
@@ -123,8 +125,8 @@ def split_by(
     problem: NetworkProblem,
     allocation: str | Allocator,
     curves: ValueCurves | None = None,
-    starts: Iterable[IntArray] = (),
-) -> Split:
+    starts: Sequence[Mapping[str, int]] = (),
+) -> Allocation:
     """Split the budgets of a problem over its layers, without solving them.
 
     Parameters
@@ -132,37 +134,67 @@ def split_by(
     problem : NetworkProblem
     allocation : str or Allocator
     curves : ValueCurves, optional
-    starts : iterable of ndarray of int64
+    starts : sequence of mapping of str to int
         Splits that an optimising allocation is not to be worse than.
 
     Returns
     -------
-    Split
-        With an infinitely loose bound where the allocation gives none.
+    Allocation
+        Checked: it is within the budgets, and its counts are on the curves.
+
+    Raises
+    ------
+    InfeasibleError
+        If it is proved that no split keeps the budgets.
+    NoSolutionError
+        If the allocation finds none.
+    SolverError
+        If what it finds breaks a budget or a constraint: then it is wrong.
     """
     allocator = create_allocator(allocation)
-    own = getattr(allocator, "worth", problem.worth)
-    if own not in (Worth(), problem.worth):
-        raise InvalidProblemError(
-            f"`allocation` must have no worth of its own here, got {own}. Put it into "
-            "the problem: NetworkProblem(..., worth=Worth('balanced'))."
-        )
-    numbers = problem.split_problem(curves)
-    layers, budget = problem.as_layers, problem.fractions
-    if hasattr(allocator, "split"):
-        uniform = Uniform().allocate(layers, problem.cost, budget).counts
-        first = problem.cost.as_counts(uniform)
-        found: Split = allocator.split(numbers, [first, *starts])
-        return found
-    asked = allocator.allocate(layers, problem.cost, budget).counts
-    k = numbers.snapped(problem.cost.as_counts(asked))
-    if not numbers.feasible(k):
-        raise InfeasibleError(
-            f"`allocation` must keep the budgets {problem.budget}, got "
-            f"{problem.cost.predict(k)} from {_name(allocation)!r}. Take 'optimal'."
-        )
-    return Split(k, numbers.objective(k), -np.inf, np.zeros(len(numbers.forms)))
+    curves = problem.curves if curves is None else curves
+    problem.check_reachable(curves)
+    if all(curves[name].counts.size == 1 for name in problem.layers):
+        # There is nothing to split, and no other split.
+        least = {name: int(curves[name].counts[0]) for name in problem.layers}
+        losses = problem.worth.losses(curves, problem.factors).by_layer.values()
+        made = Allocation(least, bound=math.fsum(float(loss[0]) for loss in losses))
+    else:
+        made = allocator.allocate(problem, curves, starts)
+    _check(problem, made, name_of(allocation), curves)
+    return made
 
 
-def _name(thing: Any) -> str:
-    return thing if isinstance(thing, str) else type(thing).__name__.lower()
+def _check(
+    problem: NetworkProblem, made: Allocation, name: str, curves: ValueCurves
+) -> None:
+    """Refuse what a foreign allocation may have got wrong."""
+    for unit in problem.layers:
+        count = made.counts.get(unit)
+        if count not in curves[unit].counts:
+            raise SolverError(
+                f"allocation {name!r} must keep numbers of channels that are allowed, "
+                f"got {count} of {unit!r}, where {curves[unit].counts.tolist()[:8]} "
+                "... are. Report this to its author."
+            )
+    if not problem.keeps_budget({unit: made.counts[unit] for unit in problem.layers}):
+        raise SolverError(
+            f"allocation {name!r} must keep the budgets {problem.limits}, got "
+            f"{problem.cost.predict(made.counts)}. Take 'optimal', and report this to "
+            "its author."
+        )
+    for unit, kept in (made.kept or {}).items():
+        try:
+            curves[unit].layer(made.counts[unit]).check(kept)
+        except InvalidProblemError as error:
+            raise SolverError(
+                f"allocation {name!r} must keep sets that are allowed, got one of "
+                f"{unit!r} that is not: {error} Let it choose the numbers only."
+            ) from error
+
+
+def _delivered(curves: ValueCurves, made: Allocation) -> ValueCurves:
+    """Put the sets that an allocation has chosen on the curves, better or not."""
+    if not made.kept:
+        return curves
+    return curves.delivering(made.kept)

@@ -38,11 +38,11 @@ original whose removed channels are zero: their outputs differ by at most
 {{ "{:.3g}".format(report.output_scale) }}.
 {% else %}The pruned network was not compared with the masked original.
 {% endif %}</p>
-{% if report.split %}<p>The split of the budget has objective
+{% if report.split and report.split.bound is not none %}<p>The plan has objective
 {{ "{:.6g}".format(report.split.objective) }}, proven bound
-{{ "{:.6g}".format(report.split.bound) }}, gap
-{{ "{:.3%}".format(report.split.gap) }}{% if report.out_of_time %} when its time was
-over{% endif %}.</p>{% endif %}
+{{ "{:.6g}".format(report.split.bound) }} over all splits, gap
+{{ "{:.3%}".format(report.split.gap) }}{% if report.out_of_time %} when the time of the
+split was over{% endif %}.</p>{% endif %}
 
 <h2>Channels kept</h2>
 <figure class="network wide">

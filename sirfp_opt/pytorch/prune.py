@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from sirfp_opt._parallel import Clock
 from sirfp_opt.errors import UnsupportedError
+from sirfp_opt.network.solve import solve_network
 from sirfp_opt.pytorch.admission import admit, check_model
 from sirfp_opt.pytorch.batches import (
     Forward,
@@ -22,9 +21,9 @@ from sirfp_opt.pytorch.coupling.probe import Prober
 from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
 from sirfp_opt.pytorch.cutting.surgery import apply_plan, largest_difference, mask
 from sirfp_opt.pytorch.extraction.extract import extract
-from sirfp_opt.pytorch.planning import Callback, Draft, Request, draft
+from sirfp_opt.pytorch.planning import Callback, Request, network_problem
 from sirfp_opt.pytorch.reference import ReferenceOptions
-from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.report import PruneReport, unit_reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from sirfp_opt.network.allocation import Allocator
     from sirfp_opt.network.cost import CostModel
     from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.network.solution import NetworkSolution
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.solution import Solution
 
@@ -57,18 +57,26 @@ class PruneResult:
         Asked and reached costs, units, exclusions.
     graphs : ExtractedGraphs
         What the choice rests on; pass it to the next `prune` to spare the extraction.
-    cost : CostModel
-        MACs and parameters by kept channels.
-    solutions : dict of str to Solution
-        By unit, where a solver chose the channels.
+    solution : NetworkSolution
+        The network's problem (`solution.problem`: graphs, costs, budget) and its
+        solution: objective, bound and gap of the very sets in the plan.
     """
 
     model: nn.Module
     plan: PruningPlan
     report: PruneReport
     graphs: ExtractedGraphs
-    cost: CostModel
-    solutions: dict[str, Solution]
+    solution: NetworkSolution
+
+    @property
+    def cost(self) -> CostModel:
+        """MACs and parameters by kept channels."""
+        return self.solution.problem.cost
+
+    @property
+    def solutions(self) -> dict[str, Solution]:
+        """By unit, where a solver chose the channels."""
+        return self.solution.solutions
 
     def __repr__(self) -> str:
         reached = ", ".join(f"{k} {v:.2%}" for k, v in self.report.reached.items())
@@ -246,13 +254,27 @@ def prune(
             )
         with clock.stage("count"):
             cost = read_cost(model, graphs.coupling.units, sample, forward=forward)
-        made = draft(graphs, cost, request, clock)
+        problem = network_problem(graphs, cost, request)
+        solution = solve_network(
+            problem,
+            request.method,
+            # Where numbers are given, there is nothing to split.
+            allocation=request.allocation if request.keep is None else "uniform",
+            certify=request.certify,
+            n_jobs=request.n_jobs,
+            time_limit=request.time_limit,
+            seed=request.seed,
+            progress=clock.tell,
+            **request.options,
+        )
+        clock.add(solution.seconds)
+        plan = solution.plan(graphs.coupling.units)
         with clock.stage("cut"):
-            pruned = apply_plan(model, made.plan)
+            pruned = apply_plan(model, plan)
         if check is None:
             break
         with clock.stage("verify"):
-            failed = check(pruned, made.plan)
+            failed = check(pruned, plan)
         if not failed:
             break
         graphs = graphs.without(failed)
@@ -261,8 +283,26 @@ def prune(
             "macs": count_macs(pruned, sample, forward),
             "params": count_params(pruned),
         }
-    report = _report(graphs, cost, request, made, measured, check, clock)
-    return PruneResult(pruned, made.plan, report, graphs, cost, made.solutions)
+    if solution.costs | measured != solution.costs:
+        raise UnsupportedError(
+            f"`model` must cost what its layers cost, got {measured} where "
+            f"{solution.costs} was predicted: some operation depends on channel "
+            "numbers in a way that is not modelled. Please report the network."
+        )
+    coupling = graphs.coupling
+    report = PruneReport(
+        solution=solution,
+        units=unit_reports(solution, coupling.units),
+        measured=measured,
+        exclusions=tuple(asdict(exclusion) for exclusion in coupling.exclusions),
+        untraced=coupling.untraced,
+        given=request.keep is not None,
+        max_difference=check.difference if check else None,
+        output_scale=check.scale if check else None,
+        notes=(*graphs.notes, *([check.note] if check and check.note else [])),
+        seconds=dict(clock.seconds),
+    )
+    return PruneResult(pruned, plan, report, graphs, solution)
 
 
 def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
@@ -273,9 +313,7 @@ def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
     """
     result = prune(model, batches, **arguments)
     apply_plan(model, result.plan, inplace=True)
-    return PruneResult(
-        model, result.plan, result.report, result.graphs, result.cost, result.solutions
-    )
+    return replace(result, model=model)
 
 
 def _ignoring(graphs: ExtractedGraphs, patterns: Sequence[str]) -> ExtractedGraphs:
@@ -330,67 +368,3 @@ class _Check:
             Exclusion(name, plan.sizes[name], layer, reason)
             for name, (layer, reason) in failed.items()
         ]
-
-
-def _report(
-    graphs: ExtractedGraphs,
-    cost: CostModel,
-    request: Request,
-    made: Draft,
-    measured: dict[str, int],
-    check: _Check | None,
-    clock: Clock,
-) -> PruneReport:
-    predicted = cost.predict(made.plan.counts)
-    if predicted != measured:
-        raise UnsupportedError(
-            f"`model` must cost what its layers cost, got {measured} where {predicted} "
-            "was predicted: some operation depends on channel numbers in a way that "
-            "is not modelled. Please report the network."
-        )
-    notes = [*graphs.notes, *([check.note] if check and check.note else [])]
-    coupling = graphs.coupling
-    return PruneReport(
-        asked=request.budget.fractions,
-        original={name: cost.total(name) for name in cost.forms},
-        pruned=measured,
-        predicted=predicted,
-        next_cost=made.allocation.next_cost,
-        units=tuple(_unit_report(graphs, made, unit) for unit in graphs),
-        exclusions=tuple(asdict(exclusion) for exclusion in coupling.exclusions),
-        untraced=coupling.untraced,
-        method="threshold" if made.allocation.kept else str(request.method),
-        allocation=(
-            request.allocation
-            if isinstance(request.allocation, str)
-            else type(request.allocation).__name__.lower()
-        )
-        if request.keep is None
-        else "given",
-        max_difference=check.difference if check else None,
-        output_scale=check.scale if check else None,
-        notes=tuple(notes),
-        split=dict(made.plan.info["split"]) or None,
-        seconds=dict(clock.seconds),
-    )
-
-
-def _unit_report(graphs: ExtractedGraphs, made: Draft, name: str) -> UnitReport:
-    graph, kept = graphs[name], made.plan[name]
-    solution = made.solutions.get(name)
-    if solution is not None:
-        status = solution.status.value
-    else:
-        status = "all" if len(kept) == graph.n else "threshold"
-    sites = graphs.coupling.unit(name).ports
-    return UnitReport(
-        unit=name,
-        size=graph.n,
-        kept=len(kept),
-        sense=graph.sense.value,
-        objective_before=graph.value_of(np.arange(graph.n)),
-        objective=graph.value_of(kept),
-        bound=None if solution is None else solution.bound,
-        status=status,
-        layers=len({site.layer for site in sites}),
-    )

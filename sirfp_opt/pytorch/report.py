@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import pandas as pd
 
-__all__ = ["PruneReport", "UnitReport"]
+    from sirfp_opt.network.plan import PruningUnit
+    from sirfp_opt.network.solution import NetworkSolution
+
+__all__ = ["PruneReport", "UnitReport", "reasons", "unit_reports"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class UnitReport:
     bound : float or None
         Proven bound on the objective of so many channels, where there is one.
     status : str
-        How the set was found: "optimal", "feasible", "all" (nothing removed) or
-        "threshold" (the allocation chose it).
+        How the set was found: "optimal", "feasible", "whole" (nothing removed) or
+        "allocation" (chosen with the numbers).
     layers : int
         Layers that were cut.
     """
@@ -47,56 +52,72 @@ class UnitReport:
     layers: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PruneReport:
     """Asked and reached costs, each unit, and what was left whole and why.
 
     Attributes
     ----------
-    asked : dict of str to float
-        Fractions of "macs" and "params" that might remain.
-    original, pruned : dict of str to int
-        Costs before and after, as measured: MACs of one sample, parameters.
-    predicted : dict of str to int
-        Costs after, as the cost model has them; equal to `pruned`.
-    next_cost : dict of str to int, or None
-        Costs of the next larger plan, which was above what was asked.
+    solution : NetworkSolution
+        The solution of the network's problem that was cut: its sets are the plan's.
     units : tuple of UnitReport
         The pruning units.
+    measured : dict of str to int
+        Costs after, as measured on the pruned network: MACs of one sample, parameters.
     exclusions : tuple of dict
         unit, size, layer, reason of what was left whole.
     untraced : tuple of str
         Layers that no output depends on; left whole.
-    method, allocation : str
-        How channels were chosen, and how their numbers were.
+    given : bool
+        Whether the numbers of channels were given, so that there was nothing to split.
     max_difference : float or None
         Largest |pruned - masked| of the outputs on the example; None if not verified.
     output_scale : float or None
         Largest |masked| there.
     notes : tuple of str
         Anything else worth knowing.
-    split : dict or None
-        Of an optimising allocation: objective, bound and gap of its split, and the
-        limit that ended it.
     seconds : dict of str to float
         Wall-clock time of each stage.
     """
 
-    asked: dict[str, float]
-    original: dict[str, int]
-    pruned: dict[str, int]
-    predicted: dict[str, int]
-    next_cost: dict[str, int] | None
+    solution: NetworkSolution
     units: tuple[UnitReport, ...]
-    exclusions: tuple[dict[str, Any], ...]
-    untraced: tuple[str, ...]
-    method: str
-    allocation: str
-    max_difference: float | None
-    output_scale: float | None
+    measured: dict[str, int]
+    exclusions: tuple[dict[str, Any], ...] = ()
+    untraced: tuple[str, ...] = ()
+    given: bool = False
+    max_difference: float | None = None
+    output_scale: float | None = None
     notes: tuple[str, ...] = ()
-    split: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    # -- asked and reached -------------------------------------------------------
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """Fractions of the costs that might remain."""
+        return self.solution.asked
+
+    @property
+    def original(self) -> dict[str, int]:
+        """Costs before: MACs of one sample, parameters, what else the model knows."""
+        cost = self.solution.problem.cost
+        return {name: cost.total(name) for name in cost.forms}
+
+    @property
+    def predicted(self) -> dict[str, int]:
+        """Costs after, as the cost model has them."""
+        return self.solution.costs
+
+    @property
+    def pruned(self) -> dict[str, int]:
+        """Costs after: measured where they can be, else as the cost model has them."""
+        return self.predicted | self.measured
+
+    @property
+    def next_cost(self) -> dict[str, int] | None:
+        """Costs of the next larger plan, which was above what was asked."""
+        return self.solution.made.next_cost
 
     @property
     def reached(self) -> dict[str, float]:
@@ -108,25 +129,37 @@ class PruneReport:
     @property
     def reasons(self) -> list[str]:
         """Why each reached cost is not exactly the asked one, in sentences."""
-        out = []
-        for name, asked in self.asked.items():
-            reached = self.reached[name]
-            if self.next_cost is None or reached > asked:
-                limit, now = _side_by_side(asked, reached)
-                out.append(
-                    f"{name}: {now} is above the {limit} asked."
-                    if reached > asked
-                    else f"{name}: {now} of {limit} asked; no larger plan was tried."
-                )
-                continue
-            further = self.next_cost[name] / self.original[name]
-            limit, now, more = _side_by_side(asked, reached, further)
-            why = ", too much" if further > asked else "; another budget forbids it"
-            out.append(
-                f"{name}: {now} of {limit} asked; the next larger plan takes "
-                f"{more}{why}."
-            )
-        return out
+        further = None
+        if self.next_cost is not None:
+            further = {
+                name: self.next_cost[name] / total
+                for name, total in self.original.items()
+            }
+        return reasons(self.asked, self.reached, further)
+
+    # -- how ---------------------------------------------------------------------
+
+    @property
+    def method(self) -> str:
+        """How channels were chosen: by a solver, or with the numbers of them."""
+        made = self.solution.made
+        return self.solution.allocation if made.kept else self.solution.method
+
+    @property
+    def allocation(self) -> str:
+        """How the numbers of channels were chosen."""
+        return "given" if self.given else self.solution.allocation
+
+    @property
+    def split(self) -> dict[str, Any] | None:
+        """What is known about the whole plan; None where its numbers were given.
+
+        objective (the loss of the very sets in the plan), bound and gap (no split is
+        better on the value curves; None without a proof), sets_bound (no sets of so
+        many channels are better; None without bounds of all units), limit (what ended
+        the search for the split), price and multipliers.
+        """
+        return None if self.given else self.solution.figures()
 
     @property
     def out_of_time(self) -> bool:
@@ -135,12 +168,25 @@ class PruneReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and numbers."""
-        data = asdict(self)
-        data["reached"] = self.reached
-        data["reasons"] = self.reasons
-        for name in ("units", "exclusions", "untraced", "notes"):
-            data[name] = list(data[name])
-        return data
+        return {
+            "asked": self.asked,
+            "original": self.original,
+            "pruned": self.pruned,
+            "predicted": self.predicted,
+            "next_cost": self.next_cost,
+            "units": [asdict(unit) for unit in self.units],
+            "exclusions": list(self.exclusions),
+            "untraced": list(self.untraced),
+            "method": self.method,
+            "allocation": self.allocation,
+            "max_difference": self.max_difference,
+            "output_scale": self.output_scale,
+            "notes": list(self.notes),
+            "split": self.split,
+            "seconds": self.seconds,
+            "reached": self.reached,
+            "reasons": self.reasons,
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each unit, those left whole at the end."""
@@ -174,9 +220,11 @@ class PruneReport:
             )
         lines += [f"  {reason}" for reason in self.reasons]
         if self.split is not None:
+            proof = "no bound"
+            if self.split["bound"] is not None:
+                proof = f"bound {self.split['bound']:.6g}, gap {self.split['gap']:.3%}"
             lines.append(
-                f"  split: objective {self.split['objective']:.6g}, bound "
-                f"{self.split['bound']:.6g}, gap {self.split['gap']:.3%}"
+                f"  split: objective {self.split['objective']:.6g}, {proof}"
                 + (", stopped by its time limit" if self.out_of_time else "")
             )
         if self.max_difference is not None:
@@ -204,6 +252,69 @@ class PruneReport:
         return "\n".join(lines)
 
     __str__ = summary
+
+
+def reasons(
+    asked: Mapping[str, float],
+    reached: Mapping[str, float],
+    further: Mapping[str, float] | None,
+) -> list[str]:
+    """Say why each reached cost is not exactly the asked one, in sentences.
+
+    Parameters
+    ----------
+    asked, reached : mapping of str to float
+        Fractions of the costs before.
+    further : mapping of str to float, optional
+        Those of the next larger plan.
+    """
+    out = []
+    for name, share in asked.items():
+        if further is None or reached[name] > share:
+            limit, now = _side_by_side(share, reached[name])
+            out.append(
+                f"{name}: {now} is above the {limit} asked."
+                if reached[name] > share
+                else f"{name}: {now} of {limit} asked; no larger plan was tried."
+            )
+            continue
+        limit, now, more = _side_by_side(share, reached[name], further[name])
+        why = ", too much" if further[name] > share else "; another budget forbids it"
+        out.append(
+            f"{name}: {now} of {limit} asked; the next larger plan takes {more}{why}."
+        )
+    return out
+
+
+def unit_reports(
+    solution: NetworkSolution, units: Iterable[PruningUnit]
+) -> tuple[UnitReport, ...]:
+    """Return what became of each unit of a network.
+
+    Parameters
+    ----------
+    solution : NetworkSolution
+    units : iterable of PruningUnit
+        With the places where the network has these channels.
+    """
+    reports = []
+    for unit in units:
+        name, layer = unit.name, solution.problem.layers[unit.name]
+        found = solution.solutions.get(name)
+        reports.append(
+            UnitReport(
+                unit=name,
+                size=layer.n,
+                kept=solution.counts[name],
+                sense=layer.sense.value,
+                objective_before=layer.value_of(np.arange(layer.n)),
+                objective=layer.value_of(solution[name]),
+                bound=None if found is None else found.bound,
+                status=solution.status_of(name),
+                layers=len({site.layer for site in unit.ports}),
+            )
+        )
+    return tuple(reports)
 
 
 def _side_by_side(asked: float, *values: float) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,10 @@ from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.curves import value_curve
-from sirfp_opt.pytorch.planning import Request, layers_of
+from sirfp_opt.network.feasible import whole_groups
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.network.allocation import Layer
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 
@@ -103,10 +103,8 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         self.graphs = graphs
         self.method = method
         self.arguments = arguments
-        self._layers = {
-            layer.name: layer
-            for layer in layers_of(graphs, Request(keep=1.0, drop_dead=drop_dead))
-        }
+        dead = graphs.dead_channels() if drop_dead else {}
+        self._rules = {unit.name: _rules(unit, dead) for unit in graphs.coupling.units}
         self._ratios = self._by_unit(ratio)
         if method != "greedy" and not self._ratios:
             raise InvalidProblemError(
@@ -154,19 +152,19 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
                 "cut by other means, extract graphs anew and make a new pruner."
             )
         if unit.name not in self._scores:
-            self._scores[unit.name] = self._scored(self._layers[unit.name])
+            self._scores[unit.name] = self._scored(unit)
         return self._scores[unit.name][torch.from_numpy(left)]
 
     def _by_unit(self, ratio: float | Mapping[str, float] | None) -> dict[str, float]:
         if ratio is None:
             return {}
         if not isinstance(ratio, Mapping):
-            ratio = dict.fromkeys(self._layers, ratio)
-        unknown = sorted(set(ratio) - set(self._layers))
+            ratio = dict.fromkeys(self._rules, ratio)
+        unknown = sorted(set(ratio) - set(self._rules))
         if unknown:
             raise InvalidProblemError(
                 f"`ratio` must name prunable units, got {unknown[:5]}. "
-                f"They are {list(self._layers)[:10]}."
+                f"They are {list(self._rules)[:10]}."
             )
         for value in ratio.values():
             if not isinstance(value, Real) or not 0.0 <= value < 1.0:
@@ -187,35 +185,39 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
                     left = np.delete(left, gone)
         return left
 
-    def _scored(self, layer: Layer) -> torch.Tensor:
+    def _scored(self, unit: PruningUnit) -> torch.Tensor:
         """Return each channel's place in the order of deletion, as a fraction."""
-        n, step = layer.size, len(layer.classes[0])
-        dropped = layer.dropped if len(layer.dropped) < n else ()
-        path = value_curve(
-            layer.graph, LayerConstraints(tied=layer.tied, must_drop=dropped)
-        ).order
-        order = np.concatenate([path, np.asarray(dropped, dtype=np.int64)])
-        if self.method != "greedy" and layer.name in self._ratios:
+        graph, rules = self.graphs[unit.name], self._rules[unit.name]
+        n, step, dropped = unit.size, unit.step, rules.must_drop
+        order = np.concatenate(
+            [value_curve(graph, rules).order, np.asarray(dropped, dtype=np.int64)]
+        )
+        if self.method != "greedy" and unit.name in self._ratios:
             # As the pruner counts: classes of tied channels, at least one of them.
-            count = step * max(1, int(n // step * (1 - self._ratios[layer.name])))
+            count = step * max(1, int(n // step * (1 - self._ratios[unit.name])))
             if count < n:
                 enough = n - len(dropped) >= count
                 solution = solve(
-                    layer.graph,
+                    graph,
                     count,
                     self.method,
-                    constraints=LayerConstraints(
-                        tied=layer.tied, must_drop=dropped if enough else ()
-                    ),
+                    constraints=rules if enough else replace(rules, must_drop=()),
                     **self.arguments,
                 )
                 inside = np.isin(order, solution.selected)
                 order = np.concatenate([order[inside], order[~inside]])
         scores = np.empty(n)
         scores[order] = np.arange(n, 0, -1) / n
-        for tied in layer.tied:
+        for tied in unit.tied:
             scores[list(tied)] = scores[list(tied)].mean()
         return torch.from_numpy(scores)
+
+
+def _rules(unit: PruningUnit, dead: Mapping[str, tuple[int, ...]]) -> LayerConstraints:
+    """Return a unit's tied channels, and its dead ones where others are left."""
+    rules = LayerConstraints(tied=unit.tied)
+    dropped = whole_groups(dead.get(unit.name, ()), rules)
+    return replace(rules, must_drop=dropped if len(dropped) < unit.size else ())
 
 
 def _has_group_norm(group: Any) -> bool:

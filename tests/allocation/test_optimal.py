@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sirfp_opt import ChannelGraph, InfeasibleError, InvalidProblemError
-from sirfp_opt.network.allocation import (
-    ALLOCATIONS,
-    Budget,
-    Layer,
-    Optimal,
-    Worth,
-    create_allocator,
+from sirfp_opt import (
+    ChannelGraph,
+    InfeasibleError,
+    InvalidProblemError,
+    LayerConstraints,
 )
+from sirfp_opt.network import (
+    Affine,
+    CostForm,
+    CostModel,
+    NetworkProblem,
+    NetworkSolution,
+    solve_network,
+)
+from sirfp_opt.network.allocation import ALLOCATIONS, Optimal, Worth, create_allocator
 from sirfp_opt.network.allocation.optimal import solve_by_cpsat
-from sirfp_opt.network.cost import Affine, CostForm, CostModel
 from sirfp_opt.network.curves import value_curve
 from sirfp_opt.network.splitting.elimination import Elimination
 from sirfp_opt.network.splitting.problem import SplitProblem
@@ -143,9 +149,18 @@ def test_same_split_every_time() -> None:
     assert first.bound == second.bound
 
 
-def _pair(alike: float = 0.5) -> tuple[list[Layer], CostModel]:
-    graph = ChannelGraph.from_redundancy(np.full((12, 12), alike))
-    layers = [Layer("a", graph), Layer("b", graph, minimum=4, multiple_of=4)]
+EQUAL = ChannelGraph.from_redundancy(np.full((12, 12), 0.5))
+FOURS = LayerConstraints(k_min=4, multiple_of=4)
+
+
+def pair(
+    first: ChannelGraph = EQUAL,
+    second: ChannelGraph = EQUAL,
+    *,
+    rules: LayerConstraints | None = FOURS,
+    **options: Any,
+) -> NetworkProblem:
+    """Return two layers of twelve channels in a row."""
     forms = {
         "macs": CostForm.from_products(
             ["a", "b"], [(9.0, Affine(0, {"a": 1}), Affine(0, {"b": 1}))]
@@ -154,34 +169,52 @@ def _pair(alike: float = 0.5) -> tuple[list[Layer], CostModel]:
             ["a", "b"], [(1.0, Affine(0, {"a": 1, "b": 1}), Affine(2))]
         ),
     }
-    return layers, CostModel(("a", "b"), np.array([12, 12]), forms)
+    cost = CostModel(("a", "b"), np.array([12, 12]), forms)
+    constraints = {} if rules is None else {"b": rules}
+    layers = {"a": first, "b": second}
+    return NetworkProblem(layers, cost, constraints=constraints, **options)
+
+
+def best(problem: NetworkProblem) -> NetworkSolution:
+    """Split to a full proof, and take greedy sets."""
+    return solve_network(problem, "greedy", allocation=Optimal(gap=0.0))
 
 
 def test_allocate_respects_layers_and_both_budgets() -> None:
     """Minimum, multiples and two budgets hold; what it says is what it did."""
-    layers, cost = _pair()
-    budget = Budget(macs=0.45, params=0.6)
-    found = Optimal(gap=0.0).allocate(layers, cost, budget)
-    assert budget.met(cost, found.counts)
+    problem = pair(budget={"macs": 0.45, "params": 0.6})
+    found = best(problem)
+    assert problem.keeps_budget(found.counts)
     assert found.counts["b"] % 4 == 0
-    assert found.info["gap"] <= 1e-6
-    assert found.info["bound"] <= found.info["objective"]
-    assert set(found.info["multipliers"]) == {"macs", "params"}
-    assert found.next_cost is not None
-    assert not all(
-        found.next_cost[name] <= limit for name, limit in budget.limits(cost).items()
-    )
+    assert found.gap is not None
+    assert found.gap <= 1e-6
+    assert found.bound is not None
+    assert found.bound <= found.objective
+    assert set(found.made.multipliers) == {"macs", "params"}
+    assert found.made.next_cost is not None
+    assert any(found.made.next_cost[b] > limit for b, limit in problem.limits.items())
 
 
 def test_dead_channels_are_worth_nothing() -> None:
     """A layer whose other half is always zero gets no more than its living half."""
     matrix = np.zeros((12, 12))
     matrix[:6, :6] = 0.5
-    layers, cost = _pair()
-    graph = ChannelGraph.from_redundancy(matrix)
-    layers[0] = Layer("a", graph, dropped=tuple(range(6, 12)))
-    found = Optimal().allocate(layers, cost, Budget(macs=0.9))
+    half = ChannelGraph.from_redundancy(matrix)
+    found = best(pair(half, budget={"macs": 0.9}, dead={"a": range(6, 12)}))
     assert found.counts["a"] <= 6
+    assert max(found["a"]) < 6
+    # Where more have to stay than are alive, they stay: nothing says which.
+    rules = {"a": LayerConstraints(k=8)}
+    kept = best(
+        NetworkProblem(
+            {"a": half, "b": EQUAL},
+            pair(budget={"macs": 1}).cost,
+            {"macs": 0.9},
+            constraints=rules,
+            dead={"a": range(6, 12)},
+        )
+    )
+    assert kept.counts["a"] == 8
 
 
 @pytest.mark.parametrize(("objective", "power"), [("product", 1), ("balanced", 2)])
@@ -190,44 +223,43 @@ def test_graphs_of_errors_are_split_by_what_comes_through(
 ) -> None:
     """The best sum of -log shares, or of their squares, at no price, by enumeration."""
     rng = np.random.default_rng(5)
-    layers, cost = _pair()
-    for place, name in enumerate("ab"):
+    graphs = []
+    for _ in range(2):
         rows = rng.normal(size=(12, 20)) * rng.exponential(size=(12, 1))
-        graph = ChannelGraph.from_reconstruction(rows @ rows.T)
-        layers[place] = Layer(name, graph)
-    curves = {layer.name: value_curve(layer.graph) for layer in layers}
-    budget = Budget(macs=0.3)
+        graphs.append(ChannelGraph.from_reconstruction(rows @ rows.T))
+    curves = [value_curve(graph) for graph in graphs]
+    problem = pair(*graphs, rules=None, budget={"macs": 0.3}, worth=Worth(objective))
 
     def lost(ka: int, kb: int) -> float:
-        parts = zip(curves.values(), (ka, kb), strict=True)
+        parts = zip(curves, (ka, kb), strict=True)
         shares = [max(1e-6, c.value(k) / c.whole) for c, k in parts]
         return float(sum(max(0.0, -np.log(share)) ** power for share in shares))
 
     pairs = itertools.product(range(1, 13), repeat=2)
-    best = min(lost(ka, kb) for ka, kb in pairs if budget.met(cost, {"a": ka, "b": kb}))
-    found = Optimal(Worth(objective), gap=0.0).allocate(layers, cost, budget)
-    assert found.info["price"] == 0.0
-    assert lost(found.counts["a"], found.counts["b"]) == pytest.approx(best)
-    assert found.info["objective"] == pytest.approx(best)
+    least = min(lost(a, b) for a, b in pairs if problem.keeps_budget({"a": a, "b": b}))
+    found = best(problem)
+    assert found.price == 0.0
+    assert lost(found.counts["a"], found.counts["b"]) == pytest.approx(least)
+    assert found.objective == pytest.approx(least)
 
 
 def test_a_layer_that_carries_nothing_loses_nothing() -> None:
     """Whatever is kept of it, the loss is that of the other layer."""
-    layers, cost = _pair()
-    layers[0] = Layer("a", ChannelGraph.from_reconstruction(np.zeros((12, 12))))
-    layers[1] = Layer("b", ChannelGraph.from_reconstruction(np.eye(12)))
-    found = Optimal(gap=0.0).allocate(layers, cost, Budget(macs=0.5))
-    assert found.info["objective"] == pytest.approx(-np.log(found.counts["b"] / 12))
+    nothing = ChannelGraph.from_reconstruction(np.zeros((12, 12)))
+    other = ChannelGraph.from_reconstruction(np.eye(12))
+    found = best(pair(nothing, other, rules=None, budget={"macs": 0.5}))
+    assert found.objective == pytest.approx(-np.log(found.counts["b"] / 12))
 
 
 def test_unreachable_budgets_name_what_blocks() -> None:
     """The error has the least reachable value, and asking for that much works."""
-    layers, cost = _pair()
     with pytest.raises(InfeasibleError, match=r"at least 0\.0278.*b \(4 of 12") as told:
-        Optimal().allocate(layers, cost, Budget(macs=0.02))
+        best(pair(budget={"macs": 0.02}))
     assert "`macs`" in str(told.value)
-    counts = Optimal().allocate(layers, cost, Budget(macs=0.0278)).counts
-    assert counts == {"a": 1, "b": 4}
+    assert best(pair(budget={"macs": 0.0278})).counts == {"a": 1, "b": 4}
+    with pytest.raises(InfeasibleError, match="at least 36, the least reachable"):
+        best(pair(budget={"macs": 35}))  # an absolute number
+    assert best(pair(budget={"macs": 36})).counts == {"a": 1, "b": 4}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +291,10 @@ def test_wrong_worth_and_wrong_names_are_refused() -> None:
         create_allocator("optimum")
     with pytest.raises(InvalidProblemError, match="have a method `allocate`"):
         create_allocator(3)  # type: ignore[arg-type]
-    assert all(hasattr(create_allocator(name), "allocate") for name in ALLOCATIONS)
+    problem = pair(budget={"macs": 0.5}, worth=Worth("balanced"))
+    for name in ALLOCATIONS:  # each is an allocation by the one declared method
+        made = create_allocator(name).allocate(problem, problem.curves)
+        assert problem.keeps_budget(made.counts)
 
 
 def test_a_split_with_negative_coefficients_is_refused() -> None:

@@ -10,18 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirfp_opt import ChannelGraph, InfeasibleError, InvalidProblemError, solve
-from sirfp_opt.network.allocation import (
-    Allocator,
-    Budget,
-    Layer,
-    MemberGraph,
-    Threshold,
-    Uniform,
-    greedy_scores,
+from sirfp_opt import (
+    ChannelGraph,
+    InfeasibleError,
+    InvalidProblemError,
+    LayerConstraints,
+    NoSolutionError,
+    solve,
 )
-from sirfp_opt.network.cost import Affine, CostForm, CostModel
+from sirfp_opt.network import (
+    Affine,
+    CostForm,
+    CostModel,
+    MemberGraph,
+    NetworkProblem,
+)
+from sirfp_opt.network.allocation import Allocator, Threshold, Uniform, greedy_scores
 from sirfp_opt.network.curves import value_curve
+from sirfp_opt.network.solve import split_by
+from sirfp_opt.network.unit import UnitView
 
 ALLOCATORS: list[Allocator] = [Threshold(), Uniform()]
 
@@ -32,27 +39,37 @@ def redundancy(n: int, seed: int, scale: float = 1.0) -> Any:
     return scale * np.abs(maps @ maps.T)
 
 
-def make_layers(sizes: dict[str, int], *, seed: int = 0, **options: Any) -> list[Layer]:
-    """Return layers of random redundancies, of very different scales."""
-    return [
-        Layer(
-            name,
-            ChannelGraph.from_redundancy(redundancy(n, seed + i, 10.0 ** (i % 3))),
-            **options,
-        )
+def make_graphs(sizes: dict[str, int], seed: int = 0) -> dict[str, ChannelGraph]:
+    """Return graphs of random redundancies, of very different scales."""
+    return {
+        name: ChannelGraph.from_redundancy(redundancy(n, seed + i, 10.0 ** (i % 3)))
         for i, (name, n) in enumerate(sizes.items())
-    ]
+    }
 
 
-def chain(layers: list[Layer]) -> CostModel:
+def chain(sizes: dict[str, int]) -> CostModel:
     """Return the cost of a chain of layers, from 3 inputs to 5 outputs."""
-    names = [layer.name for layer in layers]
+    names = list(sizes)
     widths = [Affine(3.0), *(Affine(0.0, {n: 1.0}) for n in names), Affine(5.0)]
     products = [(9.0, a, b) for a, b in pairwise(widths)]
     form = CostForm.from_products(names, products, 50.0)
     params = CostForm.from_products(names, products)
-    sizes = np.array([layer.size for layer in layers])
-    return CostModel(tuple(names), sizes, {"macs": form, "params": params})
+    return CostModel(
+        tuple(names), np.array(list(sizes.values())), {"macs": form, "params": params}
+    )
+
+
+def network(
+    sizes: dict[str, int], seed: int = 0, *, macs: float = 1.0, **options: Any
+) -> NetworkProblem:
+    """Return the problem of a chain of layers under a budget of MACs."""
+    options.setdefault("budget", {"macs": macs})
+    return NetworkProblem(make_graphs(sizes, seed), chain(sizes), **options)
+
+
+def view(graph: ChannelGraph, name: str = "a", **options: Any) -> UnitView:
+    """Return a unit of which any number of channels may be kept."""
+    return UnitView(name, graph, tuple(range(1, graph.n + 1)), **options)
 
 
 SIZES = {"backbone.a": 12, "backbone.b": 20, "head.c": 9}
@@ -93,7 +110,7 @@ def test_tied_channels_share_a_score() -> None:
 
 def test_threshold_is_strict_and_removes_one_more() -> None:
     """sorted[int(N p)] itself falls: int(N p) + 1 channels go."""
-    (layer,) = make_layers({"a": 20})
+    (layer,) = network({"a": 20}).views()
     rule = Threshold()
     for percent in (0.0, 0.25, 0.5, 0.9):
         kept = rule.cut([layer], percent)["a"].sum()
@@ -103,13 +120,13 @@ def test_threshold_is_strict_and_removes_one_more() -> None:
 def test_equal_scores_fall_together() -> None:
     """At a tie the threshold takes all equals, so the floor has to step in."""
     graph = ChannelGraph.from_redundancy(np.eye(6))
-    layer = Layer("a", graph, minimum=2)
-    assert Threshold().cut([layer], 0.5)["a"].sum() == 2
+    unit = UnitView("a", graph, (2, 3, 4, 5, 6), minimum=2)
+    assert Threshold().cut([unit], 0.5)["a"].sum() == 2
 
 
 def test_pools_are_cut_apart() -> None:
     """Each pool loses its own share, whatever the scale of its scores."""
-    layers = make_layers(SIZES)
+    layers = network(SIZES).views()
     rule = Threshold(normalize="none")
     masks = rule.cut(layers, 0.5)
     backbone = masks["backbone.a"].sum() + masks["backbone.b"].sum()
@@ -121,17 +138,16 @@ def test_pools_are_cut_apart() -> None:
 
 def test_trace_makes_scales_irrelevant() -> None:
     """Multiplying a layer's matrix changes nothing; raw, it decides everything."""
-    plain = make_layers(SIZES)
-    factor = 1000.0
+    plain = network(SIZES).views()
     loud = [
-        Layer(
-            layer.name,
+        view(
             ChannelGraph.from_redundancy(
-                (layer.graph.weights + np.diag(layer.graph.self_redundancy))
-                * (factor if layer.name == "backbone.a" else 1.0)
+                (unit.graph.weights + np.diag(unit.graph.self_redundancy))
+                * (1000.0 if unit.name == "backbone.a" else 1.0)
             ),
+            unit.name,
         )
-        for layer in plain
+        for unit in plain
     ]
     for rule, same in ((Threshold(), True), (Threshold(normalize="none"), False)):
         one, other = rule.cut(plain, 0.4), rule.cut(loud, 0.4)
@@ -142,7 +158,8 @@ def test_trace_makes_scales_irrelevant() -> None:
 def test_edge_terms_start_the_scores_where_asked() -> None:
     """0.4 times the edge term is added to backbone layers only."""
     edge = np.linspace(0, 1, 12)
-    layers = make_layers({"backbone.a": 12, "head.b": 12}, edge=edge)
+    sizes = {"backbone.a": 12, "head.b": 12}
+    layers = network(sizes, edges=dict.fromkeys(sizes, edge)).views()
     plain = Threshold(normalize="none")
     rule = Threshold(normalize="none", edge_weights={"backbone*": 0.4})
     shifts = [rule.scores(layer)[0][1] - plain.scores(layer)[0][1] for layer in layers]
@@ -154,8 +171,8 @@ def test_union_keeps_what_any_member_keeps() -> None:
     """Each member is scored alone, and the unit keeps the union."""
     members = [MemberGraph(f"backbone.{i}", redundancy(16, i)) for i in range(3)]
     graph = ChannelGraph.from_redundancy(members[0].redundancy)
-    layer = Layer("backbone.0", graph, members=tuple(members))
-    alone = [Layer(m.name, ChannelGraph.from_redundancy(m.redundancy)) for m in members]
+    layer = view(graph, "backbone.0", members=tuple(members))
+    alone = [view(ChannelGraph.from_redundancy(m.redundancy), m.name) for m in members]
     together = Threshold(union=True).cut([layer], 0.6)["backbone.0"]
     apart = Threshold().cut(alone, 0.6)
     expected = np.any([apart[m.name] for m in members], axis=0)
@@ -181,32 +198,31 @@ def test_largest_plan_within_the_budget(
 ) -> None:
     """Never above the budget; the next plan is; or it is out of reach, and raises."""
     named = {f"backbone.{i}" if i % 2 else f"{i}": n for i, n in enumerate(sizes)}
-    layers = make_layers(named, seed=seed, multiple_of=multiple)
-    cost, budget = chain(layers), Budget(macs, params)
+    budget = {"macs": macs} | ({} if params is None else {"params": params})
+    problem = network(named, seed, budget=budget, multiple_of=multiple)
     try:
-        made = allocator.allocate(layers, cost, budget)
+        made = split_by(problem, allocator)
     except InfeasibleError:
-        least = {layer.name: layer.least for layer in layers}
-        assert not budget.met(cost, least)
+        assert not problem.keeps_budget(problem.least)
         return
-    assert budget.met(cost, made.counts)
-    for layer in layers:
-        count = made.counts[layer.name]
-        assert layer.least <= count <= layer.size
-        assert count % multiple == 0 or count == layer.size
+    assert problem.keeps_budget(made.counts)
+    for name, size in named.items():
+        count = made.counts[name]
+        assert problem.least[name] <= count <= size
+        assert count % multiple == 0 or count == size
     if made.next_cost is None:
-        assert made.counts == {layer.name: layer.size for layer in layers}
+        assert made.counts == named
     else:
-        limits = budget.limits(cost)
+        limits = problem.limits
         assert any(made.next_cost[name] > limits[name] for name in limits)
 
 
 def test_bisection_leaves_less_unused_than_the_step_loop() -> None:
     """The reference's steps of 0.02 stop below the budget; bisection gets closer."""
-    layers = make_layers({"backbone.a": 64, "backbone.b": 64, "c": 48})
-    cost, budget = chain(layers), Budget(macs=0.3)
-    fine = Threshold().allocate(layers, cost, budget)
-    coarse = Threshold(search="step").allocate(layers, cost, budget)
+    problem = network({"backbone.a": 64, "backbone.b": 64, "c": 48}, macs=0.3)
+    cost = problem.cost
+    fine = split_by(problem, Threshold())
+    coarse = split_by(problem, Threshold(search="step"))
     assert coarse.info["percent"] >= 0.5
     reached = [
         cost.predict(made.counts)["macs"] / cost.total("macs")
@@ -217,24 +233,21 @@ def test_bisection_leaves_less_unused_than_the_step_loop() -> None:
 
 def test_the_step_loop_starts_at_one_half() -> None:
     """Where half is too much already, the reference still removes half."""
-    layers = make_layers({"a": 40, "b": 40})
-    made = Threshold(search="step").allocate(layers, chain(layers), Budget(macs=0.99))
+    made = split_by(network({"a": 40, "b": 40}, macs=0.99), Threshold(search="step"))
     assert made.info["percent"] == 0.5
     assert sum(made.counts.values()) == 80 - 41
 
 
 def test_the_step_loop_ends_with_an_error() -> None:
     """Past 1 the reference goes on with a broken network; here it raises."""
-    layers = make_layers({"a": 10, "b": 10})
-    cost = chain(layers)
+    sizes = {"a": 10, "b": 10}
+    cost = chain(sizes)
     least = cost.predict({"a": 1, "b": 1})["macs"] / cost.total("macs")
     rule = Threshold(search="step", step=0.3)
-    with pytest.raises(InfeasibleError, match="bisect"):
-        rule.allocate(layers, cost, Budget(macs=least))
-    assert Threshold().allocate(layers, cost, Budget(macs=least)).counts == {
-        "a": 1,
-        "b": 1,
-    }
+    problem = network(sizes, macs=least)
+    with pytest.raises(NoSolutionError, match="bisect"):  # no proof: there is a plan
+        split_by(problem, rule)
+    assert split_by(problem, Threshold()).counts == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS, ids=["threshold", "uniform"])
@@ -242,37 +255,34 @@ def test_unreachable_budgets_name_the_least_and_what_blocks(
     allocator: Allocator,
 ) -> None:
     """The least reachable fraction is right, and the heaviest unit is first."""
-    layers = make_layers({"a": 10, "b": 40}, minimum=5)
-    cost = chain(layers)
+    sizes, rules = {"a": 10, "b": 40}, dict.fromkeys("ab", LayerConstraints(k_min=5))
+    cost = chain(sizes)
     least = cost.predict({"a": 5, "b": 5})["macs"] / cost.total("macs")
+    problem = network(sizes, macs=least, constraints=rules)
     with pytest.raises(InfeasibleError, match=r"`macs` must be at least 0\.\d+"):
-        allocator.allocate(layers, cost, Budget(macs=least * 0.99))
+        split_by(problem.with_budget({"macs": least * 0.99}), allocator)
     with pytest.raises(InfeasibleError, match=r"b \(5 of 40 channels kept\)"):
-        allocator.allocate(layers, cost, Budget(macs=least * 0.99))
-    made = allocator.allocate(layers, cost, Budget(macs=least))
-    assert made.counts == {"a": 5, "b": 5}
+        split_by(problem.with_budget({"macs": least * 0.99}), allocator)
+    assert split_by(problem, allocator).counts == {"a": 5, "b": 5}
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS, ids=["threshold", "uniform"])
 def test_a_whole_budget_removes_nothing(allocator: Allocator) -> None:
     """At macs=1 every channel stays."""
-    layers = make_layers(SIZES)
-    made = allocator.allocate(layers, chain(layers), Budget(macs=1.0))
-    assert made.counts == SIZES
+    assert split_by(network(SIZES), allocator).counts == SIZES
 
 
 @pytest.mark.parametrize("allocator", ALLOCATORS, ids=["threshold", "uniform"])
 def test_maxima_hold(allocator: Allocator) -> None:
     """A layer with a maximum never keeps more, even at macs=1."""
-    layers = make_layers({"a": 10, "b": 12}, maximum=7)
-    made = allocator.allocate(layers, chain(layers), Budget(macs=1.0))
+    rules = dict.fromkeys("ab", LayerConstraints(k_max=7))
+    made = split_by(network({"a": 10, "b": 12}, constraints=rules), allocator)
     assert made.counts == {"a": 7, "b": 7}
 
 
 def test_uniform_keeps_one_fraction() -> None:
     """Each layer keeps floor(f n)."""
-    layers = make_layers(SIZES)
-    made = Uniform().allocate(layers, chain(layers), Budget(macs=0.4))
+    made = split_by(network(SIZES, macs=0.4), Uniform())
     fraction = made.info["fraction"]
     assert made.counts == {
         n: max(1, int(fraction * s + 1e-9)) for n, s in SIZES.items()
@@ -304,20 +314,20 @@ def test_scores_telescope_with_vertex_weights() -> None:
         ChannelGraph.from_redundancy(matrix, vertex_weights=rng.normal(size=7)),
     ):
         rule = Threshold(normalize="none")
-        [(_, scores)] = rule.scores(Layer("a", graph))
+        [(_, scores)] = rule.scores(view(graph))
         curve = value_curve(graph)
         for k in range(1, 8):
             kept = curve.order[:k]
             assert scores[kept].sum() == pytest.approx(
                 graph.sense.sign * graph.value_of(kept)
             )
-    [(_, scaled)] = Threshold().scores(Layer("a", graph))
+    [(_, scaled)] = Threshold().scores(view(graph))
     np.testing.assert_allclose(scaled, scores / matrix.trace())
 
 
 def test_a_union_of_worths_is_refused() -> None:
     """Scores of single layers are redundancies; a graph of errors has none."""
     graph = ChannelGraph.from_reconstruction(np.eye(4))
-    layer = Layer("a", graph, members=(MemberGraph("m", np.eye(4)),))
+    unit = view(graph, members=(MemberGraph("m", np.eye(4)),))
     with pytest.raises(InvalidProblemError, match="union"):
-        Threshold(union=True).scores(layer)
+        Threshold(union=True).scores(unit)

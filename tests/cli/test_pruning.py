@@ -178,7 +178,7 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ("{}:network", "{}:number", [], ExitCode.USAGE, "must give batches, got int"),
         ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 34"),
         ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
-        ("{}:network", "{}:IMAGES", ["--macs", "2"], ExitCode.USAGE, "`macs`"),
+        ("{}:network", "{}:IMAGES", ["--macs", "2.5"], ExitCode.USAGE, "whole number"),
         ("{}:f", "{}:f", ["--out", "{}.py"], ExitCode.USAGE, "must name a folder"),
         ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
         (

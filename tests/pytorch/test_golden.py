@@ -9,26 +9,30 @@ from torch import Tensor, nn
 
 from sirfp_opt import ChannelGraph, solve
 from sirfp_opt.deletion import backward_order
-from sirfp_opt.network.allocation import Layer, MemberGraph, Threshold
+from sirfp_opt.network import CostForm, CostModel
+from sirfp_opt.network.allocation import Threshold
+from sirfp_opt.network.unit import MemberGraph, UnitView
 from sirfp_opt.pytorch import ExtractedGraphs, ReferenceOptions, extract
 from sirfp_opt.pytorch.extraction.averages import Averaging, LayerStatistics
 from sirfp_opt.pytorch.extraction.importances import edge_strength
-from sirfp_opt.pytorch.planning import Request, layers_of
+from sirfp_opt.pytorch.planning import Request, network_problem
 from tests.pytorch.golden import CASES, NAMES, NEAR, TIED, array, maps
 
 FLOORS = {2: 0.02, 25: 0.25}
 
 
-def reference_layer(name: str, layer: str, floor: float) -> Layer:
+def reference_layer(name: str, layer: str, floor: float) -> UnitView:
     """Make a layer of the reference's own matrix and edge term."""
     redundancy = np.abs(array(name, "ema_ci")).astype(np.float64)
     edge = array(name, "ema_edge").astype(np.float64)
-    return Layer(
+    least = max(1, int(len(edge) * floor))
+    return UnitView(
         layer,
         ChannelGraph.from_redundancy(redundancy),
+        tuple(range(least, len(edge) + 1)),
+        minimum=least,
         edge=edge,
         members=(MemberGraph(layer, redundancy, edge),),
-        minimum=max(1, int(len(edge) * floor)),
     )
 
 
@@ -167,7 +171,11 @@ def test_masks_from_extraction_to_cut(
 ) -> None:
     """Batches in, masks out: exactly the reference's, exact ties aside."""
     request = Request(macs=0.5, min_keep=FLOORS[floor])
-    masks = Threshold.reference().cut(layers_of(extracted, request), percent / 100)
+    sizes = {unit.name: unit.size for unit in extracted.coupling.units}
+    form = CostForm.from_products(list(sizes), [])
+    cost = CostModel(tuple(sizes), np.array(list(sizes.values())), {"macs": form})
+    views = network_problem(extracted, cost, request).views()
+    masks = Threshold.reference().cut(views, percent / 100)
     for name in NAMES:
         expected = array(f"net/g{percent}_k{floor}", f"mask_{name}")
         mask = masks[f"inputs.{name}"]

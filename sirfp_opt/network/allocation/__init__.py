@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.allocation.base import (
-    Allocation,
-    Allocator,
-    Budget,
-    Layer,
-    MemberGraph,
-)
-from sirfp_opt.network.allocation.lagrangian import Lagrangian
+from sirfp_opt.network.allocation.lagrangian import Lagrangian, SplitAllocator
 from sirfp_opt.network.allocation.optimal import Optimal
+from sirfp_opt.network.allocation.protocol import Allocation, Allocator
 from sirfp_opt.network.allocation.scores import greedy_scores
 from sirfp_opt.network.allocation.threshold import Threshold
 from sirfp_opt.network.allocation.uniform import Uniform
@@ -27,16 +21,15 @@ __all__ = [
     "ALLOCATIONS",
     "Allocation",
     "Allocator",
-    "Budget",
     "Lagrangian",
-    "Layer",
-    "MemberGraph",
     "Optimal",
     "Threshold",
     "Uniform",
     "Worth",
     "create_allocator",
     "greedy_scores",
+    "name_of",
+    "worth_of",
 ]
 
 ALLOCATIONS: dict[str, Callable[[], Allocator]] = {
@@ -72,3 +65,14 @@ def create_allocator(allocation: str | Allocator) -> Allocator:
             f"{allocation!r}.{hint} The paper's is 'threshold'."
         )
     return ALLOCATIONS[allocation]()
+
+
+def worth_of(allocation: str | Allocator) -> Worth | None:
+    """Return the worth that an allocation states; None where it takes the problem's."""
+    allocator = create_allocator(allocation)
+    return allocator.worth if isinstance(allocator, SplitAllocator) else None
+
+
+def name_of(thing: Any) -> str:
+    """Return the name of an allocation or a method: its own, or that of its class."""
+    return thing if isinstance(thing, str) else type(thing).__name__.lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,18 @@ import numpy as np
 
 from sirfp_opt._validate import IntArray, as_int
 from sirfp_opt.network.allocation.lagrangian import (
-    allocate_by,
+    SplitAllocator,
     check_limits,
     deadline_after,
 )
 from sirfp_opt.network.splitting.branching import Node, SplitSearch
-from sirfp_opt.network.worth import Worth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from sirfp_opt.network.allocation.base import Allocation, Budget, Layer
-    from sirfp_opt.network.cost import CostForm, CostModel
+    from sirfp_opt.network.cost import CostForm
     from sirfp_opt.network.splitting.problem import Split, SplitProblem
+    from sirfp_opt.network.worth import Worth
 
 __all__ = ["Optimal", "solve_by_cpsat"]
 
@@ -36,7 +35,7 @@ _OBJECTIVE_RANGE = 2**30
 
 
 @dataclass(frozen=True)
-class Optimal:
+class Optimal(SplitAllocator):
     """The split of least loss within the budgets, proved to a gap.
 
     The problem is that of `Lagrangian`. Its bound is used twice: at the best prices,
@@ -51,8 +50,8 @@ class Optimal:
 
     Parameters
     ----------
-    worth : Worth
-        What is minimised.
+    worth : Worth, optional
+        What is minimised, if it is to be said here: the problem's, and no other.
     gap : float
         Stop once the relative gap is at most this; 0 asks for a full proof.
     time_limit : float, optional
@@ -72,19 +71,19 @@ class Optimal:
     --------
     >>> import numpy as np
     >>> from sirfp_opt import ChannelGraph
-    >>> from sirfp_opt.network.allocation import Budget, Layer, Optimal
-    >>> from sirfp_opt.network.cost import Affine, CostForm, CostModel
-    >>> layers = [Layer("a", ChannelGraph.from_redundancy(np.full((8, 8), 0.5))),
-    ...           Layer("b", ChannelGraph.from_redundancy(np.full((8, 8), 0.5)))]
+    >>> from sirfp_opt.network import Affine, CostForm, CostModel, NetworkProblem
+    >>> from sirfp_opt.network.allocation import Optimal
+    >>> layers = {u: ChannelGraph.from_redundancy(np.full((8, 8), 0.5)) for u in "ab"}
     >>> product = CostForm.from_products(
     ...     ["a", "b"], [(9.0, Affine(0, {"a": 1}), Affine(0, {"b": 1}))])
     >>> cost = CostModel(["a", "b"], [8, 8], {"macs": product})
-    >>> best = Optimal(gap=0.0).allocate(layers, cost, Budget(macs=0.5))
+    >>> problem = NetworkProblem(layers, cost, {"macs": 0.5})
+    >>> best = Optimal(gap=0.0).allocate(problem, problem.curves)
     >>> sorted(best.counts.values()), round(best.info["gap"], 6)
     ([5, 6], 0.0)
     """
 
-    worth: Worth = field(default_factory=Worth)
+    worth: Worth | None = None
     gap: float = 1e-4
     time_limit: float | None = 30.0
     workers: int = 1
@@ -94,18 +93,6 @@ class Optimal:
         check_limits(self.gap, self.time_limit)
         as_int(self.workers, "workers", least=1)
         as_int(self.max_table, "max_table", least=1)
-
-    def allocate(
-        self, layers: Sequence[Layer], cost: CostModel, budget: Budget
-    ) -> Allocation:
-        """Return the best split, with ``objective``, ``bound`` and ``gap`` as info.
-
-        Raises
-        ------
-        InfeasibleError
-            If the least plan is above a budget.
-        """
-        return allocate_by(self, layers, cost, budget)
 
     def split(self, problem: SplitProblem, starts: Iterable[IntArray] = ()) -> Split:
         """Solve the bare problem; never worse than a feasible one of `starts`."""

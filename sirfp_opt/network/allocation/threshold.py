@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.errors import InfeasibleError, InvalidProblemError
-from sirfp_opt.network.allocation.base import (
-    Allocation,
-    Budget,
-    Layer,
-    MemberGraph,
-    check_reachable,
-    largest_within,
-)
+from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
+from sirfp_opt.network.allocation.protocol import Allocation, largest_within
 from sirfp_opt.network.allocation.scores import greedy_scores
+from sirfp_opt.network.unit import MemberGraph, UnitView
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sirfp_opt._validate import BoolArray, FloatArray, IntArray
-    from sirfp_opt.network.cost import CostModel
+    from sirfp_opt.network.curves import ValueCurve
+    from sirfp_opt.network.problem import NetworkProblem
 
 __all__ = ["Threshold"]
 
@@ -35,7 +30,7 @@ LARGE = 1e100
 class _Scored:
     """Scores of one layer's channels, and the pool they are compared in."""
 
-    layer: Layer
+    layer: UnitView
     pool: int
     scores: FloatArray
 
@@ -88,10 +83,11 @@ class Threshold:
     --------
     >>> import numpy as np
     >>> from sirfp_opt import ChannelGraph
-    >>> from sirfp_opt.network.allocation import Layer, Threshold
+    >>> from sirfp_opt.network.allocation import Threshold
+    >>> from sirfp_opt.network.unit import UnitView
     >>> alike = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.1], [0.2, 0.1, 1.0]])
-    >>> layer = Layer("a", ChannelGraph.from_redundancy(alike))
-    >>> Threshold().cut([layer], 0.3)["a"]
+    >>> unit = UnitView("a", ChannelGraph.from_redundancy(alike), (1, 2, 3))
+    >>> Threshold().cut([unit], 0.3)["a"]
     array([False,  True,  True])
     """
 
@@ -136,29 +132,32 @@ class Threshold:
             sets=True,
         )
 
-    def scores(self, layer: Layer) -> list[tuple[str, FloatArray]]:
-        """Return a layer's scores: (name, scores of shape (n,)) for each member.
+    def scores(self, unit: UnitView) -> list[tuple[str, FloatArray]]:
+        """Return a unit's scores: (name, scores of shape (n,)) for each member.
 
-        There is one entry, under the layer's own name, unless `union` is set.
+        There is one entry, under the unit's own name, unless `union` is set.
+
+        Raises
+        ------
+        InvalidProblemError
+            If `union` meets a graph to be maximised.
         """
-        graph = layer.graph
-        if self.union and layer.members:
+        graph = unit.graph
+        if self.union and unit.members:
             if graph.sense is Sense.MAXIMIZE:
                 raise InvalidProblemError(
-                    f"`union` must meet redundancies, got {layer.name!r}, a graph to "
+                    f"`union` must meet redundancies, got {unit.name!r}, a graph to "
                     "be maximised. Extract with metric='spatial', or take union=False."
                 )
-            zeros = np.zeros(layer.size)
-            return [(m.name, self._scores_of(m, zeros, layer)) for m in layer.members]
+            zeros = np.zeros(unit.size)
+            return [(m.name, self._scores_of(m, zeros, unit)) for m in unit.members]
         sign = -graph.sense.sign  # scores take off what is minimised
         matrix = sign * graph.weights + np.diag(graph.self_redundancy)
-        whole = MemberGraph(layer.name, matrix, layer.edge)
-        return [
-            (layer.name, self._scores_of(whole, sign * graph.vertex_weights, layer))
-        ]
+        whole = MemberGraph(unit.name, matrix, unit.edge)
+        return [(unit.name, self._scores_of(whole, sign * graph.vertex_weights, unit))]
 
     def _scores_of(
-        self, member: MemberGraph, values: FloatArray, layer: Layer
+        self, member: MemberGraph, values: FloatArray, unit: UnitView
     ) -> FloatArray:
         matrix = np.asarray(member.redundancy, dtype=np.float64)
         trace = matrix.trace()
@@ -174,7 +173,7 @@ class Threshold:
             values=values,
             start=start,
             diagonal=self.diagonal,
-            classes=layer.tied,
+            classes=unit.tied,
         )
 
     def _pool(self, name: str) -> int:
@@ -183,62 +182,96 @@ class Threshold:
                 return i
         return len(self.pools)
 
-    def cut(self, layers: Sequence[Layer], percent: float) -> dict[str, BoolArray]:
-        """Return which channels stay at percentage p, by layer, as boolean masks."""
-        return _Cutter(self._score_all(layers)).masks(percent)
+    def cut(self, units: Iterable[UnitView], percent: float) -> dict[str, BoolArray]:
+        """Return which channels stay at percentage p, by unit, as boolean masks."""
+        return _Cutter(self._score_all(units)).masks(percent)
 
-    def thresholds(self, layers: Sequence[Layer], percent: float) -> list[float]:
+    def thresholds(self, units: Iterable[UnitView], percent: float) -> list[float]:
         """Return the threshold of each pool at percentage p; -inf for an empty pool."""
-        return _Cutter(self._score_all(layers)).thresholds(percent)
+        return _Cutter(self._score_all(units)).thresholds(percent)
 
-    def _score_all(self, layers: Sequence[Layer]) -> list[_Scored]:
+    def _score_all(self, units: Iterable[UnitView]) -> list[_Scored]:
         return [
-            _Scored(layer, self._pool(name), scores)
-            for layer in layers
-            for name, scores in self.scores(layer)
+            _Scored(unit, self._pool(name), scores)
+            for unit in units
+            for name, scores in self.scores(unit)
         ]
 
     def allocate(
-        self, layers: Sequence[Layer], cost: CostModel, budget: Budget
+        self,
+        problem: NetworkProblem,
+        curves: Mapping[str, ValueCurve],
+        starts: Sequence[Mapping[str, int]] = (),
     ) -> Allocation:
         """Return what stays at the smallest percentage that meets the budget.
 
         Raises
         ------
-        InfeasibleError
-            If the least plan is above the budget, or, with search="step", no
-            percentage below 1 meets it (the reference goes on with a broken network).
+        NoSolutionError
+            If the least plan of this rule is above the budget (with `union`, other
+            rules may have smaller ones), or, with search="step", no percentage below 1
+            meets it (the reference goes on with a broken network).
+        UnsupportedError
+            If `sets` meets missing edges, of which scores know nothing.
         """
-        cutter = _Cutter(self._score_all(layers))
+        views = problem.views(curves)
+        if self.sets:
+            for view in views:
+                if view.graph.adjacency is not None:
+                    raise UnsupportedError(
+                        f"`sets` must meet graphs without missing edges, got "
+                        f"{view.name!r}. Take sets=False, and a solver for the sets."
+                    )
+        cutter = _Cutter(self._score_all(views))
         percents = cutter.percents()
 
         def counts_of(i: int) -> dict[str, int]:
             return _counts(cutter.masks(percents[i]))
 
-        least = counts_of(0)
-        check_reachable(layers, cost, budget, least)
         above: dict[str, int] | None = None
         if self.search == "step":
             percent: float | None = self.first
-            while not budget.met(cost, _counts(cutter.masks(percent))):
+            while not problem.keeps_budget(_counts(cutter.masks(percent))):
                 percent += self.step  # type: ignore[operator]
                 if percent >= 1.0:
-                    raise InfeasibleError(
-                        f"no step of {self.step:g} from {self.first:g} up to 1 meets "
-                        f"{budget.fractions}. Take search='bisect'."
+                    raise NoSolutionError(
+                        f"`search` 'step' must meet {problem.limits} before p = 1, got "
+                        f"no step of {self.step:g} from {self.first:g} that does. Take "
+                        "search='bisect', or another allocation."
                     )
         else:
-            best, above = largest_within(len(percents), counts_of, cost, budget)
-            percent = percents[best or 0]  # plan 0 was checked to be within
+            best, above = largest_within(problem, len(percents), counts_of)
+            if best is None:
+                raise NoSolutionError(
+                    f"`allocation` 'threshold' must find a plan within "
+                    f"{problem.limits}, got none: its least costs "
+                    f"{problem.cost.predict(counts_of(0))}. Take 'optimal'."
+                )
+            percent = percents[best]
         masks = cutter.masks(percent)
         return Allocation(
             _counts(masks),
-            kept={k: np.flatnonzero(m) for k, m in masks.items()}
+            kept={v.name: _forced(masks[v.name], v) for v in views}
             if self.sets
             else None,
             next_cost=above,
             info={"percent": percent, "thresholds": cutter.thresholds(percent)},
         )
+
+
+def _forced(mask: BoolArray, unit: UnitView) -> IntArray:
+    """Return the channels of a mask; raise if it breaks what must stay or go.
+
+    Scores alone know nothing of such channels.
+    """
+    kept = np.flatnonzero(mask)
+    stay, go = set(unit.must_keep), set(unit.must_drop)
+    if stay.issubset(kept.tolist()) and go.isdisjoint(kept.tolist()):
+        return kept
+    raise UnsupportedError(
+        f"`sets` must meet must_keep and must_drop, got {unit.name!r}, whose threshold "
+        "keeps another set. Take sets=False, and a solver for the sets."
+    )
 
 
 def _counts(masks: Mapping[str, BoolArray]) -> dict[str, int]:
@@ -282,7 +315,7 @@ class _Cutter:
         thresholds = self.thresholds(percent)
         votes: dict[str, BoolArray] = {}
         ranks: dict[str, FloatArray] = {}
-        layers: dict[str, Layer] = {}
+        layers: dict[str, UnitView] = {}
         for scored in self.scored:
             name, threshold = scored.layer.name, thresholds[scored.pool]
             mask = scored.scores > threshold
@@ -299,7 +332,7 @@ class _Cutter:
         return votes
 
 
-def _top(scores: FloatArray, layer: Layer, count: int) -> BoolArray:
+def _top(scores: FloatArray, layer: UnitView, count: int) -> BoolArray:
     """Return a mask of the `count` highest scores that takes tied classes whole."""
     label = np.empty(layer.size, dtype=np.int64)
     for i, channels in enumerate(layer.classes):

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.errors import InfeasibleError
-from sirfp_opt.network.allocation.base import (
-    Allocation,
-    Budget,
-    Layer,
-    check_reachable,
-    largest_within,
-)
+from sirfp_opt.errors import NoSolutionError
+from sirfp_opt.network.allocation.protocol import Allocation, largest_within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from sirfp_opt.network.cost import CostModel
+    from sirfp_opt.network.curves import ValueCurve
+    from sirfp_opt.network.problem import NetworkProblem
+    from sirfp_opt.network.unit import UnitView
 
-__all__ = ["Uniform"]
+__all__ = ["Uniform", "counts_at"]
 
 
 @dataclass(frozen=True)
@@ -35,42 +31,49 @@ class Uniform:
     --------
     >>> import numpy as np
     >>> from sirfp_opt import ChannelGraph
-    >>> from sirfp_opt.network.allocation import Budget, Layer, Uniform
-    >>> from sirfp_opt.network.cost import Affine, CostForm, CostModel
-    >>> layer = Layer("a", ChannelGraph.from_redundancy(np.eye(10)))
+    >>> from sirfp_opt.network import Affine, CostForm, CostModel, NetworkProblem
+    >>> from sirfp_opt.network.allocation import Uniform
+    >>> layers = {"a": ChannelGraph.from_redundancy(np.eye(10))}
     >>> cost = CostModel(["a"], [10], {"macs": CostForm.from_products(
     ...     ["a"], [(1.0, Affine(0, {"a": 1}), Affine(0, {"a": 1}))])})
-    >>> Uniform().allocate([layer], cost, Budget(macs=0.5)).counts
+    >>> problem = NetworkProblem(layers, cost, {"macs": 0.5})
+    >>> Uniform().allocate(problem, problem.curves).counts
     {'a': 7}
     """
 
     def allocate(
-        self, layers: Sequence[Layer], cost: CostModel, budget: Budget
+        self,
+        problem: NetworkProblem,
+        curves: Mapping[str, ValueCurve],
+        starts: Sequence[Mapping[str, int]] = (),
     ) -> Allocation:
         """Return the counts of the largest uniform plan within the budget.
 
         Raises
         ------
-        InfeasibleError
+        NoSolutionError
             If the minima of the units are above the budget already.
         """
-        sizes = {layer.size for layer in layers}
+        views = problem.views(curves)
+        sizes = {view.size for view in views}
         parts = [np.arange(1, size + 1) / size for size in sizes]
         fractions = np.unique(np.concatenate([np.zeros(1), *parts]))
 
         def counts_of(i: int) -> dict[str, int]:
-            return counts_at(layers, float(fractions[i]))
+            return counts_at(views, float(fractions[i]))
 
-        best, above = largest_within(len(fractions), counts_of, cost, budget)
+        best, above = largest_within(problem, len(fractions), counts_of)
         if best is None:
-            check_reachable(layers, cost, budget, counts_of(0))
-            raise InfeasibleError(f"no uniform plan meets {budget}")
+            raise NoSolutionError(
+                f"`allocation` 'uniform' must find a plan within {problem.limits}, got "
+                "none: the least counts cost more. Raise the budget."
+            )
         return Allocation(
             counts_of(best), next_cost=above, info={"fraction": float(fractions[best])}
         )
 
 
-def counts_at(layers: Sequence[Layer], fraction: float) -> dict[str, int]:
+def counts_at(views: Iterable[UnitView], fraction: float) -> dict[str, int]:
     """Return what each layer keeps of `fraction` of its channels."""
     # A product such as 0.29 * 100 may come out just below the integer it means.
-    return {layer.name: layer.allowed(fraction * layer.size + 1e-9) for layer in layers}
+    return {view.name: view.allowed(fraction * view.size + 1e-9) for view in views}

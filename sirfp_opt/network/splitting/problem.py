@@ -16,7 +16,7 @@ from sirfp_opt.sense import relative_gap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sirfp_opt.network.cost import CostForm
+    from sirfp_opt.network.cost import CostForm, CostModel
 
 __all__ = ["Split", "SplitProblem"]
 
@@ -124,6 +124,18 @@ class SplitProblem:
     def most(self) -> IntArray:
         """The largest allowed count of each unit."""
         return np.array([c[-1] for c in self.counts])
+
+    def next_costs(self, k: IntArray, cost: CostModel) -> dict[str, int] | None:
+        """Return the costs of the cheapest split one step above k; None at the top."""
+        found = None
+        for u, place in enumerate(self.places(k)):
+            if place + 1 < self.counts[u].size:
+                trial = k.copy()
+                trial[u] = self.counts[u][place + 1]
+                over = float((self.costs(trial) / self.limits).max())
+                if found is None or over < found[0]:
+                    found = over, cost.predict(trial)
+        return None if found is None else found[1]
 
     def narrowed(self, keep: Sequence[IntArray]) -> SplitProblem:
         """Return the problem on those counts whose places are in `keep`."""

@@ -192,6 +192,10 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
             )
         return ReconstructionProblem(covariances, products, ridge=ridge, name=unit)
 
+    def dead_channels(self) -> dict[str, tuple[int, ...]]:
+        """Return the dead channels of the units that are left, by unit."""
+        return {n: tuple(self.dead[n].tolist()) for n in self if n in self.dead}
+
     def mean_importance(self, unit: str) -> FloatArray | None:
         """Return the unit's importances, averaged over its layers; None without."""
         terms = list(self.importance.get(unit, {}).values())
