@@ -191,7 +191,7 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ),
         (
             *("{}:network", "{}:holes", ["--macs", "0.5"], ExitCode.USAGE),
-            "outputs are NaN or inf",
+            "finite sample, got NaN",
         ),
         (
             *("{}:network", "{}:IMAGES", ["--macs", "0.001"], ExitCode.INFEASIBLE),
