@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from sirfp_opt import InvalidProblemError
-from sirfp_opt.network.plan import PruningPlan
+from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
 from sirfp_opt.pytorch import (
     Refit,
     RefitReport,
@@ -457,6 +457,49 @@ def test_a_parametrised_weight_is_refitted_where_the_cut_has_baked_it() -> None:
     one, two = (refit(m, plan, images).model for m in (plainly, normed))
     with torch.no_grad():
         torch.testing.assert_close(one(images), two(images), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_heads_are_refitted_through_the_projection_that_reads_them(first: bool) -> None:
+    """One linear reader over the values of all heads, which it never is called on."""
+    torch.manual_seed(0)
+
+    def body(net: Any, x: Tensor) -> Tensor:
+        y: Tensor = net.attend(x, x, x, need_weights=False)[0]
+        return y
+
+    model: Any = Net(body, attend=nn.MultiheadAttention(12, 4, batch_first=first))
+    model = model.double().eval()
+    x = torch.randn(6, 6, 3).double() @ torch.randn(3, 12).double()
+    # Heads 1 and 3 are linear maps of heads 0 and 2: their values, not their weights.
+    size, state = 3, model.attend.in_proj_weight
+    with torch.no_grad():
+        for at in (0, 12):
+            for head in (1, 3):
+                here = slice(at + head * size, at + (head + 1) * size)
+                there = slice(at + (head - 1) * size, at + head * size)
+                state[here] = state[there]
+    sites = [
+        Site("attend.in_proj_weight", 0, 36, "out", repeat=3, step=1, stride=12),
+        Site("attend.in_proj_bias", 0, 36, "out", repeat=3, step=1, stride=12),
+        Site("attend.out_proj.weight", 1, 12, "in"),
+    ]
+    tied = [range(c, c + size) for c in range(0, 12, size)]
+    unit = PruningUnit(
+        "attend",
+        12,
+        tuple(sites),
+        tuple(map(tuple, tied)),
+        heads="attend",
+    )
+    plan = PruningPlan([unit], {"attend": [0, 1, 2, 6, 7, 8]})
+    result = refit(model, plan, [x], Refit(ridge=0.0, **EXACT))
+    row = result.report["attend.out_proj"]
+    assert row.kind == "full"
+    with torch.no_grad():
+        torch.testing.assert_close(result.model(x), model(x))
+    assert row.before is not None
+    assert row.before > 0.1
 
 
 def work(rank: int, folder: str, plan: PruningPlan) -> None:

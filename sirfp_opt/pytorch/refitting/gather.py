@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.refitting.heads import is_attention, values_of
 from sirfp_opt.pytorch.refitting.moments import Moments
 from sirfp_opt.pytorch.refitting.patches import (
     as_maps,
@@ -150,6 +151,9 @@ class Gatherer:
             if name in self.readers:
                 hook: Any = self._reader_hook(name)
                 self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
+            elif f"{name}.out_proj" in self.readers and is_attention(module):
+                hook = self._attention_hook(f"{name}.out_proj")
+                self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
             elif _takes_mean(module):
                 self._hooks.append(
                     module.register_forward_pre_hook(
@@ -212,6 +216,22 @@ class Gatherer:
             ):
                 self._take(self.readers[name], tensor, output)
             self._made[id(output)] = weakref.ref(output), name
+
+        return seen
+
+    def _attention_hook(self, name: str) -> Any:
+        # Such a module multiplies with its projection's weight, and never calls it.
+        def seen(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            heads, made = values_of(module, args, kwargs), output[0]
+            if made.dim() == 3 and not module.batch_first:
+                heads, made = heads.transpose(0, 1), made.transpose(0, 1)
+            kind = made.device.type
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast(kind, enabled=False),
+            ):
+                self._take(self.readers[name], heads, made)
 
         return seen
 
