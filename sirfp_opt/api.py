@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._signals import Interrupted, interruptible
 from sirfp_opt._validate import as_int, brief
-from sirfp_opt.bounds import LEVELS, check_effort, strengthen
+from sirfp_opt.bounds import DEFAULTS, LEVELS, check_effort, strengthen
 from sirfp_opt.errors import (
     InfeasibleError,
     InvalidProblemError,
@@ -79,7 +79,7 @@ def solve(
         between; return True to stop.
     certify : bool or str
         Prove a bound for the answer of a heuristic, so that it has a gap. A level's
-        name limits the effort, see `sirfp_opt.bound`; True is the highest. With a time
+        name sets the effort, see `sirfp_opt.bound`; True is its default. With a time
         limit the method gets half of it, the bound what is left. Exact methods bring
         bounds of their own; only the combinatorial one is added to theirs.
     **options
@@ -189,7 +189,7 @@ def _effort(certify: bool | str, objective: Objective, *, exact: bool) -> str | 
     if certify is False:
         return None
     levels = LEVELS[objective]
-    effort = levels[-1] if certify is True else certify
+    effort = DEFAULTS[objective] if certify is True else certify
     check_effort(effort, objective, "certify")
     return levels[0] if exact else effort
 

@@ -25,11 +25,26 @@ if TYPE_CHECKING:
     from sirfp_opt.constraints import LayerConstraints
     from sirfp_opt.solution import Solution
 
-__all__ = ["BOUND_GROUP", "EFFORTS", "Bound", "bound", "check_effort", "strengthen"]
+__all__ = [
+    "BOUND_GROUP",
+    "DEFAULTS",
+    "EFFORTS",
+    "LEVELS",
+    "Bound",
+    "bound",
+    "check_effort",
+    "strengthen",
+]
 
 BOUND_GROUP = "sirfp_opt.bounds"
 
-EFFORTS = ("combinatorial", "eigenvalue", "semidefinite", "doubly_nonnegative")
+EFFORTS = (
+    "combinatorial",
+    "eigenvalue",
+    "semidefinite",
+    "doubly_nonnegative",
+    "triangle",
+)
 """Levels for cliques, cheapest first; each includes the ones before it."""
 
 LEVELS = {
@@ -37,6 +52,9 @@ LEVELS = {
     Objective.REFIT: ("all", "eigenvalue", "quadratic"),
 }
 """Levels for each objective, cheapest first. The first one comes for nothing."""
+
+DEFAULTS = {Objective.CLIQUE: "doubly_nonnegative", Objective.REFIT: "quadratic"}
+"""The level for each objective that pays whatever the size."""
 
 Level = Callable[[Any, int, float, Callable[[], bool]], float]
 """``level(canonical, count, enough, stop)`` bounds from above the canonical value of
@@ -105,16 +123,17 @@ def bound(
     graph, k, sense, constraints
         As for `sirfp_opt.solve`.
     effort : str, optional
-        How hard to try, by default as hard as can be; a level includes the cheaper
-        ones, so the bound is never worse. For cliques:
+        How hard to try; a level includes the cheaper ones, so the bound is never worse.
+        For cliques, by default "doubly_nonnegative":
 
         - "combinatorial": each channel meets its best partners; milliseconds, loose.
         - "eigenvalue": a convex quadratic relaxation, made convex by one shift of the
           diagonal. O(n³).
         - "semidefinite": by the best diagonal there is.
-        - "doubly_nonnegative": and with x_i x_j >= 0; the tightest.
+        - "doubly_nonnegative": and with x_i x_j >= 0.
+        - "triangle": and with triangle inequalities, up to 300 channels; the tightest.
 
-        For a `ReconstructionProblem`:
+        For a `ReconstructionProblem`, by default "quadratic":
 
         - "all": what keeping every channel is worth.
         - "eigenvalue": what d components drop at least, whatever they are (Fan; Eckart
@@ -154,7 +173,7 @@ def bound(
     started = time.perf_counter()
     problem = as_problem(graph, k, sense=sense, constraints=constraints)
     levels = LEVELS[problem.objective]
-    effort = levels[-1] if effort is None else effort
+    effort = DEFAULTS[problem.objective] if effort is None else effort
     check_effort(effort, problem.objective)
     search = Search(problem, limits=Limits(time=time_limit), started=started)
     if effort != levels[0]:

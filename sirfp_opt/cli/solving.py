@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sirfp_opt.api import solve as solve_problem
-from sirfp_opt.bounds import EFFORTS
+from sirfp_opt.bounds import DEFAULTS, EFFORTS
 from sirfp_opt.bounds import bound as bound_problem
 from sirfp_opt.cli.common import (
     AsJson,
@@ -27,6 +27,7 @@ from sirfp_opt.cli.common import (
 )
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.limits import Limits
+from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.registry import available_solvers
 from sirfp_opt.solution import Solution, Status
@@ -135,7 +136,7 @@ def bound(
     k: Count = None,
     effort: Annotated[
         str, typer.Option("--effort", "-e", help=f"The last of {', '.join(EFFORTS)}.")
-    ] = EFFORTS[-1],
+    ] = DEFAULTS[Objective.CLIQUE],
     layer: Layer = None,
     sense: SenseText = None,
     time_limit: Seconds = None,

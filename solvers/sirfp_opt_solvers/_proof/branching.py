@@ -9,14 +9,8 @@ import numpy as np
 
 from sirfp_opt_solvers._kernels import qp_tree
 from sirfp_opt_solvers.relaxations import mixing
-from sirfp_opt_solvers.relaxations.dual import (
-    Bound,
-    Dual,
-    certify,
-    improve,
-    restrict,
-    start,
-)
+from sirfp_opt_solvers.relaxations.certificate import Bound, certify
+from sirfp_opt_solvers.relaxations.dual import Dual, improve, restrict, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

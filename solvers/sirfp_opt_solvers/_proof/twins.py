@@ -269,5 +269,6 @@ def _accumulate(
             np.concatenate([canonical.members[int(i)] for i in part]) for part in parts
         ),
         n=canonical.n,
+        exponent=canonical.exponent,
     )
     return merged, tuple(parts)

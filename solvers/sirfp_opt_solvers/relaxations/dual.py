@@ -24,8 +24,8 @@ the trees of branch and bound much smaller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
@@ -38,23 +38,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sirfp_opt_solvers.relaxations.box import BoxProblem
+    from sirfp_opt_solvers.relaxations.certificate import Bound
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = [
-    "Bound",
-    "Dual",
-    "Relaxation",
-    "certify",
-    "convexified",
-    "improve",
-    "relax",
-    "restrict",
-    "start",
-]
+__all__ = ["Cuts", "Dual", "convexified", "improve", "restrict", "start"]
 
-_EPS = float(np.finfo(np.float64).eps)
+_NO_PAIRS = np.zeros((0, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +66,8 @@ class Dual:
         P.
     step : float
         Where the next multiplier step starts.
+    prices : ndarray
+        Those of the cuts in use, if any.
     """
 
     diagonal: Floats
@@ -84,55 +77,25 @@ class Dual:
     point: Floats
     inverse: Floats
     step: float = 0.3
+    prices: Floats = field(default_factory=lambda: np.zeros(0))
 
 
-@dataclass(frozen=True, eq=False)
-class Relaxation:
-    """A proven lower bound and the convex problem it belongs to.
-
-    Attributes
-    ----------
-    value : float
-        No feasible y is below, rounding accounted for.
-    point : ndarray of shape (m,)
-        A near-minimiser of q over the box.
-    diagonal : ndarray of shape (m,)
-        The d it holds for.
-    quadratic, linear : ndarray of shape (m, m), (m,)
-        B, and q's linear part.
-    rounding : float
-        What `value` was lowered by.
-    """
-
-    value: float
-    point: Floats
-    diagonal: Floats
-    quadratic: Floats
-    linear: Floats
-    rounding: float
-
-
-@dataclass(frozen=True, eq=False)
-class Bound:
-    """A proven lower bound, with what fixes variables and guides branching.
+class Cuts(Protocol):
+    """Further inequalities in y and its products, with a price for each.
 
     Attributes
     ----------
-    value : float
-        No feasible y is below, rounding accounted for.
-    point : ndarray of shape (m,)
-        A near-minimiser of q over the box.
-    diagonal : ndarray of shape (m,)
-        The d it holds for.
-    at_zero, at_one : ndarray of shape (m,)
-        Lower bounds once y_i is 0, and once it is u_i.
+    crowded : ndarray of shape (m, m)
+        1 plus the number of cuts that each pair is part of.
     """
 
-    value: float
-    point: Floats
-    diagonal: Floats
-    at_zero: Floats
-    at_one: Floats
+    crowded: Floats
+
+    def applied(self, box: BoxProblem, prices: Floats) -> BoxProblem:
+        """Return the problem with the cuts added at their prices."""
+
+    def step(self, dual: Dual, mu: float) -> tuple[Floats, float]:
+        """Return prices a step uphill, and the gain that is predicted."""
 
 
 def _evaluate(
@@ -264,6 +227,7 @@ def improve(
     newton: int = 1,
     rounds: int = 0,
     accelerate: bool = True,
+    cuts: Cuts | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Dual:
     """Ascend phi for one weight of the barrier.
@@ -280,16 +244,29 @@ def improve(
         Steps on the multipliers, each followed by a Newton step on the diagonal.
     accelerate : bool
         Extrapolate between rounds, at the price of one more evaluation in each.
+    cuts : Cuts, optional
+        Their prices move with the multipliers, from `dual.prices` on.
     stop : callable
         Asked between steps.
+
+    Notes
+    -----
+    Accelerated gradients with restarts: Nesterov (1983); O'Donoghue and Candès (2015),
+    doi:10.1007/s10208-013-9150-3.
     """
-    dual = _into_cone(box, dual.diagonal, dual.multipliers, mu, dual.step)
-    dual = _newton(box, dual, mu, newton, stop)
+
+    def at(diagonal: Floats, multipliers: Floats, prices: Floats, step: float) -> Dual:
+        priced = box if cuts is None else cuts.applied(box, prices)
+        there = _into_cone(priced, diagonal, multipliers, mu, step)
+        return replace(_newton(priced, there, mu, newton, stop), prices=prices)
+
+    dual = at(dual.diagonal, dual.multipliers, dual.prices, dual.step)
+    newton = 1
     best, ahead, t = dual, dual, 1.0
     for _ in range(rounds):
         if stop():
             break
-        taken = np.empty_like(ahead.multipliers)
+        multipliers = np.empty_like(ahead.multipliers)
         gain = convex.multiplier_step(
             ahead.multipliers,
             ahead.inverse,
@@ -297,10 +274,14 @@ def improve(
             box.free,
             mu,
             ahead.step,
-            taken,
+            _NO_PAIRS if cuts is None else cuts.crowded,
+            multipliers,
         )
-        moved = _into_cone(box, ahead.diagonal, taken, mu, ahead.step)
-        moved = _newton(box, moved, mu, 1, stop)
+        prices = ahead.prices
+        if cuts is not None:
+            prices, more = cuts.step(ahead, mu)
+            gain += more
+        moved = at(ahead.diagonal, multipliers, prices, ahead.step)
         if moved.phi < ahead.phi + 0.5 * gain - 1e-12 * abs(ahead.phi):
             ahead = replace(ahead, step=0.5 * ahead.step)
             if ahead.step < 1e-6:
@@ -317,12 +298,12 @@ def improve(
         momentum, t = (t - 1.0) / t_next, t_next
         ahead = moved
         if momentum > 0.0:
-            beyond = np.empty_like(taken)
+            beyond = np.empty_like(multipliers)
             convex.extrapolate(
                 moved.multipliers, best.multipliers, momentum, box.free, beyond
             )
-            ahead = _into_cone(box, moved.diagonal, beyond, mu, moved.step)
-            ahead = _newton(box, ahead, mu, 1, stop)
+            prices = moved.prices + momentum * (moved.prices - best.prices)
+            ahead = at(moved.diagonal, beyond, np.maximum(prices, 0.0), moved.step)
         best = moved
     return replace(best, step=ahead.step)
 
@@ -331,133 +312,3 @@ def restrict(box: BoxProblem, bound: Bound, dual: Dual, left: Ints, mu: float) -
     """Return a dual point for `box`, whose variables were `left` in a larger one."""
     multipliers = np.ascontiguousarray(dual.multipliers[np.ix_(left, left)])
     return _into_cone(box, bound.diagonal[left], multipliers, mu, dual.step)
-
-
-def relax(
-    box: BoxProblem,
-    diagonal: Floats,
-    multipliers: Floats,
-    point: Floats,
-    *,
-    enough: float = np.inf,
-    iterations: int = 200,
-) -> Relaxation:
-    """Bound min q over the box from below, in exact arithmetic.
-
-    Parameters
-    ----------
-    box : BoxProblem
-    diagonal, multipliers : ndarray of shape (m,), (m, m)
-        d and N. The diagonal is raised where B is not convex.
-    point : ndarray of shape (m,)
-        Where to begin.
-    enough : float
-        The bound need not be better than this.
-    iterations : int
-        Projected-gradient steps, at most.
-
-    Notes
-    -----
-    B less a multiple of the rounding unit times its trace passes a Cholesky
-    factorisation, so B itself is positive semidefinite on zero sums (Rump 2006,
-    doi:10.1007/s10543-006-0056-1). The bound is the Frank-Wolfe one, a linear
-    minimisation over the box, less the rounding of its sums.
-    """
-    diagonal = _surely_convex(box, diagonal, multipliers)
-    quadratic = box.cost - multipliers
-    quadratic[np.diag_indices(box.m)] += diagonal
-    linear = box.linear - 0.5 * diagonal * box.upper
-    best = np.empty(box.m)
-    value, _ = convex.box_minimum(
-        quadratic,
-        linear,
-        box.upper,
-        box.total,
-        np.clip(point, 0.0, box.upper),
-        _largest_curvature(quadratic),
-        iterations,
-        enough - box.constant,
-        best,
-    )
-    mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
-    mass += np.abs(linear) @ box.upper + abs(box.constant)
-    rounding = 4.0 * (box.m + 8) * _EPS * float(mass)
-    value += box.constant - rounding
-    return Relaxation(value, best, diagonal, quadratic, linear, rounding)
-
-
-def certify(
-    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
-) -> Bound:
-    """Turn a dual point into a bound, and say what it is once a variable is fixed.
-
-    See `relax`.
-    """
-    relaxed = relax(
-        box,
-        dual.diagonal,
-        dual.multipliers,
-        dual.point,
-        enough=enough,
-        iterations=iterations,
-    )
-    point = relaxed.point
-    gradient = relaxed.quadratic @ point + relaxed.linear
-    here = 0.5 * float(point @ (gradient + relaxed.linear)) - float(gradient @ point)
-    here += box.constant - relaxed.rounding
-    cheapest = convex.least_linear(gradient, box.upper, box.total)
-    with_one = np.empty(box.m)
-    convex.least_linear_with_one(
-        gradient, dual.multipliers, box.upper, box.total, with_one
-    )
-    # A move of y_i by s costs at least ½ s² / P_ii more, whatever else moves.
-    stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
-    out = _forced_out(gradient, box.upper, box.total)
-    return Bound(
-        value=relaxed.value,
-        point=point,
-        diagonal=relaxed.diagonal,
-        at_zero=here + cheapest + out + stiffness * point**2,
-        at_one=here + with_one + stiffness * (box.upper - point) ** 2,
-    )
-
-
-def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Floats:
-    """Raise the diagonal, if need be, until B is convex beyond rounding."""
-    factor = np.empty((box.m, box.m))
-    lift = 0.0
-    while True:
-        t = convex.centred(box.cost, multipliers, diagonal + lift, factor)
-        margin = 8.0 * (box.m + 2) * _EPS * float(np.abs(np.diagonal(factor)).sum())
-        factor[np.diag_indices(box.m)] -= margin
-        if t > 0.0:
-            _, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
-            if not failed:
-                return diagonal + lift
-        lift = max(2.0 * lift, margin, 1e-300)
-
-
-def _largest_curvature(quadratic: Floats) -> float:
-    """Estimate the largest eigenvalue on zero sums from below, with room."""
-    m = quadratic.shape[0]
-    vector = np.cos(np.arange(m) * 2.39996)  # any start with no special direction
-    largest = 0.0
-    for _ in range(12):
-        vector = vector - vector.mean()
-        vector /= max(float(np.linalg.norm(vector)), 1e-300)
-        vector = quadratic @ vector
-        vector -= vector.mean()
-        largest = float(np.linalg.norm(vector))
-    return 1.2 * largest + 1e-300
-
-
-def _forced_out(gradient: Floats, upper: Floats, total: float) -> Floats:
-    """Return what min g'z over the box gains, at least, once z_i is 0."""
-    order = np.argsort(gradient)
-    filled = np.cumsum(upper[order])
-    last = int(np.searchsorted(filled, total))
-    last = min(last, order.size - 1)
-    spent = filled[last] == total and last + 1 < order.size
-    room = order[last + 1] if spent else order[last]
-    gains: Floats = np.maximum(gradient[room] - gradient, 0.0) * upper
-    return gains

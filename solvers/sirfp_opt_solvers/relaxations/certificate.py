@@ -1,0 +1,206 @@
+"""Proofs from dual points: bounds that hold whatever the rounding.
+
+A dual point (d, N) says how to make the problem convex; here the minimum of that convex
+problem is bounded from below, with every sum's rounding taken off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import lapack
+
+from sirfp_opt_solvers._kernels import convex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sirfp_opt_solvers.relaxations.box import BoxProblem
+    from sirfp_opt_solvers.relaxations.dual import Dual
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Bound", "Relaxation", "certify", "relax"]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """A proven lower bound and the convex problem it belongs to.
+
+    Attributes
+    ----------
+    value : float
+        No feasible y is below, rounding accounted for.
+    point : ndarray of shape (m,)
+        A near-minimiser of q over the box.
+    diagonal : ndarray of shape (m,)
+        The d it holds for.
+    quadratic, linear : ndarray of shape (m, m), (m,)
+        B, and q's linear part.
+    rounding : float
+        What `value` was lowered by.
+    """
+
+    value: float
+    point: Floats
+    diagonal: Floats
+    quadratic: Floats
+    linear: Floats
+    rounding: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A proven lower bound, with what fixes variables and guides branching.
+
+    Attributes
+    ----------
+    value : float
+        No feasible y is below, rounding accounted for.
+    point : ndarray of shape (m,)
+        A near-minimiser of q over the box.
+    diagonal : ndarray of shape (m,)
+        The d it holds for.
+    at_zero, at_one : ndarray of shape (m,)
+        Lower bounds once y_i is 0, and once it is u_i.
+    """
+
+    value: float
+    point: Floats
+    diagonal: Floats
+    at_zero: Floats
+    at_one: Floats
+
+
+def relax(
+    box: BoxProblem,
+    diagonal: Floats,
+    multipliers: Floats,
+    point: Floats,
+    *,
+    enough: float = np.inf,
+    iterations: int = 200,
+) -> Relaxation:
+    """Bound min q over the box from below, in exact arithmetic.
+
+    Parameters
+    ----------
+    box : BoxProblem
+    diagonal, multipliers : ndarray of shape (m,), (m, m)
+        d and N. The diagonal is raised where B is not convex.
+    point : ndarray of shape (m,)
+        Where to begin.
+    enough : float
+        The bound need not be better than this.
+    iterations : int
+        Projected-gradient steps, at most.
+
+    Notes
+    -----
+    B less a multiple of the rounding unit times its trace passes a Cholesky
+    factorisation, so B itself is positive semidefinite on zero sums (Rump 2006,
+    doi:10.1007/s10543-006-0056-1). The bound is the Frank-Wolfe one, a linear
+    minimisation over the box, less the rounding of its sums.
+    """
+    diagonal = _surely_convex(box, diagonal, multipliers)
+    quadratic = box.cost - multipliers
+    quadratic[np.diag_indices(box.m)] += diagonal
+    linear = box.linear - 0.5 * diagonal * box.upper
+    best = np.empty(box.m)
+    value, _ = convex.box_minimum(
+        quadratic,
+        linear,
+        box.upper,
+        box.total,
+        np.clip(point, 0.0, box.upper),
+        _largest_curvature(quadratic),
+        iterations,
+        enough - box.constant,
+        best,
+    )
+    mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
+    mass += np.abs(linear) @ box.upper + abs(box.constant)
+    rounding = 4.0 * (box.m + 8) * _EPS * float(mass)
+    value += box.constant - rounding
+    return Relaxation(value, best, diagonal, quadratic, linear, rounding)
+
+
+def certify(
+    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
+) -> Bound:
+    """Turn a dual point into a bound, and say what it is once a variable is fixed.
+
+    See `relax`.
+    """
+    relaxed = relax(
+        box,
+        dual.diagonal,
+        dual.multipliers,
+        dual.point,
+        enough=enough,
+        iterations=iterations,
+    )
+    point = relaxed.point
+    gradient = relaxed.quadratic @ point + relaxed.linear
+    here = 0.5 * float(point @ (gradient + relaxed.linear)) - float(gradient @ point)
+    here += box.constant - relaxed.rounding
+    cheapest = convex.least_linear(gradient, box.upper, box.total)
+    with_one = np.empty(box.m)
+    convex.least_linear_with_one(
+        gradient, dual.multipliers, box.upper, box.total, with_one
+    )
+    # A move of y_i by s costs at least ½ s² / P_ii more, whatever else moves.
+    stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
+    out = _forced_out(gradient, box.upper, box.total)
+    return Bound(
+        value=relaxed.value,
+        point=point,
+        diagonal=relaxed.diagonal,
+        at_zero=here + cheapest + out + stiffness * point**2,
+        at_one=here + with_one + stiffness * (box.upper - point) ** 2,
+    )
+
+
+def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Floats:
+    """Raise the diagonal, if need be, until B is convex beyond rounding."""
+    factor = np.empty((box.m, box.m))
+    lift = 0.0
+    while True:
+        t = convex.centred(box.cost, multipliers, diagonal + lift, factor)
+        margin = 8.0 * (box.m + 2) * _EPS * float(np.abs(np.diagonal(factor)).sum())
+        factor[np.diag_indices(box.m)] -= margin
+        if t > 0.0:
+            _, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
+            if not failed:
+                return diagonal + lift
+        lift = max(2.0 * lift, margin, 1e-300)
+
+
+def _largest_curvature(quadratic: Floats) -> float:
+    """Estimate the largest eigenvalue on zero sums from below, with room."""
+    m = quadratic.shape[0]
+    vector = np.cos(np.arange(m) * 2.39996)  # any start with no special direction
+    largest = 0.0
+    for _ in range(12):
+        vector = vector - vector.mean()
+        vector /= max(float(np.linalg.norm(vector)), 1e-300)
+        vector = quadratic @ vector
+        vector -= vector.mean()
+        largest = float(np.linalg.norm(vector))
+    return 1.2 * largest + 1e-300
+
+
+def _forced_out(gradient: Floats, upper: Floats, total: float) -> Floats:
+    """Return what min g'z over the box gains, at least, once z_i is 0."""
+    order = np.argsort(gradient)
+    filled = np.cumsum(upper[order])
+    last = int(np.searchsorted(filled, total))
+    last = min(last, order.size - 1)
+    spent = filled[last] == total and last + 1 < order.size
+    room = order[last + 1] if spent else order[last]
+    gains: Floats = np.maximum(gradient[room] - gradient, 0.0) * upper
+    return gains
