@@ -81,15 +81,11 @@ class Dual:
 
 
 class Cuts(Protocol):
-    """Further inequalities in y and its products, with a price for each.
+    """Further inequalities in y and its products, with a price for each."""
 
-    Attributes
-    ----------
-    crowded : ndarray of shape (m, m)
-        1 plus the number of cuts that each pair is part of.
-    """
-
-    crowded: Floats
+    @property
+    def crowded(self) -> Floats:
+        """1 plus the number of cuts that each pair is part of; shape (m, m)."""
 
     def applied(self, box: BoxProblem, prices: Floats) -> BoxProblem:
         """Return the problem with the cuts added at their prices."""

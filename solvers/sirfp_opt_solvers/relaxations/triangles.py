@@ -99,7 +99,7 @@ class Triangles:
         own += np.abs(box.linear) @ box.upper + abs(box.constant)
         # A corner has up to m² / 2 triangles: that is what `linear` and constant sum.
         terms = min(self.rows.shape[0], box.m**2) + 4.0
-        return _EPS * terms * float(own + 7.0 * prices.sum())
+        return float(_EPS * terms * (own + 7.0 * prices.sum()))
 
 
 def tighten(
