@@ -17,7 +17,7 @@ from sirfp_opt import (
     bound,
     solve,
 )
-from sirfp_opt.bounds import DEFAULT_EFFORT, EFFORTS
+from sirfp_opt.bounds import EFFORTS
 from tests.solvers.random_problems import random_problem
 
 LAYERS = Path(__file__).parents[2] / "examples" / "data" / "layers.npz"
@@ -54,7 +54,7 @@ def test_more_effort_is_worth_it_on_a_layer() -> None:
     k = graph.n // 2
     best = solve(graph, k, method="exact")
     found = bound(graph, k)
-    assert list(found.levels) == list(EFFORTS[: EFFORTS.index(DEFAULT_EFFORT) + 1])
+    assert list(found.levels) == list(EFFORTS[:-1])
     gaps = [found.gap(best), found.gap(best.objective)]
     assert gaps[0] == gaps[1] < 0.01
     ladder = list(found.levels.values())
@@ -62,8 +62,10 @@ def test_more_effort_is_worth_it_on_a_layer() -> None:
     assert bound(graph, k, effort="eigenvalue").levels == dict(
         list(found.levels.items())[:2]
     )
+    tightest = bound(graph, k, effort=EFFORTS[-1])
+    assert found.value < tightest.value <= best.objective
     assert found.sense is Sense.MINIMIZE
-    assert found.to_dict()["method"] == found.method == DEFAULT_EFFORT
+    assert found.to_dict()["method"] == found.method == EFFORTS[-2]
 
 
 @pytest.mark.parametrize("method", ["greedy", "tabu", "anneal", "random"])
