@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import IntArray
 
-__all__ = ["SlimMultiheadAttention", "blocks_left", "heads_left", "slim"]
+__all__ = [
+    "SlimMultiheadAttention",
+    "blocks_left",
+    "heads_left",
+    "keep_unnested",
+    "slim",
+]
 
 
 def blocks_left(kept: IntArray, total: int, blocks: int) -> tuple[IntArray, int] | None:
@@ -251,3 +257,16 @@ def slim(module: Any, left: tuple[IntArray, int, int]) -> None:
     # Encoder layers have a fused path, which takes full heads for granted; this is what
     # they ask.
     module._qkv_same_embed_dim = False
+
+
+def keep_unnested(model: nn.Module) -> None:
+    """Let encoders over slim attentions pass ordinary tensors on, in place.
+
+    With padding and in evaluation mode they would nest them for the fused path; what
+    comes out for padded tokens is then zero, and without it anything.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and any(
+            isinstance(inner, SlimMultiheadAttention) for inner in module.modules()
+        ):
+            module.use_nested_tensor = False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bake", "computed", "duplicate", "mask_tensors"]
 
+_OF_A_CLASS = ("__dict__", "__weakref__")
 logger = logging.getLogger(__name__)
 
 
@@ -25,13 +26,17 @@ def duplicate(model: nn.Module) -> nn.Module:
 
     `copy.deepcopy` refuses tensors with a history, which the old weight norm, spectral
     norm and pruning masks leave in a layer: those are copied without it.
+    It also drops marks on parameters, which are kept here.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
+    twin = copy.deepcopy(model, memo)
+    for old, new in zip(model.parameters(), twin.parameters(), strict=True):
+        vars(new).update(vars(old))  # marks that people set, such as _no_weight_decay
+    return twin
 
 
 def computed(module: nn.Module) -> tuple[str, ...]:
@@ -96,6 +101,11 @@ def _bake(module: Any, tensor: str) -> None:
         frozen = not any(
             p.requires_grad for p in module.parametrizations[tensor].parameters()
         )
+        # A copy shares the class that torch made for the original, and removing takes
+        # the weight's property off that class.
+        kind = type(module)
+        own = {k: v for k, v in vars(kind).items() if k not in _OF_A_CLASS}
+        module.__class__ = type(kind.__name__, kind.__bases__, own)
         training = module.training
         module.eval()  # spectral norm would take a step of its power iteration
         module.__class__ = _own_class(type(module))

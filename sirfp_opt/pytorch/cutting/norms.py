@@ -20,8 +20,10 @@ from sirfp_opt.pytorch.cutting.former import (
 )
 from sirfp_opt.pytorch.cutting.layers import BATCH_NORM
 
-__all__ = ["former_of", "narrow", "norm_of"]
+__all__ = ["PYTORCH", "former_of", "narrow", "norm_of"]
 
+PYTORCH = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
+_FORWARDS = tuple(kind.forward for kind in PYTORCH)
 _LIKE_A_NORM = re.compile(r"norm|grn|(^|_)ln", re.IGNORECASE)
 _WIDTHS = ("normalized_shape", "dim", "num_channels", "num_features", "hidden_size")
 _EPSILONS = (1e-6, 1e-5, 1e-8, 1e-12, 1e-3)
@@ -58,15 +60,10 @@ def norm_of(module: nn.Module) -> Norm | None:
     if former_of(module) is not None:
         return former_of(module).norm  # type: ignore[union-attr]
     kind: Any = type(module)
-    if kind in (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm) or (
-        isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm))
-        and kind.forward
-        in (nn.LayerNorm.forward, nn.RMSNorm.forward, nn.GroupNorm.forward)
-    ):
-        return _of_pytorch(module)
-    if isinstance(module, BATCH_NORM):
-        return None
-    if any(True for _ in module.children()) or not _LIKE_A_NORM.search(kind.__name__):
+    if isinstance(module, PYTORCH):
+        return _of_pytorch(module) if kind.forward in _FORWARDS else _by_numbers(module)
+    named = _LIKE_A_NORM.search(kind.__name__) and not isinstance(module, BATCH_NORM)
+    if not named or any(True for _ in module.children()):
         return None
     return _by_numbers(module)
 

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.pytorch.cutting.attention import blocks_left, heads_left, slim
+from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.pytorch.cutting.attention import (
+    blocks_left,
+    heads_left,
+    keep_unnested,
+    slim,
+)
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
 from sirfp_opt.pytorch.cutting.fitting import COUNTS, Fitted, check_plan, fit
 from sirfp_opt.pytorch.cutting.layers import sync
 from sirfp_opt.pytorch.cutting.masking import channel_dim, mask
-from sirfp_opt.pytorch.cutting.norms import narrow, norm_of
+from sirfp_opt.pytorch.cutting.norms import PYTORCH, narrow, norm_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +149,9 @@ class _Operation:
         seen: dict[int, str] = {}
         for tensor in self.fitted.removed:
             layer, _, leaf = tensor.rpartition(".")
-            found = getattr(self.modules[layer], leaf, None)
-            if not isinstance(found, Tensor):
+            module = self.modules[layer]
+            found = module._parameters.get(leaf, module._buffers.get(leaf))
+            if found is None:
                 continue
             other = seen.setdefault(id(found), tensor)
             if other != tensor and not _same(
@@ -244,10 +250,17 @@ class _Operation:
                 rows = {leaf: dims[0] for leaf, dims in own.items() if 0 in dims}
                 left = heads_left(module, rows)
                 self.after.append(lambda: slim(module, left))
+                self.after.append(lambda: keep_unnested(self.model))
             return
         if not own:
             return
         norm = norm_of(module)
+        if norm is None and isinstance(module, PYTORCH):
+            raise UnsupportedError(
+                f"`plan` must not cut a norm over channels of an unknown kind, got "
+                f"{layer!r} ({type(module).__name__}): it is not what its base class "
+                "computes. Leave the unit out (`ignore=`)."
+            )
         if isinstance(module, nn.GroupNorm) and norm is not None:
             self._group_norm(module, norm, next(iter(own.values()))[0])
             return
