@@ -118,7 +118,8 @@ def test_fewer_heads_equal_masked_heads(kind: str) -> None:
         for need, average in ((False, True), (True, True), (True, False)):
             call = {**given, "need_weights": need, "average_attn_weights": average}
             expected, weights = by_hand(net, kept).att(*tokens, **call)
-            twin, _ = mask(net, heads_plan(net, kept)).att(*tokens, **call)
+            masked: Any = mask(net, heads_plan(net, kept))
+            twin, _ = masked.att(*tokens, **call)
             found, own = slim.att(*tokens, **call)
             assert (found - expected).abs().max() < 1e-12
             assert (twin - expected).abs().max() < 1e-12

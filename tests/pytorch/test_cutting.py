@@ -46,13 +46,11 @@ def seeded(net: nn.Module) -> nn.Module:
     return net
 
 
-def twin_by_hooks(
-    net: nn.Module, reader: str, gone: list[int], dim: int = 1
-) -> nn.Module:
+def twin_by_hooks(net: nn.Module, reader: str, gone: Any, dim: int = 1) -> nn.Module:
     """Return a twin of another kind: what `reader` reads is zero at `gone`."""
     twin = duplicate(net)
     twin.get_submodule(reader).register_forward_pre_hook(
-        lambda module, args: (args[0].index_fill(dim, torch.tensor(gone), 0.0),)
+        lambda module, args: (args[0].index_fill(dim, torch.as_tensor(gone), 0.0),)
     )
     return twin
 
@@ -111,7 +109,8 @@ class Frozen(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale by each of them."""
-        scale: Any = self.scale / (self.running_var + 1e-5).sqrt()  # type: ignore[operator]
+        buffers: dict[str, Tensor] = dict(self.named_buffers())
+        scale = buffers["scale"] / (buffers["running_var"] + 1e-5).sqrt()
         x = self.gamma * (self.one(x) * scale.view(1, -1, 1, 1)) + self.place
         out: Tensor = self.two(x)
         return out
@@ -327,14 +326,17 @@ def test_the_twin_stays_one_while_it_is_trained() -> None:
             optimizer.zero_grad()
             (one(IMAGES).square().mean() + one(IMAGES.flip(0)).abs().mean()).backward()
             optimizer.step()
-    assert_same(*both)
+    assert_same(both[0], both[1])
     assert (both[0](IMAGES) - apply_plan(net, plan)(IMAGES)).abs().max() > 1e-3
 
 
-WRAPPED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+WRAPPED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "parallel": (nn.DataParallel, ".module"),
     "compiled": (lambda net: torch.compile(net, backend="eager"), "_orig_mod"),
-    "scripted": (lambda net: torch.jit.trace(net, IMAGES), "before torch.jit"),
+    "scripted": (
+        lambda net: torch.jit.trace(net, IMAGES),  # type: ignore[no-untyped-call]
+        "before torch.jit",
+    ),
     "meta": (lambda net: copy.deepcopy(net).to("meta"), "meta device"),
     "lazy": (lambda net: nn.Sequential(net[0], nn.LazyLinear(3)), "run lazy"),
 }

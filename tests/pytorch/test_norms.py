@@ -58,7 +58,9 @@ class OwnRMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over the last dimension."""
         variance = x.pow(2).mean(-1, keepdim=True)
-        return self.weight * (x * torch.rsqrt(variance + self.variance_epsilon))
+        x = x * torch.rsqrt(variance + self.variance_epsilon)
+        x = self.weight * x
+        return x
 
 
 class GRN(nn.Module):
@@ -120,7 +122,7 @@ def maps(axis: int) -> Tensor:
 def plan_of(net: nn.Module, name: str, norms: Any = "former") -> PruningPlan:
     """Cut the norm, whatever tensors it has."""
     sites = [
-        Site(key, max(range(p.dim()), key=lambda d, p=p: p.shape[d]), CHANNELS)
+        Site(key, list(p.shape).index(CHANNELS), CHANNELS)
         for key, p in net.named_parameters()
     ]
     if name == "layer over maps":

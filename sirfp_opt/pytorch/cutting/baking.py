@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bake", "computed", "duplicate", "mask_tensors"]
 
-_OF_A_CLASS = ("__dict__", "__weakref__")
 logger = logging.getLogger(__name__)
 
 
@@ -101,11 +100,6 @@ def _bake(module: Any, tensor: str) -> None:
         frozen = not any(
             p.requires_grad for p in module.parametrizations[tensor].parameters()
         )
-        # A copy shares the class that torch made for the original, and removing takes
-        # the weight's property off that class.
-        kind = type(module)
-        own = {k: v for k, v in vars(kind).items() if k not in _OF_A_CLASS}
-        module.__class__ = type(kind.__name__, kind.__bases__, own)
         training = module.training
         module.eval()  # spectral norm would take a step of its power iteration
         module.__class__ = _own_class(type(module))
