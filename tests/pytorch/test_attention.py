@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sirfp_opt import InvalidProblemError
 from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
-from sirfp_opt.pytorch import apply_plan, mask
+from sirfp_opt.pytorch import apply_plan, load_pruned, mask, save_pruned
 
 E, HEADS, BATCH, QUERIES, KEYS = 12, 4, 2, 5, 7
 WIDTH = E // HEADS
@@ -279,3 +279,37 @@ def test_an_encoder_on_its_fused_path_or_off_it(which: str, norm_first: bool) ->
         rest = slice(None) if given is None else slice(4)  # padded tokens are anything
         assert (found - expected)[:, rest].abs().max() < 1e-12
         assert (found - net(x, given))[:, rest].abs().max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cut_encoder_goes_to_onnx(tmp_path: Any) -> None:
+    """Slim attention and norms with a former width are ordinary operators there."""
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    net = Encoder(norm_first=True).eval()
+    pruned = apply_plan(net, encoder_plan(which="all"))
+    x = numbers(BATCH, QUERIES, 6).float()
+    path = tmp_path / "pruned.onnx"
+    torch.onnx.export(pruned, (x,), path, dynamo=True, verbose=False)
+    session = runtime.InferenceSession(path)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert np.abs(found - pruned(x).detach().numpy()).max() < 1e-5
+
+
+def test_a_cut_encoder_is_saved_and_loaded(tmp_path: Any) -> None:
+    """Its norms and its attention come back by the plan; the file holds no code."""
+    torch.manual_seed(0)
+    net = Encoder(norm_first=True).double().eval()
+    plan = encoder_plan(which="all")
+    pruned = apply_plan(net, plan)
+    save_pruned(tmp_path / "small.pt", pruned, plan)
+    fresh = Encoder(norm_first=True).double().eval()
+    loaded = load_pruned(tmp_path / "small.pt", fresh)
+    x = numbers(BATCH, QUERIES, 6)
+    assert torch.equal(loaded(x), pruned(x))
+    ordinary = PruningPlan(plan.units, dict(plan), norms="own")
+    other = apply_plan(net, ordinary)
+    save_pruned(tmp_path / "own.pt", other, ordinary)
+    assert torch.equal(load_pruned(tmp_path / "own.pt", fresh)(x), other(x))
+    assert (other(x) - pruned(x)).abs().max() > 1e-3

@@ -59,8 +59,7 @@ class OwnRMSNorm(nn.Module):
         """Normalise over the last dimension."""
         variance = x.pow(2).mean(-1, keepdim=True)
         x = x * torch.rsqrt(variance + self.variance_epsilon)
-        x = self.weight * x
-        return x
+        return self.weight * x
 
 
 class GRN(nn.Module):
@@ -75,7 +74,8 @@ class GRN(nn.Module):
         """Scale channels by their share of the norm."""
         response = torch.norm(x, p=2, dim=(1, 2), keepdim=True)
         share = response / (response.mean(dim=-1, keepdim=True) + 1e-6)
-        return self.gamma * (x * share) + self.beta + x
+        out: Tensor = self.gamma * (x * share) + self.beta + x
+        return out
 
 
 NORMS: dict[str, tuple[Any, int]] = {
@@ -211,3 +211,21 @@ class Doubled(nn.LayerNorm):
 def test_what_is_no_such_norm(module: nn.Module) -> None:
     """A class of another formula, though of a norm's name, is not taken for one."""
     assert norm_of(module) is None
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_norms_are_exported(axis: int) -> None:
+    """`torch.export` takes them, one behind the other, and gives the same numbers."""
+    names = [name for name, (_, where) in NORMS.items() if where == axis]
+    cut = [
+        apply_plan(normed(name), plan_of(normed(name), name))
+        for name in names
+        if name != "layer over maps"
+    ]
+    net = nn.Sequential(*cut).eval()
+    shape = (2, 4, 3, 5) if axis == 1 else (2, 3, 5, 4)
+    x = torch.randn(
+        *shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    program = torch.export.export(net, (x,), strict=False)
+    assert torch.equal(program.module()(x), net(x))
