@@ -20,6 +20,7 @@ from sirfp_opt.pytorch.extraction.extractor import Extractor
 from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 from sirfp_opt.pytorch.extraction.importances import IMPORTANCES, Importance
 from sirfp_opt.pytorch.extraction.metrics import METRICS, Metric
+from sirfp_opt.pytorch.extraction.settings import Extraction
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.batch_norm import reestimate_batch_norm
@@ -35,6 +36,7 @@ __all__ = [
     "Coupling",
     "Exclusion",
     "ExtractedGraphs",
+    "Extraction",
     "Extractor",
     "Importance",
     "LayerRefit",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +29,15 @@ from sirfp_opt.pytorch.extraction.filters import (
     widened,
     width_of,
 )
-from sirfp_opt.pytorch.extraction.importances import Importance, find_importance
+from sirfp_opt.pytorch.extraction.importances import find_importance
 from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
 from sirfp_opt.pytorch.extraction.ranks import over_ranks
+from sirfp_opt.pytorch.extraction.settings import (
+    Extraction,
+    ExtractionSettings,
+    as_extraction,
+)
 from sirfp_opt.pytorch.extraction.watching import watch, watch_gradient
 
 if TYPE_CHECKING:
@@ -45,9 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Extractor"]
 
 Point = tuple[str, "Side"]
-
-OnNan = Literal["raise", "exclude", "skip"]
-DTYPES = (None, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Extractor:
@@ -66,40 +69,22 @@ class Extractor:
         through.
     example : Tensor, mapping or iterable of batches, optional
         What the network is traced on; not needed with `coupling`.
+    extraction : Extraction or mapping, optional
+        What is measured, and how; by default an exponential average with decay 0.99.
+        Importances of gradients are taken from the backward passes in the block.
     coupling : Coupling, optional
         From `couple`.
-    metric : str or Metric
-        See `METRICS`. The paper's is "spatial".
-    importance : str or Importance, optional
-        What a single channel is worth: see `IMPORTANCES`. "gamma_grad" is taken from
-        the backward passes in the block.
-    importance_weight : float
-        Vertex weights of the graphs: each channel takes ``importance_weight * e_i /
-        Σ e`` of its unit's total redundancy off the objective. With 0 importances are
-        measured, for `Threshold`, and stay out of the graphs.
-    decay : float, optional
-        r of the exponential average A <- r A + (1 - r) S, one step for each batch.
-        None is the plain mean over all images.
-    bias_correction : bool
-        Divide an exponential average by 1 - r^t. The reference does not.
-    absolute, normalize, combine, pool_constant
-        As for `extract`.
-    on_nan : {"raise", "exclude", "skip"}
-        What to do with a layer that gives NaN or inf: an error in `graphs`, its unit
-        left whole, or such images left out, and noted.
-    positions : int, optional
-        An approximation: multiply only so many positions of each larger map, drawn
-        anew for each batch. Norms and edges are still those of the whole maps.
-    dtype : torch.dtype, optional
-        An approximation: precision of the factors of each product, for instance
-        torch.bfloat16. Averages stay in float32 or more.
     scaler : torch.amp.GradScaler, optional
         Of a mixed-precision loop, to take its scale out of "gamma_grad".
     forward, ignore, seed
         As for `couple`.
+    **settings
+        Fields of `Extraction`, in place of those of `extraction`.
 
     Attributes
     ----------
+    extraction : Extraction
+        What is measured, and how.
     coupling : Coupling
         The pruning units.
 
@@ -147,49 +132,34 @@ class Extractor:
         self,
         model: nn.Module,
         example: Any = None,
+        extraction: Extraction | Mapping[str, Any] | None = None,
         *,
         coupling: Coupling | None = None,
-        metric: str | Metric = "reconstruction",
-        importance: str | Importance | None = "edge",
-        importance_weight: float = 0.0,
-        decay: float | None = 0.99,
-        bias_correction: bool = True,
-        absolute: bool | None = None,
-        normalize: str | None = None,
-        combine: str = "mean",
-        pool_constant: bool = True,
-        on_nan: OnNan = "raise",
-        positions: int | None = None,
-        dtype: torch.dtype | None = None,
         scaler: torch.amp.GradScaler | None = None,
         forward: Forward | None = None,
         ignore: tuple[str, ...] | list[str] = (),
         seed: int = 0,
+        **settings: Unpack[ExtractionSettings],
     ) -> None:
-        self._metric, self._importance = (
-            find_metric(metric),
-            find_importance(importance),
-        )
-        self._averaging = Averaging(decay, bias_correction)
+        loops = sorted({"training", "max_batches"} & set(settings))
+        if loops:
+            raise InvalidProblemError(
+                f"`{loops[0]}` must be left to whoever runs the network, got "
+                f"{settings[loops[0]]!r}. Pass it to `extract`."  # type: ignore[literal-required]
+            )
+        how = as_extraction(extraction, settings, default=Extraction(decay=0.99))
+        self.extraction = how
+        self._metric = find_metric(how.metric)
+        self._importance = find_importance(how.importance)
+        self._averaging = Averaging(how.decay, how.bias_correction)
         self._scaling = Scaling.of(
-            self._metric, absolute, normalize, combine, importance_weight
+            self._metric,
+            how.absolute,
+            how.normalize,
+            how.combine,
+            how.importance_weight,
         )
-        if on_nan not in ("raise", "exclude", "skip"):
-            raise InvalidProblemError(
-                f"`on_nan` must be 'raise', 'exclude' or 'skip', got {on_nan!r}. "
-                "With 'exclude' such layers are left whole."
-            )
-        if positions is not None and not (type(positions) is int and positions > 0):
-            raise InvalidProblemError(
-                f"`positions` must be a positive integer, got {positions!r}. "
-                "Pass None for all positions of a map."
-            )
-        if dtype not in DTYPES:
-            raise InvalidProblemError(
-                f"`dtype` must be a floating-point dtype, got {dtype!r}. "
-                "Pass torch.bfloat16, or None for that of the maps."
-            )
-        self._on_nan, self._scaler = on_nan, scaler
+        self._on_nan, self._scaler = how.on_nan, scaler
         wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
         self._model = model.module if isinstance(model, wrappers) else model
         if coupling is None:
@@ -212,10 +182,10 @@ class Extractor:
                     measured,
                     self._averaging,
                     importance=self._importance if side == "out" else None,
-                    pool_constant=pool_constant,
-                    skip=on_nan == "skip",
-                    positions=positions,
-                    dtype=dtype,
+                    pool_constant=how.pool_constant,
+                    skip=how.on_nan == "skip",
+                    positions=how.positions,
+                    dtype=how.dtype,
                 )
         self._order: dict[str, None] = {}
         self._hooks: list[RemovableHandle] = []
@@ -320,7 +290,7 @@ class Extractor:
                 if scale is not None:
                     terms[layer] = importance.measure(widened(scale)).cpu().numpy()
         order = [layer for layer in self._order if layer in readings]
-        return assemble(
+        found = assemble(
             self.coupling,
             members,
             {layer: readings[layer] for layer in [*order, *readings]},
@@ -329,6 +299,7 @@ class Extractor:
             self._scaling,
             raising=self._on_nan == "raise",
         )
+        return replace(found, extraction=self.extraction)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages, as tensors only, to go on from with `load_state_dict`.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sirfp_opt import ReconstructionProblem  # type: ignore[attr-defined]
     from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member
+    from sirfp_opt.pytorch.extraction.settings import Extraction
 
 __all__ = ["COMBINATIONS", "NORMALIZATIONS", "ExtractedGraphs", "combine", "normalize"]
 
@@ -123,6 +124,8 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         By reading layer, with metric "refit": covariances and products of filters.
     reads : dict of str to tuple of Member
         By unit, with metric "refit": the layers that read it.
+    extraction : Extraction or None
+        What was measured, and how.
     """
 
     graphs: Mapping[str, ChannelGraph]
@@ -135,6 +138,7 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
     images: int = 0
     inputs: Mapping[str, ReaderInputs] = field(default_factory=dict)
     reads: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
+    extraction: Extraction | None = None
 
     def __getitem__(self, unit: str) -> ChannelGraph:
         return self.graphs[unit]
