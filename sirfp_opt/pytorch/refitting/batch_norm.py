@@ -87,6 +87,11 @@ def reestimate_batch_norm(
         if distributed:
             for norm in norms:
                 _average(norm)
+        measured = [[b.clone() for b in norm.buffers()] for norm in norms]
+    with torch.no_grad():  # what ran may leave no other trace: it has been put back
+        for norm, values in zip(norms, measured, strict=True):
+            for buffer, value in zip(norm.buffers(), values, strict=True):
+                buffer.copy_(value)
     return target
 
 
