@@ -137,17 +137,15 @@ def inverses(matrices: FloatArray) -> FloatArray:
     """Return the inverses of symmetric matrices of shape (R, u, u), symmetric."""
     out = np.empty_like(matrices)
     for r, matrix in enumerate(matrices):
-        inverse = np.linalg.inv(matrix)
-        out[r] = inverse
-        out[r] += inverse.T
-    out /= 2.0
+        out[r] = np.linalg.inv(matrix)
+        _symmetrise(out[r])
     frozen(out)
     return out
 
 
 def canonicalize_refit(
     n: int,
-    pairs: Sequence[tuple[FloatArray, FloatArray]],
+    readers: Sequence[tuple[FloatArray, float, FloatArray, float]],
     constraints: LayerConstraints,
 ) -> CanonicalRefit:
     """Work forced channels and tied groups into a `CanonicalRefit`.
@@ -156,8 +154,9 @@ def canonicalize_refit(
     ----------
     n : int
         Number of channels.
-    pairs : sequence of (ndarray, ndarray), each of shape (n, n)
-        For each reader C, positive definite, and P, scaled. C may be overwritten.
+    readers : sequence of (ndarray, float, ndarray, float)
+        For each reader C, of shape (n, n), what is added to its diagonal, P, likewise,
+        and what a unit of its error counts.
     constraints : LayerConstraints
         With a number of channels; indices known to lie within the layer.
 
@@ -181,14 +180,19 @@ def canonicalize_refit(
     inside = np.asarray([c for group in free for c in group], dtype=np.int64)
     gone = np.setdiff1d(np.arange(n), np.concatenate((kept, inside)))
     u = inside.size
-    precisions, products = np.empty((len(pairs), u, u)), np.empty((len(pairs), u, u))
+    precisions, products = (
+        np.empty((len(readers), u, u)),
+        np.empty((len(readers), u, u)),
+    )
     lost = most = 0.0
-    for r, (covariance, product) in enumerate(pairs):
-        certain, free_signal = _condition(
-            covariance, product, (kept, inside, gone), precisions[r], products[r]
+    for r, (covariance, ridge, product, part) in enumerate(readers):
+        condition = _take if kept.size == 0 and gone.size == 0 else _condition
+        certain, free_signal = condition(
+            covariance, ridge, product, (kept, inside, gone), precisions[r], products[r]
         )
-        lost += certain
-        most += free_signal
+        products[r] *= part
+        lost += part * certain
+        most += part * free_signal
     members = tuple(np.asarray(group, dtype=np.int64) for group in free)
     for array in (sizes, kept, precisions, products, *members, *blocks):
         frozen(array)
@@ -208,8 +212,31 @@ def canonicalize_refit(
     )
 
 
+def _take(
+    covariance: FloatArray,
+    ridge: float,
+    product: FloatArray,
+    parts: tuple[IntArray, IntArray, IntArray],
+    precision_out: FloatArray,
+    product_out: FloatArray,
+) -> tuple[float, float]:
+    """Write M and P where every channel is free; return no loss, and f of all.
+
+    Written with two temporary matrices at most: layers may be large.
+    """
+    index = np.ix_(parts[1], parts[1])
+    precision_out[:] = covariance[index]
+    np.einsum("ii->i", precision_out)[:] += ridge
+    product_out[:] = product[index]
+    signal = float(np.vdot(precision_out, product_out))
+    precision_out[:] = np.linalg.inv(precision_out)
+    _symmetrise(precision_out)
+    return 0.0, signal
+
+
 def _condition(
     covariance: FloatArray,
+    ridge: float,
     product: FloatArray,
     parts: tuple[IntArray, IntArray, IntArray],
     precision_out: FloatArray,
@@ -222,26 +249,26 @@ def _condition(
     rebuilt from them by the map B = L_GF L_FF⁻¹, with L_GG L_GG' left.
     """
     kept, free, gone = parts
-    if kept.size == 0 and gone.size == 0:
-        index = np.ix_(free, free)
-        covariance, product_out[:] = covariance[index], product[index]
-        precision_out[:] = np.linalg.inv(covariance)
-        lost, signal = 0.0, float(np.vdot(covariance, product_out))
-    else:
-        order = np.concatenate((kept, free, gone))
-        factor = np.linalg.cholesky(covariance[np.ix_(order, order)])
-        a, b = kept.size, kept.size + free.size
-        unwind = np.linalg.inv(factor[a:b, a:b])
-        precision_out[:] = unwind.T @ unwind
-        back = factor[b:, a:b] @ unwind
-        rest = factor[b:, b:]
-        own = product[np.ix_(gone, gone)]
-        cross = product[np.ix_(free, gone)] @ back
-        product_out[:] = product[np.ix_(free, free)] + back.T @ own @ back
-        product_out += cross + cross.T
-        lost = float(np.vdot(rest, own @ rest))
-        signal = float(np.vdot(factor[a:b, a:b], product_out @ factor[a:b, a:b]))
-    for out in (precision_out, product_out):
-        out += out.T.copy()
-        out /= 2.0
+    order = np.concatenate((kept, free, gone))
+    ridged = covariance[np.ix_(order, order)]
+    np.einsum("ii->i", ridged)[:] += ridge
+    factor = np.linalg.cholesky(ridged)
+    a, b = kept.size, kept.size + free.size
+    unwind = np.linalg.inv(factor[a:b, a:b])
+    precision_out[:] = unwind.T @ unwind
+    back = factor[b:, a:b] @ unwind
+    rest = factor[b:, b:]
+    own = product[np.ix_(gone, gone)]
+    cross = product[np.ix_(free, gone)] @ back
+    product_out[:] = product[np.ix_(free, free)] + back.T @ own @ back
+    product_out += cross + cross.T
+    _symmetrise(precision_out)
+    _symmetrise(product_out)
+    lost = float(np.vdot(rest, own @ rest))
+    signal = float(np.vdot(factor[a:b, a:b], product_out @ factor[a:b, a:b]))
     return lost, signal
+
+
+def _symmetrise(matrix: FloatArray) -> None:
+    matrix += matrix.T.copy()
+    matrix /= 2.0

@@ -20,7 +20,9 @@ _BLOCK = 64
 _ROWS = 256
 
 
-def eliminate(form: CanonicalRefit) -> tuple[IntArray, FloatArray]:
+def eliminate(
+    form: CanonicalRefit, *, overwrite: bool = False
+) -> tuple[IntArray, FloatArray]:
     """Return the whole order of elimination and what each step loses.
 
     With H = C_K⁻¹ of the channels K that are left and Q the products of the refitted
@@ -31,12 +33,14 @@ def eliminate(form: CanonicalRefit) -> tuple[IntArray, FloatArray]:
         Q ← Q − h q' − q h' + Q_ii h h',     H ← H − h H_i:.
 
     After p steps the sum of the losses is f of what has been dropped. All of it takes
-    O(R u³), nearly all of it in matrix products, and, beside the form, two matrices a
-    reader.
+    O(R u³), nearly all of it in matrix products, and two matrices a reader.
 
     Parameters
     ----------
     form : CanonicalRefit
+    overwrite : bool
+        Work on the form's own matrices, so that no others are needed. It is of no use
+        afterwards.
 
     Returns
     -------
@@ -58,9 +62,15 @@ def eliminate(form: CanonicalRefit) -> tuple[IntArray, FloatArray]:
     1.0
     """
     blocks = _Blocks.of(form)
+    matrices = form.precisions, form.products
+    if overwrite:
+        for stack in matrices:
+            stack.setflags(write=True)
+    else:
+        matrices = form.precisions.copy(), form.products.copy()
     readers = [
-        _Reader(precision.copy(), product.copy(), max(_BLOCK, blocks.width))
-        for precision, product in zip(form.precisions, form.products, strict=True)
+        _Reader(precision, product, max(_BLOCK, blocks.width))
+        for precision, product in zip(*matrices, strict=True)
     ]
     order = np.empty(form.m, dtype=np.int64)
     losses = np.empty(form.m)

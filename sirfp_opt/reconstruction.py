@@ -172,6 +172,11 @@ class ReconstructionProblem(SetProblem):
         """A name for each channel, where there are any."""
         return self.labels
 
+    @property
+    def adjacency(self) -> None:
+        """None: any two channels may be kept together."""
+        return
+
     def __repr__(self) -> str:
         parts = [f"n={self.n}", f"readers={self.readers}", f"ridge={self.ridge:g}"]
         if self.constraints != LayerConstraints():
@@ -256,7 +261,11 @@ class ReconstructionProblem(SetProblem):
 
     @cached_property
     def canonical(self) -> CanonicalRefit:
-        """The form that solvers work on (made on first use).
+        """The form that solvers work on (made on first use); see `to_canonical`."""
+        return self.to_canonical()
+
+    def to_canonical(self) -> CanonicalRefit:
+        """Make the form that solvers work on, two matrices a reader, anew.
 
         Raises
         ------
@@ -270,11 +279,11 @@ class ReconstructionProblem(SetProblem):
                 "`constraints` must say how many channels to keep, got none. Pass k to "
                 "solve, or take problem.constrained(LayerConstraints(k))."
             )
-        pairs = [
-            (self._ridged(reader), weight * self.products[reader])
-            for reader, weight in self._readers.items()
+        readers = [
+            (self.covariances[reader], self._ridge(reader), self.products[reader], part)
+            for reader, part in self._readers.items()
         ]
-        return canonicalize_refit(self.n, pairs, self.constraints)
+        return canonicalize_refit(self.n, readers, self.constraints)
 
     @property
     def _readers(self) -> dict[int, float]:
@@ -285,11 +294,14 @@ class ReconstructionProblem(SetProblem):
             if signal > 0.0
         }
 
+    def _ridge(self, reader: int) -> float:
+        """Return what is added to the diagonal of C_r."""
+        return self.ridge * float(self.covariances[reader].diagonal().mean())
+
     def _ridged(self, reader: int) -> FloatArray:
         """Return a copy of C_r with its ridge."""
         covariance: FloatArray = self.covariances[reader].copy()
-        diagonal = np.einsum("ii->i", covariance)
-        diagonal += self.ridge * float(diagonal.mean())
+        np.einsum("ii->i", covariance)[:] += self._ridge(reader)
         return covariance
 
     def _signals(self) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sirfp_opt.network.budget import Budget
 from sirfp_opt.network.cost import Affine, CostForm, CostModel
-from sirfp_opt.network.curves import ValueCurves
+from sirfp_opt.network.curves import ValueCurve, ValueCurves, value_curve
 from sirfp_opt.network.frontier import Frontier, sweep
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.network.problem import NetworkProblem
@@ -23,8 +23,10 @@ __all__ = [
     "NetworkProblem",
     "NetworkSolution",
     "PruningPlan",
+    "ValueCurve",
     "ValueCurves",
     "Worth",
     "solve_network",
     "sweep",
+    "value_curve",
 ]

@@ -22,16 +22,20 @@ from sirfp_opt._validate import FloatArray, IntArray, frozen
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.deletion import delete_smallest
+from sirfp_opt.elimination import eliminate
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError, NoSolutionError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.network.feasible import find_sets
 from sirfp_opt.problem import PruningProblem
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
+    from sirfp_opt.set_problem import SetProblem
     from sirfp_opt.solution import Solution
 
 __all__ = ["ValueCurve", "ValueCurves", "value_curve"]
@@ -45,7 +49,7 @@ class ValueCurve:
 
     Attributes
     ----------
-    problem : PruningProblem
+    problem : SetProblem
         The layer, with the range of counts as its constraint.
     counts : ndarray of int64, shape (p,)
         Numbers of channels for which a feasible set is known, ascending.
@@ -73,7 +77,7 @@ class ValueCurve:
     ([0.0, 0.1, 1.2], [0, 2])
     """
 
-    problem: PruningProblem
+    problem: SetProblem
     counts: IntArray
     values: FloatArray
     bounds: FloatArray
@@ -85,7 +89,7 @@ class ValueCurve:
     @property
     def n(self) -> int:
         """Number of channels of the layer."""
-        return self.problem.graph.n
+        return self.problem.n
 
     @property
     def available(self) -> int:
@@ -122,7 +126,7 @@ class ValueCurve:
         best = self.sets.get(k)
         return np.sort(self.order[:k]) if best is None else best
 
-    def layer(self, k: int) -> PruningProblem:
+    def layer(self, k: int) -> SetProblem:
         """Return the layer's problem at exactly k channels.
 
         All n channels may be kept even where n is no multiple of ``multiple_of``.
@@ -131,7 +135,7 @@ class ValueCurve:
         rules = self.problem.constraints
         step = 1 if k % rules.multiple_of else rules.multiple_of
         exact = replace(rules, k=k, k_min=None, k_max=None, multiple_of=step)
-        return PruningProblem(self.problem.graph, exact)
+        return self.problem.constrained(exact)
 
     def including(self, solutions: Iterable[Solution]) -> ValueCurve:
         """Return a curve that is at least as good at the counts of `solutions`.
@@ -227,21 +231,23 @@ def value_curve(
     *,
     counts: Iterable[int] | None = None,
 ) -> ValueCurve:
-    """Build the nested greedy curve of a layer, for all counts, in O(n²).
+    """Build the nested greedy curve of a layer, for all counts, in one pass.
 
     With L the channels left, the paper's backward deletion (SIRFP, arXiv 2412.12672,
-    algorithm 1) removes argmax_{i in L} v_i + Σ_{j in L, j != i} w_ij. The sets that
-    are left are nested, so that one run serves every count.
+    algorithm 1) removes argmax_{i in L} v_i + Σ_{j in L, j != i} w_ij, in O(n²). The
+    sets that are left are nested, so that one run serves every count. Where readers are
+    refitted, what loses least goes next (`sirfp_opt.elimination`), in O(R n³), with two
+    to four matrices a reader beside the layer's own.
 
     The function goes by the kind of layer (`functools.singledispatch`): another problem
     of sets joins a network by registering how its curve is built.
 
     Parameters
     ----------
-    graph : ChannelGraph
+    graph : ChannelGraph or ReconstructionProblem
     constraints : LayerConstraints, optional
-        Range of counts, must_keep, must_drop and tied channels; by default all counts
-        from one to n.
+        Range of counts, must_keep, must_drop and tied channels; by default those of a
+        ReconstructionProblem, else all counts from one to n.
     counts : iterable of int, optional
         The counts of interest, where they are not those of `constraints`.
 
@@ -259,8 +265,8 @@ def value_curve(
         If none was found, which is no proof: only with missing edges.
     """
     raise InvalidProblemError(
-        f"`graph` must be a ChannelGraph, got {type(graph).__name__}. "
-        "Use ChannelGraph.from_redundancy."
+        f"`graph` must be a ChannelGraph or a ReconstructionProblem, got "
+        f"{type(graph).__name__}. Use ChannelGraph.from_redundancy."
     )
 
 
@@ -271,26 +277,67 @@ def _greedy_curve(
     *,
     counts: Iterable[int] | None = None,
 ) -> ValueCurve:
+    rules, wanted = _wanted(graph.n, constraints, counts)
+    problem = PruningProblem(graph, rules)
+    canonical = problem.canonical
+    items, gains = _path(canonical)
+    totals = np.concatenate(([0.0], np.cumsum(gains)))
+    alone = _alone(canonical, items)
+    steepest = _steepest(gains, canonical.sizes[items])
+    return _assemble(problem, canonical, wanted, items, totals, alone, steepest)
+
+
+@value_curve.register
+def _refit_curve(
+    graph: ReconstructionProblem,
+    constraints: LayerConstraints | None = None,
+    *,
+    counts: Iterable[int] | None = None,
+) -> ValueCurve:
+    own = graph.constraints if constraints is None else constraints
+    rules, wanted = _wanted(graph.n, own, counts)
+    problem = graph.constrained(rules)
+    # The path consumes its matrices; the curve is kept for long, they are not.
+    canonical = problem.to_canonical()
+    order, losses = eliminate(canonical, overwrite=True)
+    lost = np.concatenate(([0.0], np.cumsum(losses)))[::-1]
+    totals, items, gains = canonical.most - lost, order[::-1].copy(), losses[::-1]
+    return _assemble(problem, canonical, wanted, items, totals, gains, 0.0)
+
+
+def _wanted(
+    n: int, constraints: LayerConstraints | None, counts: Iterable[int] | None
+) -> tuple[LayerConstraints, list[int]]:
+    """Return the constraints with a range, and the counts of interest."""
     rules = LayerConstraints() if constraints is None else constraints
     if not rules.has_count:
-        rules = rules.with_count((1, graph.n))
+        rules = rules.with_count((1, n))
     if counts is None:
-        wanted = list(rules.counts(graph.n))
-    elif not (wanted := sorted(int(k) for k in counts)):
+        return rules, list(rules.counts(n))
+    wanted = sorted(int(k) for k in counts)
+    if not wanted:
         raise InvalidProblemError(
             "`counts` must hold at least one number of channels, got none. "
             "Leave it out for all from one to n."
         )
-    else:
-        # Asked for by number: range and multiple are then the caller's business.
-        rules = replace(rules, k=None, k_min=wanted[0], k_max=wanted[-1], multiple_of=1)
-    problem = PruningProblem(graph, rules)
-    canonical = problem.canonical
-    items, gains = _path(canonical)
+    # Asked for by number: range and multiple are then the caller's business.
+    low, high = wanted[0], wanted[-1]
+    return replace(rules, k=None, k_min=low, k_max=high, multiple_of=1), wanted
+
+
+def _assemble(
+    problem: SetProblem,
+    canonical: CanonicalForm,
+    wanted: list[int],
+    items: IntArray,
+    totals: FloatArray,
+    alone: FloatArray,
+    steepest: float,
+) -> ValueCurve:
+    """Make a curve of a path's items and the values of its prefixes."""
     sizes = canonical.kept.size + np.concatenate(
         ([0], np.cumsum(canonical.sizes[items]))
     )
-    totals = np.concatenate(([0.0], np.cumsum(gains)))
     known = np.isfinite(totals) & np.isin(sizes, np.asarray(wanted))
     points = dict(
         zip(
@@ -300,25 +347,25 @@ def _greedy_curve(
         )
     )
     stepped_over = [k for k in wanted if k not in points]
-    found = find_sets(canonical, stepped_over, items, _alone(canonical, items))
+    found = find_sets(canonical, stepped_over, items, alone)
     sets = {k: canonical.lift(some) for k, some in found.sets.items()}
     points |= {k: problem.evaluate(chosen) for k, chosen in sets.items()}
     if not points:
         error = NoSolutionError if found.undecided else InfeasibleError
         raise error(
-            f"no set of {graph.name!r} with an allowed number of channels "
+            f"no set of {problem.title!r} with an allowed number of channels "
             f"{'was found' if found.undecided else 'is a clique'}. Widen the range, or "
             "loosen tied groups and missing edges."
         )
     values = np.array([points[k] for k in sorted(points)], dtype=np.float64)
-    worst = -np.inf if graph.sense is Sense.MINIMIZE else np.inf
+    worst = -np.inf if problem.sense is Sense.MINIMIZE else np.inf
     curve = ValueCurve(
         problem=problem,
         counts=np.array(sorted(points), dtype=np.int64),
         values=values,
         bounds=np.full(values.size, worst),
         order=np.concatenate([canonical.kept, *(canonical.members[i] for i in items)]),
-        steepest=_steepest(gains, canonical.sizes[items]),
+        steepest=steepest,
         sets=sets,
         undecided=found.undecided,
     )

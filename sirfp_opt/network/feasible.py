@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sirfp_opt._validate import BoolArray, FloatArray, IntArray
-    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.constraints import LayerConstraints
 
 __all__ = ["Found", "find_sets", "reachable_counts", "whole_groups"]
@@ -99,7 +99,7 @@ class Found:
 
 
 def find_sets(
-    canonical: CanonicalProblem,
+    canonical: CanonicalForm,
     counts: list[int],
     order: IntArray,
     gains: FloatArray,
@@ -110,7 +110,7 @@ def find_sets(
 
     Parameters
     ----------
-    canonical : CanonicalProblem
+    canonical : CanonicalForm
     counts : list of int
         Numbers of channels, ascending.
     order : ndarray of int64
@@ -121,9 +121,7 @@ def find_sets(
         Nodes of the search for each clique, after which it stays undecided.
     """
     totals = [k - int(canonical.kept.size) for k in counts]
-    wanted = [
-        t for t in totals if t > 0 and t + canonical.kept.size in canonical.counts
-    ]
+    wanted = [t for t in totals if t > 0 and t in canonical.counts]
     if not wanted:
         return Found()
     if canonical.conflicts is None:
@@ -165,7 +163,7 @@ def _fill(sizes: IntArray, gains: FloatArray, totals: list[int]) -> dict[int, In
 
 
 def _cliques(
-    canonical: CanonicalProblem, order: IntArray, totals: list[int], nodes: int
+    canonical: CanonicalForm, order: IntArray, totals: list[int], nodes: int
 ) -> tuple[dict[int, IntArray], tuple[int, ...]]:
     assert canonical.conflicts is not None  # for the type checker: seen by the caller
     sizes = canonical.sizes[order].tolist()

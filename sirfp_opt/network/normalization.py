@@ -9,6 +9,7 @@ import numpy as np
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.reconstruction import ReconstructionProblem
 
 __all__ = ["NORMALIZATIONS", "normalized"]
 
@@ -28,7 +29,8 @@ def normalized(
 
     Parameters
     ----------
-    graph : ChannelGraph
+    graph : ChannelGraph or ReconstructionProblem
+        The latter's objective is a share of a signal, and left as it is.
     mode : {"none", "trace", "cosine", "map_size"}
         Leave it; divide the objective by Σ_i R_ii; replace R_ij by
         R_ij / sqrt(R_ii R_jj) (a channel with R_ii = 0 keeps no redundancy); or
@@ -61,6 +63,15 @@ def normalized(
         f"`graph` must be a ChannelGraph, got {type(graph).__name__}. "
         "Use ChannelGraph.from_redundancy."
     )
+
+
+@normalized.register
+def _share_as_it_is(
+    graph: ReconstructionProblem, mode: str, *, map_size: float | None = None
+) -> tuple[ReconstructionProblem, float]:
+    """Return the layer: its objective is a share of a signal, on one scale already."""
+    del mode, map_size
+    return graph, 1.0
 
 
 @normalized.register

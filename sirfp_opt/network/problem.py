@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray
     from sirfp_opt.graph import ChannelGraph
     from sirfp_opt.network.curves import ValueCurve
+    from sirfp_opt.reconstruction import ReconstructionProblem
 
 __all__ = ["NetworkProblem"]
 
@@ -38,8 +39,8 @@ class NetworkProblem:
 
     Parameters
     ----------
-    layers : mapping of str to ChannelGraph
-        One graph for each pruning unit; units of `cost` that are not named stay whole.
+    layers : mapping of str to ChannelGraph or ReconstructionProblem
+        One for each pruning unit; units of `cost` that are not named stay whole.
     cost : CostModel
         What kept channels cost; its forms name the budgets.
     budget : Budget or mapping of str to float
@@ -90,7 +91,7 @@ class NetworkProblem:
     (True, True)
     """
 
-    layers: Mapping[str, ChannelGraph]
+    layers: Mapping[str, ChannelGraph | ReconstructionProblem]
     cost: CostModel
     budget: Budget | Mapping[str, float] = field(default_factory=Budget)
     constraints: Mapping[str, LayerConstraints] = field(default_factory=dict)
@@ -142,8 +143,9 @@ class NetworkProblem:
         for name, layer in self.layers.items():
             if value_curve.dispatch(type(layer)) is value_curve.dispatch(object):
                 raise InvalidProblemError(
-                    f"`layers[{name!r}]` must be a ChannelGraph, got "
-                    f"{type(layer).__name__}. Use ChannelGraph.from_redundancy."
+                    f"`layers[{name!r}]` must be a ChannelGraph or a "
+                    f"ReconstructionProblem, got {type(layer).__name__}. Use "
+                    "ChannelGraph.from_redundancy."
                 )
             if sizes.get(name) != layer.n:
                 raise InvalidProblemError(

@@ -13,6 +13,7 @@ from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
     from sirfp_opt.graph import ChannelGraph
+    from sirfp_opt.reconstruction import ReconstructionProblem
 
 __all__ = ["MemberGraph", "UnitView"]
 
@@ -61,7 +62,7 @@ class UnitView:
     ----------
     name : str
         The unit's name.
-    graph : ChannelGraph
+    graph : ChannelGraph or ReconstructionProblem
         Its n channels.
     counts : tuple of int
         Every number of channels that may be kept, ascending.
@@ -79,7 +80,7 @@ class UnitView:
     """
 
     name: str
-    graph: ChannelGraph
+    graph: ChannelGraph | ReconstructionProblem
     counts: tuple[int, ...]
     minimum: int = 1
     tied: tuple[tuple[int, ...], ...] = ()

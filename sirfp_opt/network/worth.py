@@ -172,7 +172,7 @@ class Worth:
             if self.price is not None and not (worth.min() > 0 and whole > 0):
                 raise InvalidProblemError(
                     f"`price` must make every allowed count of "
-                    f"{curve.problem.graph.name!r} worth more than nothing, got "
+                    f"{curve.problem.title!r} worth more than nothing, got "
                     f"{price:g}. Raise it, or take objective='sum'."
                 )
             # A layer that is worth nothing as a whole has nothing to lose.

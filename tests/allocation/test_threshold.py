@@ -139,16 +139,13 @@ def test_pools_are_cut_apart() -> None:
 def test_trace_makes_scales_irrelevant() -> None:
     """Multiplying a layer's matrix changes nothing; raw, it decides everything."""
     plain = network(SIZES).views()
-    loud = [
-        view(
-            ChannelGraph.from_redundancy(
-                (unit.graph.weights + np.diag(unit.graph.self_redundancy))
-                * (1000.0 if unit.name == "backbone.a" else 1.0)
-            ),
-            unit.name,
-        )
-        for unit in plain
-    ]
+    loud = []
+    for unit in plain:
+        graph = unit.graph
+        assert isinstance(graph, ChannelGraph)
+        matrix = graph.weights + np.diag(graph.self_redundancy)
+        matrix *= 1000.0 if unit.name == "backbone.a" else 1.0
+        loud.append(view(ChannelGraph.from_redundancy(matrix), unit.name))
     for rule, same in ((Threshold(), True), (Threshold(normalize="none"), False)):
         one, other = rule.cut(plain, 0.4), rule.cut(loud, 0.4)
         equal = all(np.array_equal(one[name], other[name]) for name in one)

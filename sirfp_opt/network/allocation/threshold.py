@@ -12,6 +12,7 @@ from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedEr
 from sirfp_opt.network.allocation.protocol import Allocation, largest_within
 from sirfp_opt.network.allocation.scores import greedy_scores
 from sirfp_opt.network.unit import MemberGraph, UnitView
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
@@ -140,9 +141,15 @@ class Threshold:
         Raises
         ------
         InvalidProblemError
-            If `union` meets a graph to be maximised.
+            If `union` meets a graph to be maximised, or where readers are refitted.
         """
         graph = unit.graph
+        if isinstance(graph, ReconstructionProblem):
+            raise InvalidProblemError(
+                f"`allocation` 'threshold' must meet graphs, got {unit.name!r}, a "
+                "problem with refitted readers, whose channels have no scores. Take "
+                "'optimal', 'lagrangian' or 'uniform'."
+            )
         if self.union and unit.members:
             if graph.sense is Sense.MAXIMIZE:
                 raise InvalidProblemError(
