@@ -13,7 +13,7 @@ from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.pytorch.extraction.inputs import ReaderInputs, pairs_of
 
 if TYPE_CHECKING:
-    from sirfp_opt import ReconstructionProblem  # type: ignore[attr-defined]
+    from sirfp_opt import ReconstructionProblem
     from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member
     from sirfp_opt.pytorch.extraction.settings import Extraction
@@ -180,7 +180,7 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         InvalidProblemError
             If covariances were not kept, or no layer gets a signal from the unit.
         """
-        from sirfp_opt import ReconstructionProblem  # type: ignore[attr-defined]
+        from sirfp_opt import ReconstructionProblem
 
         if unit not in self.reads:
             raise InvalidProblemError(
