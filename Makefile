@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 # Two threads that spin on a busy machine are slower than one (and erratic).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint types pytest demo setup clean
+.PHONY: test lint types pytest pythons demo setup clean
 
 test: lint types pytest
 
@@ -32,8 +32,25 @@ types: $(READY)
 pytest: $(READY)
 	$(BIN)/python -m pytest
 
+# The core, without torch, on every other Python that is found: on the PATH or kept by
+# pyenv. From 3.12 on pip takes PuLP 4, on 3.11 PuLP 3.
+OTHERS ?= $(wildcard $(foreach v,3.12 3.13 3.14,$(HOME)/.pyenv/versions/$(v).*/bin/python))
+CONFORMING = tests/conformance/test_conformance.py::test_conformance
+CORE_TESTS = tests/core tests/io tests/solvers/test_model_files.py \
+  $(foreach s,milp cpsat greedy tabu,"$(CONFORMING)[$(s)]")
+
+pythons:
+	set -e; for python in $(OTHERS); do \
+	  venv=$(VENV)-$$($$python -c "import sys; print('%d.%d' % sys.version_info[:2])"); \
+	  echo "== $$($$python --version)"; \
+	  test -x $$venv/bin/python || $$python -m venv $$venv; \
+	  $$venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"; \
+	  $$venv/bin/python -m pip install --quiet --group core --editable .; \
+	  $$venv/bin/python -m pytest --quiet -p no:cacheprovider $(CORE_TESTS); \
+	done
+
 demo: $(READY)
 	$(BIN)/sirfp-opt demo --out out/demo
 
 clean:
-	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,13 +28,15 @@ from sirfp_opt_solvers.relaxations.linear import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.problem import PruningProblem
     from sirfp_opt.search import Search
 
-__all__ = ["FORMULATIONS", "CpSat"]
+__all__ = ["FORMULATIONS", "CpSat", "write_cp_model"]
 
 Formulation = Literal["glover", "rlt", "standard"]
 FORMULATIONS: tuple[Formulation, ...] = ("glover", "rlt", "standard")
@@ -207,6 +209,30 @@ class CpSat:
         # It stopped by itself a moment before our own clock or count did.
         search.stopped_by("iterations" if search.limits.time is None else "time")
         return None
+
+
+def write_cp_model(
+    problem: PruningProblem, path: Path, formulation: Formulation
+) -> None:
+    """Write the CP-SAT model of a problem: text if `path` ends in "txt", else binary.
+
+    Its coefficients are the integers that `CpSat` works on; the objective's
+    `scaling_factor` and `offset` turn their sum into the user's own objective, in the
+    user's sense, off by the rounding alone.
+    """
+    canonical = problem.canonical
+    integers = IntegerWeights.of(
+        masked_weights(canonical), canonical.values, canonical.cardinalities
+    )
+    model = _Model(canonical, formulation, lambda: False)
+    model.build(integers)
+    objective = model.proto.proto.objective
+    # It reads scaling_factor · (offset + Σ), Σ being minus twice the integers' value.
+    twice = 2 * integers.scale
+    objective.scaling_factor = -canonical.sign / twice
+    objective.offset = objective.offset - canonical.offset * twice
+    if not model.proto.export_to_file(str(path)):
+        raise OSError(f"CP-SAT could not write {path}.")
 
 
 def _to_canonical(integers: IntegerWeights) -> Callable[[float], float]:

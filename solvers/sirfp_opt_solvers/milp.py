@@ -36,6 +36,7 @@ __all__ = ["Milp", "build", "write_model"]
 
 # Of the tree that proves an optimum near 0; models this small need a few dozen.
 _NODES = 1000
+_SUFFIXES = (".lp", ".mps", ".pb", ".pbtxt")
 
 
 @dataclass(frozen=True)
@@ -224,15 +225,15 @@ def build(problem: PruningProblem, formulation: Formulation = "rlt") -> Any:
 def write_model(
     problem: PruningProblem, path: str | Path, formulation: Formulation = "rlt"
 ) -> Path:
-    """Write the linearised model of a problem to an LP or MPS file.
+    """Write the linearised model of a problem to an LP, MPS or CP-SAT file.
 
     Parameters
     ----------
     problem : PruningProblem
     path : str or Path
-        Ends in ".lp" or ".mps".
+        Ends in ".lp" or ".mps", or in ".pb" (binary) or ".pbtxt" (text) for CP-SAT.
     formulation : {"rlt", "standard", "glover"}
-        See `Milp`.
+        See `Milp`, for CP-SAT `CpSat`.
 
     Returns
     -------
@@ -243,16 +244,44 @@ def write_model(
     ------
     InvalidProblemError
         If the ending is another.
+
+    Notes
+    -----
+    The objective and its sense are the problem's own. PuLP writes coefficients with 12
+    digits (LP) or 13 (MPS); CP-SAT's are integers, scaled as `CpSat` scales them. MPS
+    states the sense in a section OBJSENSE, which all current solvers read. Where
+    must_keep leaves a constant, LP and MPS have it as a column "constant" fixed at 1.
+    For CP-SAT take "standard" or "rlt": without a hint, its integers for "glover" can
+    rise one by one.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem
+    >>> from sirfp_opt_solvers.milp import write_model
+    >>> graph = ChannelGraph.from_redundancy(np.ones((4, 4)))
+    >>> problem = PruningProblem(graph, LayerConstraints(2))
+    >>> file = write_model(problem, pathlib.Path(tempfile.mkdtemp()) / "layer.mps")
+    >>> file.read_text().splitlines()[0]
+    '*SENSE:Minimize'
     """
     target = Path(path)
-    if target.suffix.lower() not in (".lp", ".mps"):
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
         raise InvalidProblemError(
-            f"`path` must end in '.lp' or '.mps', got {str(path)!r}. "
+            f"`path` must end in {', '.join(map(repr, _SUFFIXES))}, got {str(path)!r}. "
             "The ending chooses the format."
         )
+    _require_formulation(formulation)
+    if suffix in (".pb", ".pbtxt"):
+        from sirfp_opt_solvers.cpsat import write_cp_model
+
+        write_cp_model(problem, target, formulation)
+        return target
     lp = build(problem, formulation)
-    if target.suffix.lower() == ".lp":
+    if suffix == ".lp":
         lp.writeLP(str(target))
     else:
-        lp.writeMPS(str(target))
+        lp.writeMPS(str(target), with_objsense=True)
     return target

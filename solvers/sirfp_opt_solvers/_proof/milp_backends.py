@@ -1,6 +1,6 @@
 """Back ends that solve a PuLP model: HiGHS and CBC watched while they run, any other.
 
-All speak of the model's objective times its sign, to be minimised.
+Models are minimised: see `LinearModel`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt.errors import InvalidProblemError, SolverNotInstalledError
+from sirfp_opt_solvers._proof.milp_model import columns
 from sirfp_opt_solvers._proof.worker import run_beside
 
 if TYPE_CHECKING:
@@ -117,13 +118,14 @@ def run_highs(
 
         class Watched(pulp.HiGHS):  # type: ignore[misc]
             def callSolver(self, lp: Any) -> None:
-                highs, variables = lp.solverModel, lp.variables()
+                highs, variables = lp.solverModel, columns(lp)
                 start = [v.varValue for v in variables]
                 if all(v is not None for v in start):
                     solution = highspy.HighsSolution()
                     solution.col_value = start
                     highs.setSolution(solution)
-                index = [x.index for x in model.x]
+                place = {v.name: c for c, v in enumerate(variables)}
+                index = [place[x.name] for x in model.x]
                 last = -math.inf
 
                 def look(event: Any) -> None:
@@ -190,6 +192,7 @@ _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 _POSSIBLE = re.compile(r"best possible " + _NUMBER)
 _LOWER = re.compile(r"^Lower bound: +" + _NUMBER)
 _VALUE = re.compile(r"^Objective value: +" + _NUMBER)
+_OPTIMUM = re.compile(r"^Optimal - objective value +" + _NUMBER)
 
 
 def run_cbc(
@@ -227,9 +230,9 @@ def run_cbc(
                     if line.startswith("Result - "):
                         infeasible, timed_out = "infeasible" in line, "time" in line
                         post(Event(infeasible=infeasible, timed_out=timed_out))
-            chosen = _read_from_cbc(Path(folder) / "model.sol", names)
-            if chosen is not None:
-                post(Event(chosen=chosen))
+            answer = _read_from_cbc(Path(folder) / "model.sol", names)
+            if answer is not None:
+                post(answer)
 
     def cancel() -> None:
         for running in process:
@@ -250,9 +253,12 @@ def _write_for_cbc(
     model: LinearModel, folder: Path, workers: int, seconds: float
 ) -> tuple[list[str], dict[str, int]]:
     """Write model and start; return the command and the items by column name."""
-    variables, names, _, _ = model.lp.writeMPS(
+    first, second, _, last = model.lp.writeMPS(
         str(folder / "model.mps"), mpsSense=1, rename=1
     )
+    variables = columns(model.lp)
+    # PuLP 3 gives the new name by the old one; PuLP 4 lists both in column order.
+    names = second if isinstance(second, dict) else dict(zip(last, first, strict=True))
     command = [str(_cbc_path()), str(folder / "model.mps")]
     if all(v.varValue is not None for v in variables):
         lines = ["Stopped on time - objective value 0"]
@@ -279,16 +285,22 @@ def _write_for_cbc(
     return command, {names[x.name]: i for i, x in enumerate(model.x)}
 
 
-def _read_from_cbc(path: Path, names: dict[str, int]) -> list[int] | None:
-    """Return the items chosen in CBC's solution file; it may hold none, or half one."""
+def _read_from_cbc(path: Path, names: dict[str, int]) -> Event | None:
+    """Read CBC's solution file: the items chosen, and the optimum, in more digits.
+
+    It may hold no solution, or half of one.
+    """
     if not path.exists():
         return None
+    head, *lines = path.read_text().splitlines() or [""]
     chosen = []
-    for line in path.read_text().splitlines()[1:]:
+    for line in lines:
         fields = line.replace("**", " ").split()
         if len(fields) >= 3 and fields[1] in names and float(fields[2]) > 0.5:
             chosen.append(names[fields[1]])
-    return sorted(chosen)
+    optimum = _OPTIMUM.match(head)
+    bound = None if optimum is None else _at_least(optimum[1])
+    return Event(chosen=sorted(chosen), bound=bound)
 
 
 def run_any(

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from sirfp_opt.canonical import CanonicalProblem
 
-__all__ = ["FORMULATIONS", "Formulation", "LinearModel", "count_terms"]
+__all__ = [
+    "FORMULATIONS",
+    "Formulation",
+    "LinearModel",
+    "columns",
+    "count_terms",
+    "expression",
+]
 
 Formulation = Literal["rlt", "standard", "glover"]
 FORMULATIONS: tuple[Formulation, ...] = ("rlt", "standard", "glover")
@@ -46,7 +53,8 @@ class LinearModel:
     Attributes
     ----------
     lp : pulp.LpProblem
-        Its objective is ``scale`` times the user's, in the user's sense.
+        Its objective is -``scale`` times the canonical value, to be minimised; or the
+        user's own (see `build`).
     x : list of pulp.LpVariable
         One binary per item.
     scale : float
@@ -79,8 +87,8 @@ class LinearModel:
         formulation : {"rlt", "standard", "glover"}
         rescale : bool
             Bring the largest coefficient to about 1000, so a solver's absolute
-            tolerances are small beside the objective. Without, the objective is the
-            user's own, constant included.
+            tolerances are small beside the objective, and minimise. Without, the
+            objective and its sense are the user's own, constant included.
         stop : callable
             Asked now and then.
         """
@@ -103,6 +111,20 @@ class LinearModel:
         return [i for i, v in enumerate(values) if v > 0.5]
 
 
+def expression(terms: Sequence[tuple[Any, float]]) -> Any:
+    """Return Σ coefficient · variable, as PuLP 3 and PuLP 4 each want it made."""
+    from pulp import LpAffineExpression
+
+    make = getattr(LpAffineExpression, "from_list", LpAffineExpression)  # 4, else 3
+    return make(list(terms))
+
+
+def columns(lp: Any) -> list[Any]:
+    """Return a model's variables in the order of the columns that PuLP makes."""
+    listed = getattr(lp, "exported_variables", lp.variables)  # PuLP 4, else 3
+    return list(listed())
+
+
 class _Builder:
     """Writes a `LinearModel` row by row."""
 
@@ -123,11 +145,12 @@ class _Builder:
         most = max(np.abs(weights).max(initial=0.0), np.abs(values).max(initial=0.0))
         exponent = min(10 - math.frexp(most)[1], 1000) if rescale and most > 0 else 0
         self.scale = math.ldexp(1.0, exponent)
-        self.offset = 0.0 if rescale else canonical.offset
+        self.offset = 0.0 if rescale else canonical.to_objective(0.0)
         self.weights = np.ldexp(weights, exponent)
         self.values = np.ldexp(values, exponent)
-        self.sign = canonical.sign
-        sense = pulp.LpMaximize if canonical.sign > 0 else pulp.LpMinimize
+        # Versions of PuLP differ in what they make of a maximisation for a back end.
+        self.sign = -1 if rescale else canonical.sign
+        sense = pulp.LpMaximize if self.sign > 0 else pulp.LpMinimize
         self.lp = pulp.LpProblem("clique", sense)
         self.stands_for: list[tuple[Any, Callable[[NDArray[np.bool_]], float]]] = []
         self.reach = 0.0
@@ -155,7 +178,7 @@ class _Builder:
     def row(
         self, terms: Sequence[tuple[Any, float]], relation: str, bound: float
     ) -> None:
-        left = self.pulp.LpAffineExpression(list(terms))
+        left = expression(terms)
         self.lp.addConstraint(
             left <= bound
             if relation == "<="
@@ -175,9 +198,10 @@ class _Builder:
         part = self._glover() if self.formulation == "glover" else self._products()
         if part is None or self.stop():
             return None
-        self.lp.setObjective(
-            self.pulp.LpAffineExpression([*own, *part], self.sign * self.offset)
-        )
+        if self.offset:
+            # MPS has no place for a constant that all readers agree on; a column does.
+            own.append((self.variable("constant", 1, 1, value=_one), self.offset))
+        self.lp.setObjective(expression([*own, *part]))
         return LinearModel(self.lp, self.x, self.scale, self.reach, self.stands_for)
 
     def _size_rows(self) -> None:
@@ -215,6 +239,8 @@ class _Builder:
     def _glover(self) -> list[tuple[Any, float]] | None:
         """One z_i <= x_i Σ_j w_ij x_j per item; half their sum is the pairs' worth."""
         weights, x, m = self.weights, self.x, self.canonical.m
+        if self.canonical.cardinalities[-1] == 0:  # nothing to choose, no partners
+            return []
         meets = PartnerBounds.of(weights, self.canonical.cardinalities)
         terms = []
         for i in range(m):
@@ -275,6 +301,10 @@ class _Builder:
         rest = [(x[j], sizes[j]) for j in others] + [(y, -s) for y, s in both]
         self.row([*rest, (x[i], low)], ">=", low)
         self.row([*rest, (x[i], high)], "<=", high)
+
+
+def _one(inside: NDArray[np.bool_]) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True)
