@@ -82,13 +82,20 @@ def best_partners_values(
 ) -> list[float]:
     """Return the bound of `best_partners_value` for each cardinality by itself."""
     m = values.shape[0]
-    # Row i of `partners` holds the other items' weights, best first.
+    # Row i holds the other items' weights.
     others = weights[~np.eye(m, dtype=bool)].reshape(m, max(m - 1, 0))
-    partners = -np.sort(-others, axis=1)
-    sums = np.concatenate((np.zeros((m, 1)), np.cumsum(partners, axis=1)), axis=1)
+    if len(cardinalities) == 1:  # one sum a row needs no sorting
+        most = max(cardinalities[0] - 1, 0)
+        if 0 < most < m - 1:
+            others = np.partition(others, m - 1 - most, axis=1)
+        sums = {most: others[:, others.shape[1] - most :].sum(axis=1)}
+    else:
+        partners = -np.sort(-others, axis=1)
+        whole = np.concatenate((np.zeros((m, 1)), np.cumsum(partners, axis=1)), axis=1)
+        sums = {max(t - 1, 0): whole[:, max(t - 1, 0)] for t in cardinalities}
     bounds = []
     for t in cardinalities:
-        share = values + (sums[:, t - 1] / 2 if t > 0 else 0.0)
+        share = values + sums[max(t - 1, 0)] / 2
         bounds.append(float(np.sort(share)[m - t :].sum()) if t else 0.0)
     return bounds
 

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from sirfp_opt._validate import as_int
-from sirfp_opt.errors import InfeasibleError, InvalidProblemError
-from sirfp_opt.partner_bound import bounds_by_count
+from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.runs import check_jobs
-from sirfp_opt_solvers._proof.grain import Margin
-from sirfp_opt_solvers._proof.incumbent import offer_start
-from sirfp_opt_solvers._proof.twins import merge_twins
-from sirfp_opt_solvers.relaxations.box import BoxProblem
+from sirfp_opt_solvers._proof.incumbent import is_proved, offer_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sirfp_opt.search import Search
-    from sirfp_opt_solvers._proof.branching import Node, Outcome
 
 __all__ = ["Exact"]
-
-_NOTHING = np.zeros(0, dtype=np.int64)
-# What copies of a channel may differ by, all in all, as a share of the objective.
-_ALIKE = OPTIMALITY_TOLERANCE / 4
-
-
-class _Inline(Executor):
-    """Runs what is submitted at once, so that one job needs no thread."""
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """Return the finished call."""
-        future: Future[object] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-@contextmanager
-def _threads(n_jobs: int) -> Iterator[Executor]:
-    with _Inline() if n_jobs == 1 else ThreadPoolExecutor(n_jobs) as pool:
-        yield pool
 
 
 @dataclass(frozen=True)
@@ -150,96 +110,12 @@ class Exact:
 
     def solve(self, search: Search) -> None:
         """Offer a start, then close the tree from the least bound on."""
-        # Loads numba: only when it is to run.
-        from sirfp_opt_solvers._proof.branching import Effort, Node, Odds, explore
-
-        offer_start(search)
-        if search.stop() or _proved(search):
+        bounds = offer_start(search)
+        if search.stop() or is_proved(search):
             return
-        merged = merge_twins(search.canonical, _allowance(search))
-        canonical = merged.canonical
-        margin = Margin.of(search.canonical, merged.slack)
+        # Loads numba: only when it is to run.
+        from sirfp_opt_solvers._proof.best_first import BestFirst
+        from sirfp_opt_solvers._proof.branching import Effort
+
         effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
-        order = itertools.count()
-        heap: list[tuple[float, int, Node]] = []
-        for count, bound in bounds_by_count(search.canonical).items():
-            box = BoxProblem.of(canonical, count)
-            lower = box.from_canonical(bound + merged.slack)
-            heap.append((lower, next(order), Node(box, _NOTHING, _NOTHING, lower)))
-        heapq.heapify(heap)
-        visited, odds, halted = 0, Odds(), False
-        running: dict[Future[Outcome], float] = {}
-
-        def stop() -> bool:
-            return halted or search.stop()
-
-        def report(lower: float) -> None:
-            if not heap and len(running) < 2:  # at a root, which can take a while
-                known = max(
-                    box.to_canonical(lower) + merged.slack,
-                    search.best_value + margin.loose,
-                )
-                search.tighten_canonical(known, visited)
-
-        with _threads(self.n_jobs) as pool:
-            try:
-                while heap or running:
-                    cut = box.from_canonical(search.best_value + margin.ahead)
-                    while heap and len(running) < self.n_jobs:
-                        lower, _, node = heapq.heappop(heap)
-                        if lower >= cut:
-                            heap.clear()
-                            break
-                        future = pool.submit(
-                            explore, node, cut, effort, odds, stop, report
-                        )
-                        running[future] = lower
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        del running[future]
-                        outcome = future.result()
-                        visited += 1
-                        for items in outcome.found:
-                            search.offer_items(merged.items(items), visited)
-                        for child in outcome.children:
-                            heapq.heappush(heap, (child.lower, next(order), child))
-                    least = min(
-                        [*running.values(), *(lower for lower, *_ in heap[:1])],
-                        default=math.inf,
-                    )
-                    known = max(
-                        box.to_canonical(least) + merged.slack,
-                        search.best_value + margin.loose,
-                    )
-                    search.tighten_canonical(known, visited)
-                    if _proved(search):
-                        return
-                    ended = visited == self.max_nodes or search.stop(visited)
-                    if ended and (heap or running):
-                        return
-            finally:
-                halted = True  # lets the threads end before the pool waits for them
-        if search.best is None:
-            raise InfeasibleError(
-                "`constraints` must leave a feasible set, got a tree without any: "
-                f"none of {visited} nodes holds one. Loosen them."
-            )
-        # The tree is closed: every other set was bounded by the incumbent.
-        search.tighten_canonical(search.best_value + margin.loose, visited)
-
-
-def _allowance(search: Search) -> float:
-    """Return what telling copies of a channel apart is not worth.
-
-    Nothing, where values cancel so far that rounding shows.
-    """
-    if search.objective is None:
-        return 0.0
-    canonical = search.canonical
-    worth = _ALIKE * abs(canonical.offset + search.best_value)  # in canonical units
-    return worth if worth > canonical.rounding_error else 0.0
-
-
-def _proved(search: Search) -> bool:
-    """Tell whether incumbent and bound are as close as a proof must bring them."""
-    gap = search.gap
-    return gap is not None and gap <= OPTIMALITY_TOLERANCE
+        BestFirst(search, bounds, effort, self.n_jobs, self.max_nodes).run()

@@ -35,7 +35,7 @@ from sirfp_opt_solvers._local.start import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -217,6 +217,7 @@ def improve(
     iterations: int | None = None,
     seed: int = 0,
     start: Items | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Items | None:
     """Return a good set of items, found by `Tabu`, for solvers that need one.
 
@@ -231,6 +232,8 @@ def improve(
     start : ndarray of int, optional
         Items of a feasible set to start from; the answer is never worse, within the
         error of fixed point.
+    stop : callable
+        Asked every few milliseconds; once true, the best so far is returned.
 
     Returns
     -------
@@ -255,7 +258,7 @@ def improve(
         seconds is not None or iterations is not None,
     )
     chunk = _chunk(fixed)
-    while not walker.done:
+    while not (walker.done or stop()):
         budget = chunk
         if iterations is not None:
             budget = min(chunk, iterations - walker.iterations)

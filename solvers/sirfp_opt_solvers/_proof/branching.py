@@ -26,6 +26,8 @@ __all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Of the mixing method at the root.
 _ROUNDS = 80
+# Its sweeps cost O(m²·√m): from this size on, see first whether less will do.
+_CHEAP_FROM = 200
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Node:
         No set in this subtree is worth less.
     dual, bound : Dual, Bound or None
         The parent's; None at a root.
+    tried : bool
+        A root's: whether the cheap first stage is behind it.
     """
 
     box: BoxProblem
@@ -72,6 +76,7 @@ class Node:
     lower: float
     dual: Dual | None = None
     bound: Bound | None = None
+    tried: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +89,13 @@ class Outcome:
         What is left open.
     found : tuple of ndarray of int
         Canonical items of sets better than the cut.
+    hard : bool
+        A root's: the cheap first stage did not close it.
     """
 
     children: tuple[Node, ...] = ()
     found: tuple[Ints, ...] = ()
+    hard: bool = False
 
 
 class Odds:
@@ -152,6 +160,11 @@ class _Explorer:
             return self.outcome()
         node, box = self.node, self.box
         if node.dual is None or node.bound is None:
+            if box.m >= _CHEAP_FROM and not node.tried:
+                if self._cheap():
+                    return self.outcome()
+                again = Node(self.box, _NOTHING, _NOTHING, self.lower, tried=True)
+                return replace(self.outcome((again,)), hard=True)
             if self._root():
                 return self.outcome()
             self.odds.scale = min(self.odds.scale, self.cut - self.lower)
@@ -291,6 +304,28 @@ class _Explorer:
             if progress < 0.1:
                 share *= 0.5
         return self._dive(4)
+
+    def _cheap(self) -> bool:
+        """Try one shift of the diagonal, then Newton steps while they fix variables.
+
+        Nearly convex layers, of Euclidean distances say, end here; the others pay a
+        small part of what the sweeps cost them. Returns whether the problem is solved.
+        """
+        self.dual = start(self.box)
+        for newton in (0, 3, 3, 3):
+            m = self.box.m
+            if newton:
+                mu = self._barrier(max(self.lower, self.dual.value), 0.3)
+                self.dual = improve(
+                    self.box, self.dual, mu, newton=newton, stop=self.stop
+                )
+            if self._certified(100) or self._shrink():
+                return True
+            if self.stop() or (newton and self.box.m > 0.8 * m):
+                return False
+            if newton and self.box.m < 0.5 * m and self._dive():
+                return True
+        return False
 
     def _split(self) -> tuple[Node, ...]:
         """Branch on a variable that is torn, and on which much depends."""

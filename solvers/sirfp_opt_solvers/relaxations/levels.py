@@ -55,7 +55,7 @@ def eigenvalue(
 
     def levels(box: BoxProblem) -> float:
         none = np.zeros((box.m, box.m))
-        diagonal, _ = convexified(box, np.zeros(box.m), none)
+        diagonal = convexified(box, np.zeros(box.m), none)
         return _bound(box, diagonal, none, box.from_canonical(enough))
 
     return _solve(canonical, count, levels)
@@ -131,7 +131,7 @@ def _swept(
         settle=15 if rounds else int(share * _SETTLE),
         stop=stop,
     )
-    raised, _ = convexified(box, diagonal, multipliers)
+    raised = convexified(box, diagonal, multipliers)
     best = _bound(box, raised, multipliers, cut)
     return diagonal, multipliers, best
 
