@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt._signals import Interrupted, interruptible
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.limits import Limits
 from sirfp_opt.objective import Objective
@@ -141,7 +142,8 @@ def bound(
         - "quadratic": the best quadratic function of the dropped set that is nowhere
           above the loss, and the proof of a clique problem for it.
     time_limit : float, optional
-        Wall-clock seconds; the tightest bound so far is returned then.
+        Wall-clock seconds; the tightest bound so far is returned then, as it is on
+        Ctrl-C and SIGTERM.
 
     Returns
     -------
@@ -176,10 +178,18 @@ def bound(
     effort = DEFAULTS[problem.objective] if effort is None else effort
     check_effort(effort, problem.objective)
     search = Search(problem, limits=Limits(time=time_limit), started=started)
-    if effort != levels[0]:
-        # No bound goes below what a set is worth, so any set says when to stop trying.
-        create_solver("greedy", {"polish": True})[1].solve(search)
-    reached = strengthen(search, effort, search.stop)
+    reached: dict[str, float] = {}
+    try:
+        with interruptible(lambda: search.stopped_by("interrupt")):
+            if effort != levels[0]:
+                # No bound goes below what a set is worth: a set says when to stop.
+                create_solver("greedy", {"polish": True})[1].solve(search)
+            strengthen(search, effort, search.stop, reached)
+    except KeyboardInterrupt as request:
+        if not reached:
+            if isinstance(request, Interrupted):
+                request.redeliver()
+            raise
     assert search.bound is not None  # the cheapest bound is always finite
     method = min(reached, key=lambda level: problem.sense.sign * reached[level])
     return Bound(
@@ -204,7 +214,10 @@ def check_effort(
 
 
 def strengthen(
-    search: Search, effort: str, stop: Callable[[], bool] = lambda: False
+    search: Search,
+    effort: str,
+    stop: Callable[[], bool] = lambda: False,
+    reached: dict[str, float] | None = None,
 ) -> dict[str, float]:
     """Tighten a run's bound level by level, until it meets the incumbent.
 
@@ -216,6 +229,8 @@ def strengthen(
         The last level.
     stop : callable
         Asked before each level but the first, and within.
+    reached : dict, optional
+        What is returned, for callers who want it although they are interrupted.
 
     Returns
     -------
@@ -228,7 +243,7 @@ def strengthen(
     known = canonical.bounds_by_count()
     objective = search.problem.objective
     levels = LEVELS[objective]
-    reached: dict[str, float] = {}
+    reached = {} if reached is None else reached
     for level in levels[: levels.index(effort) + 1]:
         if level != levels[0]:
             if stop() or search.gap == 0.0 or max(known.values()) <= enough:

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, overload
 
+from sirfp_opt._option_types import check_options
+from sirfp_opt._validate import brief
 from sirfp_opt.errors import (
     InvalidProblemError,
     SolverError,
@@ -147,10 +149,20 @@ def create_solver(
         If a package that it needs is not there.
     UnsupportedError
         If an option is not one of the method's parameters.
+    InvalidProblemError
+        If `method` is neither, or an option is of another type than declared.
     """
     options = dict(options or {})
     if not isinstance(method, str):
+        if isinstance(method, type) or not hasattr(type(method), "info"):
+            raise InvalidProblemError(
+                f"`method` must be a name or a solver object, got {brief(method)}. "
+                f"Known: {', '.join(_names())}; call a class to make an object."
+            )
         _require_solver_class(type(method).__name__, type(method))
+        if dataclasses.is_dataclass(method):
+            values = {f: getattr(method, f) for f in _parameters(type(method))}
+            check_options(_name_of(method), type(method), values)
         if options:
             raise UnsupportedError(
                 f"`options` must be left out beside a solver object, got "
@@ -183,6 +195,7 @@ def create_solver(
             f"`options` of {method!r} must be among {sorted(names)}, got {wrong}. "
             f"{hint}Limits go into Limits(...)."
         )
+    check_options(method, cls, options)
     return method, cls(**options)
 
 

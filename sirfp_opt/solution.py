@@ -5,25 +5,34 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sirfp_opt._fields import Fields
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import Sense, relative_gap
-from sirfp_opt.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.set_problem import SetProblem
+    from sirfp_opt.trace import Trace
 
 __all__ = ["OPTIMALITY_TOLERANCE", "Solution", "Status"]
 
 # A bound this close to the objective, relatively, counts as a proof of optimality.
 # It leaves room for the rounding that honest bounds carry, and nothing else.
 OPTIMALITY_TOLERANCE = 1e-6
+
+
+class Published(Protocol):
+    """A value that is known from elsewhere, such as `sirfp_opt.io.BestKnown`."""
+
+    def verdict(self, objective: float) -> str:
+        """Say how an objective compares, in words."""
+        ...
 
 
 class Status(StrEnum):
@@ -114,9 +123,7 @@ class Solution:
             f"{self.runtime:.3g} s)"
         )
 
-    def _rows(self) -> list[tuple[str, str]]:
-        from sirfp_opt.io.best_known import best_known_for
-
+    def _rows(self, published: Published | None = None) -> list[tuple[str, str]]:
         stopped = "ended by itself" if self.limit is None else f"{self.limit} limit"
         if self.limit in ("callback", "interrupt"):
             stopped = str(self.limit)
@@ -132,18 +139,22 @@ class Solution:
             ("seed", str(self.seed)),
             ("runtime", f"{self.runtime:.4g} s, {stopped}"),
         ]
-        published = None if self.problem is None else best_known_for(self.problem)
         if published is not None:
             rows.append(("published", published.verdict(self.objective)))
         return rows
 
-    def summary(self) -> str:
+    def summary(self, *, published: Published | None = None) -> str:
         """Return the facts, one a line, ready to print.
 
-        For an instance whose best value is published (`sirfp_opt.io.best_known`) one
-        line says how the objective compares, and flags one that is better.
+        Parameters
+        ----------
+        published : BestKnown, optional
+            The best value published for this instance, see `sirfp_opt.io.best_known`
+            and `best_known_for`: one line then says how the objective compares, and
+            flags one that is better.
         """
-        return "\n".join(f"{name:<10}{value}" for name, value in self._rows())
+        rows = self._rows(published)
+        return "\n".join(f"{name:<10}{value}" for name, value in rows)
 
     def _repr_html_(self) -> str:
         cells = "".join(
@@ -188,31 +199,44 @@ class Solution:
         Raises
         ------
         InvalidProblemError
-            If a field is missing, or the set does not fit the problem.
+            If a field is missing or of another kind, the bound is no bound, or set
+            and objective are not the problem's.
         """
-        try:
-            selected = np.asarray(data["selected"], dtype=np.int64)
-            objective = float(data["objective"])
-            if problem is not None:
-                selected = problem.check(selected)
-                objective = problem.evaluate(selected)
-            selected.setflags(write=False)
-            return cls(
-                selected=selected,
-                objective=objective,
-                bound=data["bound"],
-                sense=Sense.of(data["sense"]),
-                limit=data["limit"],
-                runtime=float(data["runtime"]),
-                solver=str(data["solver"]),
-                options=dict(data["options"]),
-                seed=int(data["seed"]),
-                n=int(data["n"]),
-                trace=Trace(tuple(TraceEvent(*row) for row in data["trace"])),
-                problem=problem,
-            )
-        except KeyError as error:
-            raise InvalidProblemError(
-                f"`data` must hold the field {error.args[0]!r}, got none. "
-                "Pass what Solution.to_dict returned."
-            ) from None
+        fields = Fields(data, "what Solution.to_dict returned")
+        n = fields.whole("n", least=1)
+        selected = np.asarray(fields.channels("selected", n), dtype=np.int64)
+        objective, bound = fields.real("objective"), fields.real_or_none("bound")
+        sense = Sense.of(fields.text("sense"))
+        if problem is not None:
+            selected = problem.check(selected)
+            priced = problem.evaluate(selected)
+            slack = problem.canonical.objective_rounding + 1e-9 * abs(priced)
+            if (n, sense) != (problem.n, problem.sense) or (
+                abs(priced - objective) > slack
+            ):
+                raise InvalidProblemError(
+                    f"`data` must be a solution of `problem`, got the objective "
+                    f"{objective!r} ({sense.value}, n={n}) for a set that is worth "
+                    f"{priced!r} there ({problem.sense.value}, n={problem.n}). Pass "
+                    "the problem that was solved."
+                )
+            objective = priced
+        selected.setflags(write=False)
+        if bound is not None and sense.sign * (objective - bound) > 0:
+            slack = OPTIMALITY_TOLERANCE * max(abs(objective), abs(bound))
+            if abs(objective - bound) > slack:
+                fields.refuse("bound", f"that the objective {objective!r} respects")
+        return cls(
+            selected=selected,
+            objective=objective,
+            bound=bound,
+            sense=sense,
+            limit=fields.text_or_none("limit"),
+            runtime=fields.real("runtime", least=0.0),
+            solver=fields.text("solver"),
+            options=fields.mapping("options"),
+            seed=fields.whole("seed"),
+            n=n,
+            trace=fields.trace("trace"),
+            problem=problem,
+        )

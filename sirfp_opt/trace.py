@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import relative_gap
 
 if TYPE_CHECKING:
@@ -114,24 +116,34 @@ class Trace(Sequence[TraceEvent]):
 
         Raises
         ------
-        ValueError
-            If the file's first line is not that of a trace.
+        InvalidProblemError
+            If the file is not one that `to_csv` wrote; the line is named.
         """
-        with open(path, newline="", encoding="utf-8") as handle:
+        with open(path, newline="", encoding="utf-8-sig") as handle:
             reader = csv.reader(handle)
-            if tuple(next(reader, ())) != _COLUMNS:
-                raise ValueError(
-                    f"`path` must be a trace with the columns {', '.join(_COLUMNS)}, "
-                    f"got {path}. Pass a file that Trace.to_csv wrote."
-                )
-            return cls(
-                tuple(
-                    TraceEvent(
-                        float(seconds),
-                        int(iteration),
-                        float(incumbent) if incumbent else None,
-                        float(bound) if bound else None,
-                    )
-                    for seconds, iteration, incumbent, bound in reader
-                )
-            )
+            try:
+                if tuple(next(reader, ())) != _COLUMNS:
+                    raise ValueError(f"the columns must be {', '.join(_COLUMNS)}")
+                return cls(tuple(_event(row) for row in reader))
+            except (ValueError, csv.Error) as error:
+                raise InvalidProblemError(
+                    f"`path` must be a trace, got {path}, line {reader.line_num}: "
+                    f"{error}. Pass a file that Trace.to_csv wrote."
+                ) from None
+
+
+def _event(row: Sequence[str]) -> TraceEvent:
+    """Read one row; raise ValueError if it is none."""
+    seconds, iteration, incumbent, bound = row
+    if any("_" in cell for cell in row):
+        raise ValueError("numbers hold no underscores")
+    event = TraceEvent(
+        float(seconds),
+        int(iteration),
+        float(incumbent) if incumbent else None,
+        float(bound) if bound else None,
+    )
+    known = (event.seconds, event.incumbent or 0.0, event.bound or 0.0)
+    if not all(map(math.isfinite, known)):
+        raise ValueError("numbers are finite")
+    return event

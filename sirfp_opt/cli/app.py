@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from sirfp_opt.cli import comparing, demonstrating, pruning, solving
 from sirfp_opt.cli.common import EXIT_CODES, ExitCode, exit_code, print_error
-from sirfp_opt.errors import SirfpError
+from sirfp_opt.errors import InvalidProblemError, SirfpError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +63,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     hook = sys.excepthook
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="sirfp-opt")
-    except (SirfpError, OSError) as error:
-        print_error(error)
-        sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    except Exception as error:
-        print_error(RuntimeError(f"{type(error).__name__}: {error}"))
-        sys.exit(ExitCode.BUG)
+        code = _flushed(_run(arguments))
     finally:
         sys.excepthook = hook  # typer sets its own
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run the program; return how the process should end."""
+    try:
+        if sys.stdout is None:
+            raise InvalidProblemError(
+                "standard output must be open, got a closed one. Redirect it to a file."
+            )
+        app(args=None if arguments is None else list(arguments), prog_name="sirfp-opt")
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer calls that 1
+            return ExitCode.OUTPUT_CLOSED
+        return end.code if isinstance(end.code, int) else ExitCode.DONE
+    except (SirfpError, OSError, MemoryError) as error:
+        print_error(error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        print_error(RuntimeError(f"{type(error).__name__}: {error}"))
+        return ExitCode.BUG
+    return ExitCode.DONE
+
+
+def _flushed(code: int) -> int:
+    """Write out what is still to be written: only then is it known to have arrived."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = ExitCode.OUTPUT_CLOSED
+    except OSError as error:
+        print_error(error)
+        code = code or exit_code(error)
+    else:
+        return code
+    # The interpreter flushes once more as it ends: give it somewhere to write to.
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return code

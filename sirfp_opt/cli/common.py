@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import re
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sirfp_opt._validate import MOST_CHANNELS
+from sirfp_opt.api import solve
 from sirfp_opt.errors import (
     InfeasibleError,
     InvalidProblemError,
@@ -17,11 +21,13 @@ from sirfp_opt.errors import (
     SirfpError,
     SolverError,
 )
-from sirfp_opt.graph import ChannelGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from sirfp_opt.graph import ChannelGraph
+    from sirfp_opt.io.files import Contents
 
 __all__ = [
     "AsJson",
@@ -34,9 +40,9 @@ __all__ = [
     "print_json",
     "print_pairs",
     "print_table",
-    "read_graph",
-    "read_graphs",
-    "stated_count",
+    "read_contents",
+    "read_json",
+    "the_graph",
 ]
 
 AsJson = Annotated[
@@ -55,16 +61,18 @@ class ExitCode(IntEnum):
     NOT_PROVED = 5  # `--prove` was asked, and the answer is not proved optimal
     RUNS_FAILED = 6  # `compare` has finished, and some of its runs failed
     INTERRUPTED = 130
+    OUTPUT_CLOSED = 141  # who read our output has gone, as `head` does
 
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a bug in a solver or here, 2 wrong arguments or input, "
     "3 proved infeasible, 4 no feasible set within the limits, 5 not proved optimal "
-    "(with --prove), 6 some runs of a comparison failed, 130 interrupted."
+    "(with --prove), 6 some runs of a comparison failed, 130 interrupted, "
+    "141 nobody reads the output any more."
 )
 
 
-def exit_code(error: SirfpError | OSError) -> ExitCode:
+def exit_code(error: SirfpError | OSError | MemoryError) -> ExitCode:
     """Return the exit code that tells a script what went wrong."""
     if isinstance(error, InfeasibleError):
         return ExitCode.INFEASIBLE
@@ -75,7 +83,8 @@ def exit_code(error: SirfpError | OSError) -> ExitCode:
 
 def print_error(error: BaseException) -> None:
     """Print an error in one line on standard error."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    told = " ".join(str(error).split()) or type(error).__name__
+    print("error:", told, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -120,16 +129,16 @@ def parse_count(text: str | None) -> int | float | tuple[int, int] | None:
     """
     if text is None:
         return None
-    try:
-        if ":" in text:
-            low, high = text.split(":")
-            return int(low), int(high)
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        raise InvalidProblemError(
-            f"`-k` must be a number, a share or a range, got {text!r}. "
-            "Pass for instance 16, 0.5 or 8:16."
-        ) from None
+    if found := re.fullmatch(r"(\d+):(\d+)", text, re.ASCII):
+        return int(found[1]), int(found[2])
+    if re.fullmatch(r"\d+", text, re.ASCII):
+        return int(text)
+    if re.fullmatch(r"\d*\.\d*", text, re.ASCII) and text != ".":
+        return float(text)
+    raise InvalidProblemError(
+        f"`-k` must be a number, a share or a range, got {text!r}. "
+        "Pass for instance 16, 0.5 or 8:16."
+    )
 
 
 def parse_indices(text: str, name: str) -> tuple[int, ...]:
@@ -146,34 +155,33 @@ def parse_indices(text: str, name: str) -> tuple[int, ...]:
     (0, 4, 5, 6)
     """
     found: list[int] = []
-    try:
-        for part in filter(None, text.split(",")):
-            low, _, high = part.partition("-")
-            found.extend(range(int(low), int(high or low) + 1))
-    except ValueError:
-        raise InvalidProblemError(
-            f"`{name}` must list channels, got {text!r}. Pass for instance 0,3,8-11."
-        ) from None
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        ends = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part, re.ASCII)
+        low, high = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if not low <= high < low + MOST_CHANNELS:
+            raise InvalidProblemError(
+                f"`{name}` must list channels, got {part!r}. "
+                "Pass for instance 0,3,8-11."
+            )
+        found.extend(range(low, high + 1))
     return tuple(found)
 
 
-def read_graphs(path: Path, sense: str | None = None) -> dict[str, ChannelGraph]:
-    """Return the graphs of a file by name.
+def read_contents(path: Path, sense: str | None = None) -> Contents:
+    """Return all that a file states, or standard input where it is called "-".
 
     Raises
     ------
     InvalidProblemError
         If the file is none that can be read.
     """
-    from sirfp_opt.io import read
+    from sirfp_opt.io.files import read_contents as read
+    from sirfp_opt.io.files import standard_input
 
-    found = read(path) if sense is None else read(path, sense=sense)
-    if isinstance(found, ChannelGraph):
-        return {found.name or path.stem: found}
-    return dict(found)
+    return read(standard_input() if str(path) == "-" else path, sense=sense)
 
 
-def read_graph(path: Path, layer: str | None, sense: str | None) -> ChannelGraph:
+def the_graph(contents: Contents, path: Path, layer: str | None) -> ChannelGraph:
     """Return the one graph that is meant.
 
     Raises
@@ -181,7 +189,7 @@ def read_graph(path: Path, layer: str | None, sense: str | None) -> ChannelGraph
     InvalidProblemError
         If there are several and none is named, or the name is not among them.
     """
-    graphs = read_graphs(path, sense)
+    graphs = contents.graphs
     if layer is None and len(graphs) == 1:
         return next(iter(graphs.values()))
     if layer not in graphs:
@@ -192,14 +200,21 @@ def read_graph(path: Path, layer: str | None, sense: str | None) -> ChannelGraph
     return graphs[layer]
 
 
-def stated_count(path: Path) -> int | None:
-    """Return the k that a file states, None if its format has no room for one."""
-    from sirfp_opt.io import read_problem
+def read_json(path: Path, name: str) -> Any:
+    """Return what a JSON file holds.
 
+    Raises
+    ------
+    InvalidProblemError
+        If it is no JSON.
+    """
     try:
-        return read_problem(path).constraints.k
-    except InvalidProblemError:
-        return None
+        return json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidProblemError(
+            f"`{name}` must name a JSON file, got {path}: {error}. "
+            "Pass what --out wrote."
+        ) from None
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -208,13 +223,14 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     InvalidProblemError
-        If a pair has no "=".
+        If a pair has no "=", or names what is no parameter of a method.
 
     Examples
     --------
     >>> parse_options(["direction=forward", "diagonal=True"])
     {'direction': 'forward', 'diagonal': True}
     """
+    taken = set(inspect.signature(solve).parameters) - {"options"}
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -223,8 +239,13 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
                 f"`--option` must read name=value, got {pair!r}. "
                 "Pass for instance -o direction=forward."
             )
+        if name in taken or name in options:
+            raise InvalidProblemError(
+                f"`--option` must name a parameter of the method once, got {name!r}. "
+                "What `solve` itself takes has an option of its own, see --help."
+            )
         try:
             options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[name] = text
     return options

@@ -24,6 +24,9 @@ def demo(
     ] = False,
 ) -> None:
     """Prune a trained segmentation network, and look at what comes out."""
+    from sirfp_opt._extras import require_extra
+
+    require_extra("demo", "torch", "torch_pruning", "matplotlib", "sklearn")
     from rich.console import Console
 
     from sirfp_opt.demo.story import run_demo

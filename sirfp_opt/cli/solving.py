@@ -21,11 +21,12 @@ from sirfp_opt.cli.common import (
     print_json,
     print_pairs,
     print_table,
-    read_graph,
-    read_graphs,
-    stated_count,
+    read_contents,
+    read_json,
+    the_graph,
 )
 from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.io.best_known import best_known_for
 from sirfp_opt.limits import Limits
 from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
-File = Annotated[Path, typer.Argument(help="A file that holds one or more graphs.")]
+File = Annotated[
+    Path, typer.Argument(help="A file of one or more graphs; - for standard input.")
+]
 Layer = Annotated[
     str | None, typer.Option("--layer", "-l", help="Which graph, of several.")
 ]
@@ -108,7 +111,7 @@ def solve(
     problem = _problem(file, k, layer, sense, must_keep, must_drop, multiple_of)
     start = None
     if warm_start is not None:
-        start = Solution.from_dict(json.loads(warm_start.read_text("utf-8"))).selected
+        start = Solution.from_dict(read_json(warm_start, "--warm-start"))
     solution = solve_problem(
         problem,
         method=method,
@@ -125,7 +128,8 @@ def solve(
     if as_json:
         print_json(told)
     else:
-        print(solution.summary())
+        published = best_known_for(problem)
+        print(solution.summary(published=published))
         print("kept      " + " ".join(map(str, solution.selected.tolist())))
     if prove and solution.status is not Status.OPTIMAL:
         raise typer.Exit(ExitCode.NOT_PROVED)
@@ -165,9 +169,10 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Say what a file of graphs holds, and how hard its graphs look."""
-    graphs = read_graphs(file, sense)
+    contents = read_contents(file, sense)
+    graphs = contents.graphs
     if layer is not None:
-        graphs = {layer: read_graph(file, layer, sense)}
+        graphs = {layer: the_graph(contents, file, layer)}
     facts = {name: _facts(graph) for name, graph in graphs.items()}
     if as_json:
         print_json(facts)
@@ -219,13 +224,16 @@ def _problem(
     must_drop: str,
     multiple_of: int,
 ) -> PruningProblem:
-    graph = read_graph(file, layer, sense)
+    contents = read_contents(file, sense)
+    graph = the_graph(contents, file, layer)
     rules = LayerConstraints(
         must_keep=parse_indices(must_keep, "--must-keep"),
         must_drop=parse_indices(must_drop, "--must-drop"),
         multiple_of=multiple_of,
     )
-    count = stated_count(file) if k is None else parse_count(k)
+    count = parse_count(k)
+    if count is None and contents.problem is not None:
+        count = contents.problem.constraints.k
     if isinstance(count, float):
         count = share_of(count, graph.n, multiple_of)
     return PruningProblem(graph, rules if count is None else rules.with_count(count))

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from sirfp_opt.io.best_known import BestKnown, best_known
+from sirfp_opt.io.best_known import BestKnown, best_known, best_known_for
 from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
 from sirfp_opt.io.files import read, read_problem, write
 from sirfp_opt.io.graphml import read_graphml, write_graphml
@@ -17,6 +17,7 @@ from sirfp_opt.io.npz import read_npz, write_npz
 __all__ = [
     "BestKnown",
     "best_known",
+    "best_known_for",
     "read",
     "read_dimacs",
     "read_graphml",

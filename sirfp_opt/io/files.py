@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,15 @@ from sirfp_opt.sense import Sense
 if TYPE_CHECKING:
     import os
 
-__all__ = ["SUFFIXES", "Contents", "read", "read_contents", "read_problem", "write"]
+__all__ = [
+    "SUFFIXES",
+    "Contents",
+    "read",
+    "read_contents",
+    "read_problem",
+    "standard_input",
+    "write",
+]
 
 SUFFIXES = {
     ".npz": "npz",
@@ -119,6 +128,22 @@ def read_contents(
         return Contents({graph.name: graph})
     problem = read_mdplib(source)
     return Contents({problem.graph.name: problem.graph}, problem)
+
+
+def standard_input() -> Source:
+    """Return what stands on standard input.
+
+    Raises
+    ------
+    InvalidProblemError
+        If it is closed.
+    """
+    if sys.stdin is None:
+        raise InvalidProblemError(
+            "`path` must name something to read, got '-' with standard input closed. "
+            "Name a file."
+        )
+    return Source("standard input", "stdin", sys.stdin.buffer.read())
 
 
 def read_problem(path: str | os.PathLike[str]) -> PruningProblem:

@@ -92,11 +92,17 @@ def describe(graph: ChannelGraph) -> GraphFacts:
     if graph.adjacency is not None:
         missing = int((present & ~graph.adjacency).sum())
         present &= graph.adjacency
-    edges = graph.weights[present]
+    # Squares of what is very large or small would be infinite or nothing.
+    largest = max(
+        float(np.abs(graph.weights).max()), float(np.abs(graph.self_redundancy).max())
+    )
+    exponent = math.frexp(largest)[1]
+    weights = np.ldexp(graph.weights, -exponent)
+    edges = weights[present]
     if edges.size == 0:
         edges = np.zeros(1)
     size = np.abs(edges)
-    whole = graph.weights + np.diag(graph.self_redundancy)
+    whole = weights + np.diag(np.ldexp(graph.self_redundancy, -exponent))
     values = np.linalg.eigvalsh(whole)
     magnitudes = np.abs(values)
     total = float(magnitudes.sum())
@@ -107,15 +113,15 @@ def describe(graph: ChannelGraph) -> GraphFacts:
         sense=graph.sense.value,
         missing_edges=missing,
         vertex_weights=bool(graph.vertex_weights.any()),
-        least=float(edges.min()),
-        mean=float(edges.mean()),
-        largest=float(edges.max()),
+        least=math.ldexp(float(edges.min()), exponent),
+        mean=math.ldexp(float(edges.mean()), exponent),
+        largest=math.ldexp(float(edges.max()), exponent),
         variation=float(size.std() / size.mean()) if size.any() else 0.0,
         negative=float((edges < 0).mean()),
         dead=int((~whole.any(axis=1)).sum()),
-        twins=_twins(graph.weights),
-        smallest_eigenvalue=float(values[0]),
-        largest_eigenvalue=float(values[-1]),
+        twins=_twins(weights),
+        smallest_eigenvalue=math.ldexp(float(values[0]), exponent),
+        largest_eigenvalue=math.ldexp(float(values[-1]), exponent),
         convex=bool(values[0] >= -1e-9 * max(magnitudes[0], magnitudes[-1])),
         effective_rank=math.exp(-float((shares * np.log(shares)).sum())),
     )

@@ -112,8 +112,9 @@ def test_unknown_names_get_a_suggestion() -> None:
     """The nearest name is offered, and all are listed."""
     with pytest.raises(UnknownSolverError, match="Did you mean 'greedy'"):
         solve(np.ones((4, 4)), 2, method="gredy")
-    with pytest.raises(SolverError, match="`info: SolverInfo`"):
-        solve(np.ones((4, 4)), 2, method=3)  # type: ignore[arg-type]
+    for strange in (3, None, FirstK, object()):
+        with pytest.raises(InvalidProblemError, match="a name or a solver object"):
+            solve(np.ones((4, 4)), 2, method=strange)  # type: ignore[arg-type]
 
 
 def test_a_missing_package_is_named_with_the_pip_line() -> None:

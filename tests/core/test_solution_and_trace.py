@@ -36,9 +36,11 @@ def test_json_round_trip(solution: Solution) -> None:
 def test_from_dict_checks_against_a_problem(solution: Solution) -> None:
     """With the problem at hand the set is checked and priced anew."""
     data = solution.to_dict()
-    data["objective"] = -1.0
     again = Solution.from_dict(data, solution.problem)
     assert again.objective == solution.objective
+    data["objective"] = -1.0
+    with pytest.raises(InvalidProblemError, match="must be a solution of `problem`"):
+        Solution.from_dict(data, solution.problem)
     data["selected"] = [0]
     with pytest.raises(InvalidProblemError, match="allowed number"):
         Solution.from_dict(data, solution.problem)
@@ -92,7 +94,7 @@ def test_trace_csv_round_trip(
 def test_trace_refuses_a_foreign_file(tmp_path: Path) -> None:
     """A file with other columns is named."""
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="columns seconds"):
+    with pytest.raises(InvalidProblemError, match="line 1: the columns must be sec"):
         Trace.from_csv(tmp_path / "x.csv")
 
 

@@ -30,7 +30,9 @@ def test_summary_flags_a_value_better_than_best_known() -> None:
     lines = {}
     for name, value in (("better", 7833.84), ("equal", 7833.83), ("worse", 7833.0)):
         solution = solve(_graph(value / 1225), 50, "top_k")
-        lines[name] = solution.summary().splitlines()[-1]
+        assert solution.problem is not None
+        published = best_known_for(solution.problem)
+        lines[name] = solution.summary(published=published).splitlines()[-1]
     assert "BETTER THAN BEST KNOWN" in lines["better"]
     assert "Re-check" in lines["better"]
     assert "reached (Wang et al. 2009" in lines["equal"]
