@@ -363,7 +363,12 @@ class Extractor:
             order = self._order
             fold = self._folds[layer] if side == "in" else 1
             hook = watch(
-                module, side, record, lambda: order.update({layer: None}), fold=fold
+                module,
+                side,
+                record,
+                lambda: order.update({layer: None}),
+                fold=fold,
+                owner=self._modules.get(layer.rpartition(".")[0]),
             )
             self._hooks.append(hook)
         scale = self.scales.get(layer) if side == "out" else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.pytorch.cutting.surgery import channel_dim
+from sirfp_opt.pytorch.refitting.heads import is_attention, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +29,13 @@ def watch(
     ran: Callable[[], None],
     *,
     fold: int = 1,
+    owner: nn.Module | None = None,
 ) -> RemovableHandle:
     """Record what a layer reads ("in") or makes ("out") at each forward pass.
+
+    An `nn.MultiheadAttention` does not call its projection, only multiplies with its
+    weight: what that reads and makes is then taken from the attention itself. Its own
+    outputs are the values of its heads, side by side.
 
     Parameters
     ----------
@@ -40,6 +46,8 @@ def watch(
         Told at each pass.
     fold : int
         So many entries in a row are positions of one channel.
+    owner : nn.Module, optional
+        The module that holds it.
     """
 
     def take(maps: Tensor) -> None:
@@ -47,7 +55,8 @@ def watch(
             return  # a backward pass that recomputes what was seen before
         ran()
         maps = maps.detach()
-        dim = channel_dim(module, maps)
+        tokens = is_attention(module)
+        dim = maps.dim() - 1 if tokens else channel_dim(module, maps)
         maps = maps if dim == 1 else maps.movedim(dim, 1)
         if fold > 1:
             maps = maps.reshape(len(maps), maps.shape[1] // fold, -1)
@@ -65,6 +74,20 @@ def watch(
     def made(_: nn.Module, __: Any, output: Tensor) -> None:
         take(output)
 
+    def attended(attention: Any, args: Any, kwargs: Any, output: Any) -> None:
+        heads = attention is module or side == "in"
+        maps = values_of(attention, args, kwargs) if heads else output[0]
+        swap = maps.dim() == 3 and not attention.batch_first
+        take(maps.transpose(0, 1) if swap else maps)
+
+    attention = module if is_attention(module) else owner
+    if (
+        attention is not None
+        and is_attention(attention)
+        and module in (attention, attention.out_proj)
+    ):
+        hook = _uncompiled(attended)
+        return attention.register_forward_hook(hook, with_kwargs=True)
     if side == "in":
         return module.register_forward_pre_hook(_uncompiled(read), with_kwargs=True)
     return module.register_forward_hook(_uncompiled(made))
