@@ -9,21 +9,15 @@ from sirfp_opt._parallel import Clock
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.network.solve import solve_network
 from sirfp_opt.pytorch.admission import admit, check_model
-from sirfp_opt.pytorch.batches import (
-    Forward,
-    first_and_all,
-    first_sample,
-    frozen_outputs,
-    to_model,
-)
-from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
-from sirfp_opt.pytorch.coupling.probe import Prober
+from sirfp_opt.pytorch.batches import Forward, first_and_all, first_sample, to_model
+from sirfp_opt.pytorch.cost import count_params, read_cost, tally_of
 from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
-from sirfp_opt.pytorch.cutting.surgery import apply_plan, largest_difference, mask
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.extraction.extract import extract
 from sirfp_opt.pytorch.planning import Callback, Request, network_problem
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
+from sirfp_opt.pytorch.verification import TOLERANCE, Verdict, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +33,6 @@ if TYPE_CHECKING:
     from sirfp_opt.solution import Solution
 
 __all__ = ["PruneResult", "prune", "prune_"]
-
-TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +167,12 @@ def prune(
         Do as the authors' code does. Overrides `method`, `allocation`, `min_keep`,
         `drop_dead` and the matching entries of `extraction`.
     verify : bool
-        Compare the pruned network's outputs with the masked original's. Units that
-        make a difference are excluded, and the plan is made anew.
+        Compare the pruned network's outputs with the masked original's, on a sample of
+        every batch and in training mode, too (`Verifier`). Units that make a difference
+        are excluded, and the plan is made anew.
     tolerance : float
-        Largest difference allowed, relative to the largest output or 1.
+        Largest difference allowed in any channel of any output, as a share of that
+        channel's own size.
     forward : callable, optional
         ``forward(model, batch)``.
     callback : callable, optional
@@ -244,7 +238,12 @@ def prune(
             )
     elif ignore:
         graphs = _ignoring(graphs, ignore)
-    check = _Check(model, sample, forward, tolerance) if verify else None
+    verdict = Verdict()
+    verifier = (
+        Verifier(model, first, batches, forward, tolerance=tolerance)
+        if verify
+        else None
+    )
     while True:
         if not graphs.coupling.units:
             reasons = "; ".join(str(e) for e in graphs.coupling.exclusions[:5])
@@ -271,18 +270,19 @@ def prune(
         plan = solution.plan(graphs.coupling.units)
         with clock.stage("cut"):
             pruned = apply_plan(model, plan)
-        if check is None:
+        if verifier is None:
             break
         with clock.stage("verify"):
-            failed = check(pruned, plan)
-        if not failed:
+            verdict = verifier(pruned, plan)
+        if not verdict.failed:
             break
-        graphs = graphs.without(failed)
+        graphs = graphs.without(
+            Exclusion(unit, plan.sizes[unit], unit, reason)
+            for unit, reason in verdict.failed.items()
+        )
     with clock.stage("count"):
-        measured = {
-            "macs": count_macs(pruned, sample, forward),
-            "params": count_params(pruned),
-        }
+        done = tally_of(pruned, sample, forward)
+        measured = {"macs": done.macs, "params": count_params(pruned)}
     if solution.costs | measured != solution.costs:
         raise UnsupportedError(
             f"`model` must cost what its layers cost, got {measured} where "
@@ -297,9 +297,10 @@ def prune(
         exclusions=tuple(asdict(exclusion) for exclusion in coupling.exclusions),
         untraced=coupling.untraced,
         given=request.keep is not None,
-        max_difference=check.difference if check else None,
-        output_scale=check.scale if check else None,
-        notes=(*graphs.notes, *([check.note] if check and check.note else [])),
+        max_difference=verdict.worst.difference if verdict.worst else None,
+        output_scale=verdict.worst.scale if verdict.worst else None,
+        relative_difference=verdict.worst.relative if verdict.worst else None,
+        notes=(*graphs.notes, *done.notes, *verdict.notes),
         seconds=dict(clock.seconds),
     )
     return PruneResult(pruned, plan, report, graphs, solution)
@@ -327,44 +328,3 @@ def _ignoring(graphs: ExtractedGraphs, patterns: Sequence[str]) -> ExtractedGrap
         for unit, layers in outs.items()
         for layer, pattern in matches(layers, patterns)[:1]
     )
-
-
-class _Check:
-    """Compares pruned networks with the masked original."""
-
-    def __init__(
-        self, model: nn.Module, sample: Any, forward: Forward | None, tolerance: float
-    ) -> None:
-        self.model = model
-        self.sample = sample
-        self.forward = forward
-        self.tolerance = tolerance
-        self.difference = self.scale = 0.0
-        self.note = ""
-
-    def __call__(self, pruned: nn.Module, plan: PruningPlan) -> list[Exclusion]:
-        """Return the units that make a difference."""
-        try:
-            outputs = frozen_outputs(pruned, self.sample, self.forward)
-        except Exception:  # whatever the network raises: the prober finds the unit
-            self.difference, self.scale = float("inf"), 0.0
-        else:
-            twin = mask(self.model, plan)
-            expected = frozen_outputs(twin, self.sample, self.forward)
-            self.difference, self.scale = largest_difference(outputs, expected)
-        if self.difference <= self.tolerance * max(1.0, self.scale):
-            return []
-        prober = Prober(self.model, self.sample, self.forward)
-        try:
-            failed = prober.in_double().admit(plan.units, dict(plan))
-        except Exception:  # whatever: the network is tied to its own dtype
-            failed = prober.admit(plan.units, dict(plan))
-        if not failed:
-            self.note = (
-                f"pruned and masked outputs differ by {self.difference:.2g} of "
-                f"{self.scale:.2g} by rounding; in higher precision they agree"
-            )
-        return [
-            Exclusion(name, plan.sizes[name], layer, reason)
-            for name, (layer, reason) in failed.items()
-        ]

@@ -71,9 +71,12 @@ class PruneReport:
     given : bool
         Whether the numbers of channels were given, so that there was nothing to split.
     max_difference : float or None
-        Largest |pruned - masked| of the outputs on the example; None if not verified.
+        Largest |pruned - masked| of the outputs; None if not verified.
     output_scale : float or None
         Largest |masked| there.
+    relative_difference : float or None
+        Largest difference in any channel of any output, beyond rounding, as a share of
+        that channel's own size; see `comparison.compare`.
     notes : tuple of str
         Anything else worth knowing.
     seconds : dict of str to float
@@ -88,6 +91,7 @@ class PruneReport:
     given: bool = False
     max_difference: float | None = None
     output_scale: float | None = None
+    relative_difference: float | None = None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -181,6 +185,7 @@ class PruneReport:
             "allocation": self.allocation,
             "max_difference": self.max_difference,
             "output_scale": self.output_scale,
+            "relative_difference": self.relative_difference,
             "notes": list(self.notes),
             "split": self.split,
             "seconds": self.seconds,
@@ -229,8 +234,8 @@ class PruneReport:
             )
         if self.max_difference is not None:
             lines.append(
-                f"  pruned = masked to {self.max_difference:.2g} "
-                f"(outputs up to {self.output_scale:.3g})"
+                f"  pruned = masked to {self.relative_difference:.2g} of each channel "
+                f"of the outputs ({self.max_difference:.2g} of {self.output_scale:.3g})"
             )
         width = max((len(unit.unit) for unit in self.units), default=4)
         lines.append(f"  {'unit':{width}s}  kept   of  objective")
