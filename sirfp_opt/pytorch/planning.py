@@ -12,6 +12,7 @@ from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.allocation import (
     Allocator,
+    Threshold,
     create_allocator,
     worth_of,
 )
@@ -95,8 +96,14 @@ def network_problem(
         If `keep` names no unit of the network, or a number that it cannot keep.
     """
     units = graphs.coupling.units
+    # A threshold ranks single channels, which a refit problem has no scores for.
+    scored = isinstance(create_allocator(request.allocation), Threshold)
+    refitted = bool(graphs.reads) and not scored
     problem = NetworkProblem(
-        layers={unit.name: graphs[unit.name] for unit in units},
+        layers={
+            unit.name: graphs.problem(unit.name) if refitted else graphs[unit.name]
+            for unit in units
+        },
         cost=cost,
         budget=request.budget
         or Budget(others=dict.fromkeys(list(cost.forms)[:1], 1.0)),

@@ -585,7 +585,9 @@ def test_a_layer_that_runs_several_times_gets_one_weight_for_all() -> None:
         parts = [y, F.avg_pool2d(y, 3)]
         x = torch.cat([part.flatten(2).movedim(1, 2).flatten(0, 1) for part in parts])
         wanted = x @ model.read.weight.flatten(1).T + model.read.bias
-    kept = torch.cat([x[:, plan["make"]], torch.ones(len(x), 1).double()], dim=1)
+    kept = torch.cat(
+        [x[:, torch.tensor(plan["make"])], torch.ones(len(x), 1).double()], dim=1
+    )
     best = torch.linalg.lstsq(kept, wanted).solution
     found: Any = dict(result.model.named_modules())["read"]
     torch.testing.assert_close(found.weight.flatten(1), best[:-1].T)

@@ -7,7 +7,6 @@ a part at a time, so that little more than the averages is held.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -115,12 +114,6 @@ class Measured:
     counts: Counts
     map_size: tuple[int, ...]
     centred: bool = False
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of each channel over images and positions, where `centred`."""
-        mean: Tensor = self.mass / max(1, prod(self.map_size)) ** 0.5
-        return mean
 
     def redundancy(self) -> Tensor:
         """Return the matrix S, symmetric, shape (C, C)."""

@@ -420,7 +420,7 @@ def _reading(
     if products is None or not matrix.numel():
         return Reading(matrix.cpu().numpy(), counts, size)
     if apart:
-        parts = (measured.mean, matrix, products)
+        parts = (measured.mass, matrix, products)
         inputs = ReaderInputs(*(part.cpu().numpy() for part in parts))
         # Multiplied for one unit at a time, and not held.
         return Reading(None, counts, size, inputs)

@@ -178,7 +178,7 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
         Raises
         ------
         InvalidProblemError
-            If covariances were not kept, or no layer gets a signal from the unit.
+            If covariances were not kept.
         """
         from sirfp_opt import ReconstructionProblem
 
@@ -189,11 +189,9 @@ class ExtractedGraphs(Mapping[str, ChannelGraph]):
             )
         found = self.coupling.unit(unit)
         covariances, products = pairs_of(found, self.reads[unit], self.inputs)
-        if not len(products):
-            raise InvalidProblemError(
-                f"`unit` must give some layer a signal, got {unit!r}, whose channels "
-                "are constant, or not read. They may all go."
-            )
+        if not len(products):  # all that is read is constant: no set is worth more
+            zeros = np.zeros((1, found.size, found.size))
+            covariances, products = zeros + np.eye(found.size), zeros
         return ReconstructionProblem(covariances, products, ridge=ridge, name=unit)
 
     def dead_channels(self) -> dict[str, tuple[int, ...]]:

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
     from sirfp_opt.pytorch.refitting.moments import Moments
 
+FEW = 16
+"""Rows below which a sample of them says nothing."""
+
 __all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
 
 
@@ -305,27 +308,27 @@ def _refit_layer(
             inputs = normal(source, (groups * wide, 0))
         rows = inputs.rows
         fit = fit_merged(reader, inputs, record.shares, how.ridge, place)
-    if fit.errors is None:
-        errors = _judged(reader, fit, record.judged, place, ranks)
-    else:
-        errors = fit.errors
-    held = _judged(reader, fit, record.held, place, ranks)
+    errors = fit.errors
+    if kind == "merge" and reader.taps > 1:
+        sample, count = _judged(reader, fit, record.judged, place, ranks)
+        errors = sample if count >= FEW else errors
+    held, count = _judged(reader, fit, record.held, place, ranks)
     taken = LayerRefit(
         reader.layer,
         kind,
         reader.unknowns if kind == "full" else reader.unknowns // reader.taps,
         rows if reader.layer not in gatherer.known else 0,
         *_shares(errors),
-        *_shares(held),
+        *(_shares(held) if count else (None, None)),
         offset=place,
         reason=reason,
     )
     why = ""
     if not rows:
         why = "no picture was left to fit on"
-    elif errors is not None and not errors.lower:
+    elif not errors.lower:
         why = "a refit would not err less"
-    elif held is not None and held.after > held.before:
+    elif held.after > held.before:
         why = "a refit would err more on the pictures that were held out"
     if why:
         return replace(taken, kind="cut", offset="none", reason=why)
@@ -359,8 +362,8 @@ def _place(
 
 def _judged(
     reader: Reader, fit: Fit, rows: Rows, place: str, ranks: torch.device | None
-) -> Errors | None:
-    """Return the errors on a sample of rows, that of all ranks where there are some."""
+) -> tuple[Errors, int]:
+    """Return the errors on a sample of rows, that of all ranks, and its size."""
     errors = judge(reader, fit, rows.get(), place) if len(rows) else Errors()
     count = float(len(rows))
     if ranks is not None:
@@ -369,11 +372,11 @@ def _judged(
         dist.all_reduce(table)
         *sums, count = table.tolist()
         errors = Errors(*sums)
-    return errors if count else None
+    return errors, int(count)
 
 
-def _shares(errors: Errors | None) -> tuple[float | None, float | None]:
-    if errors is None or not errors.signal > 0:
+def _shares(errors: Errors) -> tuple[float | None, float | None]:
+    if not errors.signal > 0:
         return None, None
     return errors.before / errors.signal, errors.after / errors.signal
 

@@ -67,13 +67,14 @@ class Fit:
     ----------
     weight : Tensor of shape (blocks, outputs, kept inputs, taps)
     offset : Tensor of shape (blocks, outputs)
-    errors : Errors, optional
-        On the rows of the fit, where its sums tell.
+    errors : Errors
+        On the rows of the fit. Of merged filters with several taps these are the
+        errors under single taps, added up.
     """
 
     weight: Tensor
     offset: Tensor
-    errors: Errors | None
+    errors: Errors
 
 
 def regression(covariance: Tensor, cross: Tensor, ridge: float) -> Tensor:
@@ -174,23 +175,25 @@ def fit_merged(
         means = inputs.mean[gone] - merge @ inputs.mean[kept]
         shift = (lost @ shares.to(lost)) @ means
         offsets.append(shift if offset else torch.zeros_like(shift))
-        if reader.taps == 1:
-            away, every = lost[..., 0], rows[..., 0]
-            remains = (
-                moments[gone][:, gone]
-                - merge @ cross.T
-                - cross @ merge.T
-                + merge @ covariance @ merge.T
-            )
-            mine = torch.arange(first, first + width, device=moments.device)
-            total += _errors(
-                ((away @ before[gone][:, gone]) * away).sum(),
-                ((away @ remains) * away).sum(),
-                ((every @ inputs.covariance[mine][:, mine]) * every).sum(),
-                inputs.rows,
-            )
-    errors = total if reader.taps == 1 else None
-    return Fit(torch.stack(changes), torch.stack(offsets), errors)
+        remains = (
+            moments[gone][:, gone]
+            - merge @ cross.T
+            - cross @ merge.T
+            + merge @ covariance @ merge.T
+        )
+        mine = torch.arange(first, first + width, device=moments.device)
+        total += _errors(
+            _through(lost, before[gone][:, gone]),
+            _through(lost, remains),
+            _through(rows, inputs.covariance[mine][:, mine]),
+            inputs.rows,
+        )
+    return Fit(torch.stack(changes), torch.stack(offsets), total)
+
+
+def _through(filters: Tensor, moments: Tensor) -> Tensor:
+    """Return Σ_t tr(W_t M W_t') of filters W of shape (outputs, channels, taps)."""
+    return (torch.einsum("oct,cd->odt", filters, moments) * filters).sum()
 
 
 def judge(reader: Reader, fit: Fit, rows: Tensor, place: str) -> Errors:
