@@ -511,7 +511,7 @@ def work(rank: int, folder: str, plan: PruningPlan) -> None:
     model, images = network("plain"), pictures()
     mine = images[:7] if rank == 0 else images[7:]
     for kind in ("full", "merge"):
-        how = Refit(kind, positions=None, held_out=0.0)  # type: ignore[arg-type]
+        how = Refit(kind, positions=None, held_out=0.0)
         result = refit(model, plan, mine, how)
         torch.save(result.model.state_dict(), f"{folder}/{kind}{rank}")
     distributed.destroy_process_group()
@@ -524,7 +524,7 @@ def test_two_ranks_end_with_the_same_network(tmp_path: Path) -> None:
     multiprocessing.spawn(work, (str(tmp_path), plan), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
     for kind in ("full", "merge"):
         one, two = (torch.load(tmp_path / f"{kind}{rank}") for rank in "01")
-        how = Refit(kind, positions=None, held_out=0.0)  # type: ignore[arg-type]
+        how = Refit(kind, positions=None, held_out=0.0)
         batches = [images[:7], images[7:]]
         whole = refit(model, plan, batches, how).model.state_dict()
         for name, value in whole.items():

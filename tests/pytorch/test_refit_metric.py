@@ -43,7 +43,7 @@ def test_what_a_set_loses_is_what_its_refitted_readers_lose(double: bool) -> Non
         plan = PruningPlan(graphs.coupling.units, {"make": kept})
         how = Refit("merge", ridge=1e-6, **EXACT)
         report = refit(model, plan, images, how).report
-        expected = [report[layer].after for layer in ("one", "two")]
+        expected = [float(report[layer].after or 0.0) for layer in ("one", "two")]
         np.testing.assert_allclose(
             problem.losses(kept), expected, rtol=1e-4 if double else 1e-2
         )
