@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.extraction.extract import extract
 from sirfp_opt.pytorch.planning import Callback, Request, network_problem
 from sirfp_opt.pytorch.reference import ReferenceOptions
+from sirfp_opt.pytorch.refitting.refit import refit_pruned
+from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
 from sirfp_opt.pytorch.verification import TOLERANCE, Verdict, Verifier
 
@@ -101,6 +104,7 @@ def prune(
     keep: float | Mapping[str, int | float] | None = None,
     method: Any = "greedy",
     allocation: str | Allocator = "balanced",
+    refit: str | Refit | None = None,
     graphs: ExtractedGraphs | None = None,
     min_keep: float = 0.1,
     multiple_of: int = 1,
@@ -139,6 +143,11 @@ def prune(
         Which numbers of channels: see `Threshold`, `Uniform`, `Lagrangian` and
         `Optimal`, which finds the best split of all budgets at once, with a bound;
         "balanced" is that, too, with losses squared (`Worth`). Or an Allocator.
+    refit : {"full", "merge"} or Refit, optional
+        Refit the layers that read what was cut, in closed form and without labels, on
+        these batches; see `refit`. Channels are then chosen, and the budget split, by
+        what is left after it (metric "refit", unless `extraction` names another). The
+        cut is verified before it: afterwards the network is no longer the masked one.
     graphs : ExtractedGraphs, optional
         From `extract`, to spare the extraction.
     min_keep : float
@@ -205,6 +214,11 @@ def prune(
     ({'0': 8}, 0.5)
     """
     extraction = dict(extraction or {})
+    how = None if refit is None else find_refit(refit, "refit")
+    if how is not None:
+        extraction.setdefault("metric", "refit")
+        if isinstance(batches, Iterator):
+            batches = list(batches)  # a refit reads them again
     if reference:
         setting = reference if reference is not True else ReferenceOptions()
         allocation, min_keep, drop_dead = setting.threshold, setting.min_keep, False
@@ -280,6 +294,19 @@ def prune(
             Exclusion(unit, plan.sizes[unit], unit, reason)
             for unit, reason in verdict.failed.items()
         )
+    refitted = None
+    if how is not None:
+        with clock.stage("refit"):
+            refitted = refit_pruned(
+                model,
+                pruned,
+                plan,
+                batches,
+                how,
+                forward=forward,
+                inputs=graphs.inputs,
+                pictures=graphs.images,
+            )
     with clock.stage("count"):
         done = tally_of(pruned, sample, forward)
         measured = {"macs": done.macs, "params": count_params(pruned)}
@@ -300,6 +327,7 @@ def prune(
         max_difference=verdict.worst.difference if verdict.worst else None,
         output_scale=verdict.worst.scale if verdict.worst else None,
         relative_difference=verdict.worst.relative if verdict.worst else None,
+        refit=refitted,
         notes=(*graphs.notes, *done.notes, *verdict.notes),
         seconds=dict(clock.seconds),
     )
@@ -314,6 +342,8 @@ def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
     """
     result = prune(model, batches, **arguments)
     apply_plan(model, result.plan, inplace=True)
+    if result.report.refit is not None:
+        model.load_state_dict(result.model.state_dict())
     return replace(result, model=model)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.network.solution import NetworkSolution
+    from sirfp_opt.pytorch.refitting.report import RefitReport
 
 __all__ = ["PruneReport", "UnitReport", "reasons", "unit_reports"]
 
@@ -77,6 +78,8 @@ class PruneReport:
     relative_difference : float or None
         Largest difference in any channel of any output, beyond rounding, as a share of
         that channel's own size; see `comparison.compare`.
+    refit : RefitReport or None
+        What became of the layers that read what was cut, where a refit was asked for.
     notes : tuple of str
         Anything else worth knowing.
     seconds : dict of str to float
@@ -92,6 +95,7 @@ class PruneReport:
     max_difference: float | None = None
     output_scale: float | None = None
     relative_difference: float | None = None
+    refit: RefitReport | None = None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -186,6 +190,7 @@ class PruneReport:
             "max_difference": self.max_difference,
             "output_scale": self.output_scale,
             "relative_difference": self.relative_difference,
+            "refit": None if self.refit is None else self.refit.to_dict(),
             "notes": list(self.notes),
             "split": self.split,
             "seconds": self.seconds,
@@ -237,6 +242,8 @@ class PruneReport:
                 f"  pruned = masked to {self.relative_difference:.2g} of each channel "
                 f"of the outputs ({self.max_difference:.2g} of {self.output_scale:.3g})"
             )
+        if self.refit is not None:
+            lines.append(f"  {str(self.refit).splitlines()[0]}")
         width = max((len(unit.unit) for unit in self.units), default=4)
         lines.append(f"  {'unit':{width}s}  kept   of  objective")
         for unit in self.units:

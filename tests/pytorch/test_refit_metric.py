@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sirfp_opt import InvalidProblemError
 from sirfp_opt.network.plan import PruningPlan
-from sirfp_opt.pytorch import Refit, apply_plan, couple, extract, prune, refit
+from sirfp_opt.pytorch import Refit, apply_plan, couple, extract, prune, prune_, refit
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from tests.pytorch.networks import Net
 from tests.pytorch.test_refit import EXACT, flattened, network, pictures
@@ -130,3 +130,27 @@ def test_prune_splits_and_chooses_by_what_is_left_after_a_refit() -> None:
     row = refitted.report.units[0]
     problem = graphs.problem(row.unit)
     assert row.objective == pytest.approx(problem.value_of(refitted.plan[row.unit]))
+
+
+@pytest.mark.parametrize("kind", ["merge", "full"])
+def test_prune_refits_what_it_has_cut_and_verified(kind: str) -> None:
+    """Its network is that of `refit` with the same plan, in place as well."""
+    model, images = network("Residual").float(), pictures().float()
+    result = prune(model, (x for x in [images]), macs=0.5, refit=kind)
+    assert result.graphs.reads
+    assert result.report.relative_difference is not None
+    assert result.report.refit is not None
+    assert "layers refitted" in str(result.report)
+    assert result.report.to_dict()["refit"]["settings"]["kind"] == kind
+    if kind == "full":
+        other = refit(model, result.plan, [images]).model.state_dict()
+        for name, value in result.model.state_dict().items():
+            torch.testing.assert_close(value, other[name])
+    inplace = prune_(model, [images], macs=0.5, refit=kind)
+    assert inplace.model is model
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.eval()(images), result.model.eval()(images), atol=1e-4, rtol=1e-4
+        )
+    with pytest.raises(InvalidProblemError, match="`refit` must"):
+        prune(model, images, macs=0.5, refit="best")

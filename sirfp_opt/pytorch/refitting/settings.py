@@ -115,8 +115,8 @@ class Refit:
         return cls(**data)
 
 
-def find_refit(how: str | Refit) -> Refit:
-    """Return the settings of a kind by name, or as they are.
+def find_refit(how: str | Refit, name: str = "how") -> Refit:
+    """Return the settings of a kind by name, or as they are; `name` is the argument's.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def find_refit(how: str | Refit) -> Refit:
         return how
     if not isinstance(how, str) or how not in KINDS:
         raise InvalidProblemError(
-            f"`how` must be a Refit, 'full' or 'merge', got {how!r}. "
+            f"`{name}` must be a Refit, 'full' or 'merge', got {how!r}. "
             "'full' is the better one, 'merge' the cheaper one."
         )
     return Refit(kind=how)  # type: ignore[arg-type]
