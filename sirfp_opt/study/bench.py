@@ -16,7 +16,8 @@ from sirfp_opt.study.methods import as_methods
 from sirfp_opt.study.problems import Count, as_instances
 from sirfp_opt.study.record import RunRecord
 from sirfp_opt.study.result import Study
-from sirfp_opt.study.runner import Task, run_all
+from sirfp_opt.study.runner import Task, effective_jobs
+from sirfp_opt.study.sharing import SharedWork
 from sirfp_opt.study.store import ResultStore
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def compare(
     problems
         One or more of: ChannelGraph, PruningProblem, matrix, networkx.Graph,
         pandas.DataFrame; a file that `sirfp_opt.io` reads, or a folder of them; a
-        mapping of names to any of these, such as a network's layers.
+        mapping of names to any of these, such as a network's layers. What comes again
+        under another name counts once, under its first, with a warning.
     methods
         One or more of: a name from `available_solvers()`, a solver object, a pair
         (name, options); or a mapping of labels to these.
@@ -67,7 +69,9 @@ def compare(
         ``joblib.parallel_config`` says (a Dask or Ray cluster, say), else one.
     results : str or Path, optional
         A folder. Each finished run is stored there at once, and a run that is there
-        already is not repeated: call again after a crash to go on.
+        already is not repeated: call again after a crash to go on. What is stored is
+        checked and priced again before it counts. Several studies at a time, also of
+        several machines, may share a folder: each run is made once.
     retry_failed : bool
         Repeat stored runs that failed.
     warm_up : bool
@@ -83,7 +87,8 @@ def compare(
     Raises
     ------
     InvalidProblemError, UnknownSolverError, SolverNotInstalledError, UnsupportedError
-        If an argument is wrong; nothing has been run then. A *run* that fails raises
+        If an argument is wrong; nothing has been run then. Or if a stored row is not
+        what the core says of it; file and line are named. A *run* that fails raises
         nothing: it becomes a row with its error.
 
     Notes
@@ -104,8 +109,6 @@ def compare(
     [['layer', 3, 'greedy', 'feasible'], ['layer', 3, 'brute_force', 'optimal']]
     """
     require_extra("study", "joblib")
-    import joblib
-
     if time_limit is not None:
         if limits is not None:
             raise InvalidProblemError(
@@ -114,21 +117,33 @@ def compare(
             )
         limits = Limits(time=time_limit)
     tasks = _tasks(problems, methods, k, _as_seeds(seeds), limits or Limits(), certify)
-    store = None if results is None else ResultStore(results)
-    wanted = {task.key for task in tasks}
-    done: dict[str, RunRecord] = {}
-    for record in store or ():
-        if record.key in wanted and not (retry_failed and record.failed):
-            done[record.key] = record
-    pending = [task for task in tasks if task.key not in done]
-    if pending:
-        workers = joblib.effective_n_jobs(n_jobs)
-        records = run_all(pending, n_jobs=workers, warm_up=warm_up)
-        for record in _watched(records, len(pending), progress):
-            if store is not None:
-                store.add(record)
-            done[record.key] = record
+    effective_jobs(n_jobs)  # refused before anything is read or run
+    if results is None:
+        done = _run(tasks, None, n_jobs, warm_up, progress, retry_failed)
+    else:
+        store = ResultStore(
+            results, {t.instance.fingerprint: t.instance for t in tasks}
+        )
+        with store.claims:
+            done = _run(tasks, store, n_jobs, warm_up, progress, retry_failed)
     return Study([_named(done[task.key], task) for task in tasks])
+
+
+def _run(
+    tasks: list[Task],
+    store: ResultStore | None,
+    n_jobs: int | None,
+    warm_up: bool,
+    progress: bool | None,
+    retry_failed: bool,
+) -> dict[str, RunRecord]:
+    """Make the runs that are not stored yet; return all of them by key."""
+    work = SharedWork(tasks, store, retry_failed=retry_failed)
+    if work.left:
+        records = work.run(effective_jobs(n_jobs), warm_up)
+        for _ in _watched(records, len(work.left), progress):
+            pass
+    return work.done
 
 
 def _tasks(

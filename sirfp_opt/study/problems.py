@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Instance:
 def as_instances(
     problems: Any, k: Count | Iterable[Count] | None = None
 ) -> list[Instance]:
-    """Return every problem at every k; see `compare` for what is understood.
+    """Return every problem at every k, once; see `compare` for what is understood.
 
     Raises
     ------
@@ -50,15 +51,32 @@ def as_instances(
             "Pass graphs, files, folders or a mapping of names to them."
         )
     counts = _as_counts(k)
-    instances = []
+    found: dict[str, Instance] = {}
+    again: list[str] = []
     for name, graph in named:
         problems_of_graph = list(_at_each_count(graph, counts))
         content = _digest(problems_of_graph[0].graph)
         for problem in problems_of_graph:
             whole = content.copy()
-            whole.update(repr(problem.constraints).encode())
-            instances.append(Instance(name, problem, whole.hexdigest()[:32]))
-    return instances
+            whole.update(_rules_of(problem).encode())
+            instance = Instance(name, problem, whole.hexdigest()[:32])
+            first = found.setdefault(instance.fingerprint, instance)
+            if first is not instance:
+                again.append(f"{name!r} (k={instance.k}) is {first.name!r}")
+    if again:
+        warnings.warn(
+            f"{len(again)} problems are the same as one before and count once: "
+            f"{', '.join(again[:5])}{', ...' if len(again) > 5 else ''}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return list(found.values())
+
+
+def _rules_of(problem: PruningProblem) -> str:
+    """Return what the constraints say, however they say it."""
+    rules, n = problem.constraints, problem.graph.n
+    return repr((rules.counts(n), rules.must_keep, rules.must_drop, rules.tied))
 
 
 def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
@@ -89,7 +107,7 @@ def _spread(name: str, spec: Any) -> Iterator[tuple[str, Any]]:
 
 def _from_path(name: str, path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the graphs of a file, or of those files of a folder that hold graphs."""
-    from sirfp_opt.io.files import SUFFIXES, read, read_problem
+    from sirfp_opt.io.files import SUFFIXES, read_contents
 
     if path.is_dir():
         for file in sorted(path.iterdir()):
@@ -98,13 +116,14 @@ def _from_path(name: str, path: Path) -> Iterator[tuple[str, Any]]:
                     f"{name}/{file.stem}" if name else file.stem, file
                 )
         return
-    try:
-        found: Any = read_problem(path)  # for formats that state k
-    except InvalidProblemError:
-        found = read(path)
-    if not isinstance(found, Mapping):
-        name = name or path.stem
-    yield from _spread(name, found)
+    contents = read_contents(path)
+    if contents.problem is not None:  # the format states k, too
+        yield name or path.stem, contents.problem
+    elif len(contents.graphs) == 1:
+        (graph,) = contents.graphs.values()
+        yield name or path.stem, graph
+    else:
+        yield from _spread(name, contents.graphs)
 
 
 def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

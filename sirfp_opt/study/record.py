@@ -6,15 +6,16 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt._fields import Fields
 from sirfp_opt.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FAILURES", "RunRecord"]
+__all__ = ["ANSWERS", "FAILURES", "RunRecord"]
 
-# "infeasible" is an answer; these are not.
+ANSWERS = frozenset({"optimal", "feasible"})
+# "infeasible" is an answer, too; these are not.
 FAILURES = frozenset({"no_solution", "unsupported", "error", "killed"})
 
 Event = tuple[float, int, float | None, float | None]
@@ -93,6 +94,12 @@ class RunRecord:
         return self.status in FAILURES
 
     @property
+    def overran(self) -> bool:
+        """Whether the run passed its time limit by much: by a quarter, and 0.25 s."""
+        limit = self.limits.get("time")
+        return limit is not None and self.seconds > 1.25 * float(limit) + 0.25
+
+    @property
     def time_to_best(self) -> float | None:
         """Seconds until the run found its own best set, None without one."""
         return self.time_to(self.objective) if self.objective is not None else None
@@ -127,20 +134,34 @@ class RunRecord:
         Raises
         ------
         InvalidProblemError
-            If a field is missing or not known.
+            If a field is missing, not known, or of another kind.
         """
+        fields = Fields(data, "what RunRecord.to_dict returned")
         names = {f.name for f in dataclasses.fields(cls)}
-        try:
-            if unknown := sorted(set(data) - names):
-                raise TypeError(f"unknown fields {unknown}")
-            record = cls(**data)
-        except TypeError as error:
-            raise InvalidProblemError(
-                f"`data` must hold the fields of a RunRecord, got {error}. "
-                "Pass what RunRecord.to_dict returned."
-            ) from None
-        return dataclasses.replace(
-            record,
-            trace=tuple((s, i, value, bound) for s, i, value, bound in record.trace),
-            selected=tuple(record.selected),
+        for name in sorted(set(fields.data) - names):
+            fields.refuse(name, "not at all: it is no field")
+        n = fields.whole("n", least=1)
+        plain: dict[str, Any] = {name: fields.text(name) for name in _TEXTS}
+        plain |= {name: fields.real_or_none(name) for name in _NUMBERS}
+        plain |= {name: fields.mapping(name) for name in _MAPPINGS}
+        return cls(
+            **plain,
+            n=n,
+            k=None if fields.data.get("k") is None else fields.whole("k"),
+            seed=fields.whole("seed"),
+            limit=fields.text_or_none("limit"),
+            seconds=fields.real("seconds", least=0.0),
+            selected=fields.channels("selected", n),
+            trace=tuple(
+                (e.seconds, e.iteration, e.incumbent, e.bound)
+                for e in fields.trace("trace")
+            ),
         )
+
+
+_TEXTS = (
+    *("key", "instance", "problem", "sense", "method", "solver"),
+    *("status", "error", "machine"),
+)
+_NUMBERS = ("objective", "bound", "gap")
+_MAPPINGS = ("options", "limits", "versions")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from sirfp_opt.study.metrics import (
     horizon_of,
     primal_integral,
 )
+from sirfp_opt.study.problems import Count, as_instances
 from sirfp_opt.study.record import RunRecord
 from sirfp_opt.study.store import ResultStore
 
@@ -50,20 +51,31 @@ class Study(Sequence[RunRecord]):
         self.runs = tuple(runs)
 
     @classmethod
-    def load(cls, results: str | Path) -> Study:
+    def load(
+        cls,
+        results: str | Path,
+        problems: Any = None,
+        *,
+        k: Count | Iterable[Count] | None = None,
+    ) -> Study:
         """Read every run that is stored in a results folder.
 
         Parameters
         ----------
         results : str or Path
             What was given to `compare`. Of a run that was repeated the last counts.
+        problems, k : optional
+            What was given to `compare`, too: then each set is checked and priced
+            again. Without them a row is only checked against itself and its digest.
 
         Raises
         ------
         InvalidProblemError
-            If there are no runs.
+            If there are no runs, or a row is not sound; file and line are named.
         """
-        latest = {record.key: record for record in ResultStore(results)}
+        known = [] if problems is None else as_instances(problems, k)
+        store = ResultStore(results, {i.fingerprint: i for i in known})
+        latest = {record.key: record for record in store}
         if not latest:
             raise InvalidProblemError(
                 f"`results` must be a folder that `compare` has filled, got {results}, "
@@ -122,9 +134,9 @@ class Study(Sequence[RunRecord]):
             Columns instance, n, k, sense, method, options (JSON), seed, objective,
             bound, gap (objective to bound), gap_to_best (objective to the best of all
             runs of the problem; 1 for a run without a solution), status, limit,
-            seconds, time_to_best (until the run found its own best), primal_integral
-            (seconds, see `sirfp_opt.study.primal_integral`), error, versions (JSON),
-            machine, problem (fingerprint of graph and constraints).
+            seconds, overran (its time limit, by much), time_to_best (until the run
+            found its own best), primal_integral (seconds, see
+            `sirfp_opt.study.primal_integral`), error, versions (JSON), machine, problem (fingerprint of graph and constraints).
         """
         import pandas as pd
 
@@ -151,6 +163,7 @@ class Study(Sequence[RunRecord]):
                     "status": run.status,
                     "limit": run.limit,
                     "seconds": run.seconds,
+                    "overran": run.overran,
                     "time_to_best": run.time_to_best,
                     "primal_integral": (
                         None if best is None else primal_integral(run, best, horizon)
@@ -174,7 +187,8 @@ class Study(Sequence[RunRecord]):
         pandas.DataFrame
             Index method; columns runs, failed, optimal (proved), best (as good as the
             best of all runs of the problem), gap_to_best (mean), worst_gap (largest
-            gap_to_best), rank (mean over the problems, 1 is best, ties share), seconds,
+            gap_to_best), rank (mean over the problems, 1 is best, ties share), seconds
+            (mean), late (runs that passed their time limit by a quarter and 0.25 s),
             time_to_best, primal_integral (means).
         """
         from sirfp_opt.study.statistics import ranks
@@ -190,6 +204,7 @@ class Study(Sequence[RunRecord]):
             gap_to_best=("gap_to_best", "mean"),
             worst_gap=("gap_to_best", "max"),
             seconds=("seconds", "mean"),
+            late=("overran", "sum"),
             time_to_best=("time_to_best", "mean"),
             primal_integral=("primal_integral", "mean"),
         )

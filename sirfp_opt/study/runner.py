@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt._validate import as_int
 from sirfp_opt.api import solve
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import (
@@ -31,9 +32,10 @@ from sirfp_opt.study.record import RunRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from sirfp_opt.sense import Sense
     from sirfp_opt.study.problems import Instance
 
-__all__ = ["Task", "run_all"]
+__all__ = ["INTERRUPTED", "Task", "effective_jobs", "run_all"]
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,31 @@ class Task:
         )
 
 
+def effective_jobs(n_jobs: int | None) -> int:
+    """Return how many runs take place at a time.
+
+    Raises
+    ------
+    InvalidProblemError
+        If `n_jobs` is no number of jobs.
+    """
+    import joblib
+
+    if n_jobs is not None and n_jobs != -1:
+        as_int(n_jobs, "n_jobs", least=1)
+    return int(joblib.effective_n_jobs(n_jobs))
+
+
 def run_all(
-    tasks: Sequence[Task], *, n_jobs: int, warm_up: bool = True
+    tasks: Sequence[Task],
+    *,
+    n_jobs: int,
+    warm_up: bool = True,
+    claim: Callable[[Task], bool] = lambda task: True,
 ) -> Iterator[RunRecord]:
     """Yield the row of each task as it is finished, in any order.
+
+    Tasks that `claim`, asked just before they begin, does not grant are left out.
 
     Runs take place in joblib's workers. If a worker dies, the tasks that were under
     way are tried again, each alone; one that kills its worker again is the culprit,
@@ -89,8 +112,11 @@ def run_all(
             taken: dict[str, Task] = under_way,
         ) -> Iterator[Task]:
             for task in pending:
-                taken[task.key] = task
-                yield task
+                if claim(task):
+                    taken[task.key] = task
+                    yield task
+                else:
+                    left.pop(task.key, None)
 
         try:
             for record in _parallel(feed(), n_jobs, warm_up):
@@ -158,6 +184,8 @@ def run_task(task: Task, warm_up: bool = True) -> RunRecord:
             time.perf_counter() - started,
             error=_one_line(error),
         )
+    if found.limit == "interrupt":  # its worker was asked to end
+        return task.record("killed", found.runtime, error=INTERRUPTED)
     return task.record(
         found.status.value,
         found.runtime,
@@ -173,36 +201,72 @@ def run_task(task: Task, warm_up: bool = True) -> RunRecord:
     )
 
 
+INTERRUPTED = "interrupted by a signal"
 _FAILED_AS: dict[type[BaseException], str] = {
     NoSolutionError: "no_solution",
     UnsupportedError: "unsupported",
 }
-_WARM_SECONDS = 0.05
+# Enough for every stage of a method to be reached, and so compiled.
+_WARM_ITERATIONS = 2000
+# For methods that would not end by themselves; compiling takes less.
+_WARM_SECONDS = 60.0
+_QUICK = 0.1
 _WARM_CALLS = 8
-_warmed: set[str] = set()
+_warmed: set[tuple[str, frozenset[str], str]] = set()
 
 
 def _warm(task: Task) -> None:
-    """Let the method import and compile what it needs before its first timed run."""
-    if task.method.fingerprint in _warmed:
+    """Let the method import and compile what it needs before its first timed run.
+
+    By iterations, not by the clock: what compiling takes must not end the warm-up
+    before the next stage is compiled. The problem is tiny, of the same features and
+    sense, since they decide what is compiled.
+    """
+    of = task.instance.problem
+    kind = (task.method.fingerprint, of.features, of.sense.value)
+    if kind in _warmed:
         return
-    _warmed.add(task.method.fingerprint)
-    matrix = np.random.default_rng(0).random((12, 12))
-    problem = PruningProblem(
-        ChannelGraph(weights=matrix + matrix.T, sense=task.instance.problem.sense),
-        LayerConstraints(6),
-    )
+    _warmed.add(kind)
+    problem = _tiny(of.features, of.sense)
     solver = task.method.solver
-    limits = Limits(time=_WARM_SECONDS) if "time" in solver.info.limits else None
-    # What one call compiles may use up its time before the next stage is compiled.
+    given: dict[str, Any] = {"iterations": _WARM_ITERATIONS, "time": _WARM_SECONDS}
+    limits = Limits(**{k: v for k, v in given.items() if k in solver.info.limits})
     for _ in range(_WARM_CALLS):
         started = time.perf_counter()
         try:
-            solve(problem, method=solver, limits=limits)
+            solve(problem, method=solver, limits=limits, certify=task.certify)
         except (Exception, SystemExit):  # the run itself will show it, in its row
             return
-        if time.perf_counter() - started < 2 * _WARM_SECONDS:
+        if time.perf_counter() - started < _QUICK:
             return
+
+
+def _tiny(features: frozenset[str], sense: Sense) -> PruningProblem:
+    """Return a small problem that has the features given."""
+    n = 12
+    rng = np.random.default_rng(0)
+    matrix = rng.random((n, n))
+    joined = np.ones((n, n), dtype=bool)
+    joined[0, 1] = joined[1, 0] = False
+    graph = ChannelGraph(
+        weights=matrix + matrix.T,
+        sense=sense,
+        vertex_weights=rng.random(n) if "vertex_weights" in features else None,
+        adjacency=joined if "missing_edges" in features else None,
+    )
+    ranged = "k_range" in features
+    return PruningProblem(
+        graph,
+        LayerConstraints(
+            None if ranged else 6,
+            k_min=4 if ranged else None,
+            k_max=8 if ranged else None,
+            multiple_of=2 if "multiple_of" in features else 1,
+            must_keep=[2] if "must_keep" in features else [],
+            must_drop=[3] if "must_drop" in features else [],
+            tied=[(4, 5), (6, 7, 8)] if "tied" in features else [],
+        ),
+    )
 
 
 def _one_line(error: BaseException) -> str:

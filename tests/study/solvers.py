@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -63,3 +64,42 @@ class Failing:
                 os._exit(3)
             return  # nothing offered
         search.offer_items(range(search.canonical.counts[0]), 1)
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """Offer a set; on seed 1 ask the process to end, as a scheduler would."""
+
+    info: ClassVar[SolverInfo] = SolverInfo(summary="signalled", exact=False)
+
+    def solve(self, search: Search) -> None:
+        """Offer, and raise the signal if the set is that of the run, not a warm-up."""
+        search.offer_items(range(search.form.counts[0]), 1)
+        if search.seed == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Compiles one stage more each ten iterations: three sleeps, once in a process."""
+
+    log: str = os.devnull
+    reached: ClassVar[set[int]] = set()
+    info: ClassVar[SolverInfo] = SolverInfo(
+        summary="stages by iterations",
+        exact=False,
+        limits=frozenset({"time", "iterations"}),
+    )
+
+    def solve(self, search: Search) -> None:
+        """Go through all stages unless the clock stops it before."""
+        search.offer_items(range(search.form.counts[0]), 1)
+        for stage in range(3):
+            if search.stop(10 * stage):
+                return
+            if stage not in self.reached:
+                self.reached.add(stage)
+                name = search.problem.title or "warm-up"
+                with Path(self.log).open("a", encoding="utf-8") as handle:
+                    handle.write(f"{name} {stage}\n")
+                time.sleep(0.2)

@@ -222,7 +222,7 @@ def test_all_kinds_of_problems_are_understood(layers: Layers) -> None:
     edges.add_weighted_edges_from((i, j, 1.0) for i in range(4) for j in range(i))
     problems = [
         matrix,
-        pd.DataFrame(matrix),
+        pd.DataFrame(2 * matrix),
         edges,
         {"net": layers},
         PruningProblem(layers["first"], LayerConstraints(must_keep=[8], k=5)),
@@ -230,7 +230,7 @@ def test_all_kinds_of_problems_are_understood(layers: Layers) -> None:
     study = compare(problems, "greedy", k=2)
     names = [r.instance for r in study]
     assert names == ["n4", "n4#2", "n4#3", "net/first", "net/second", "first"]
-    assert [r.objective for r in study][:3] == [1.0, 1.0, 1.0]
+    assert [r.objective for r in study][:3] == [1.0, 2.0, 1.0]
     assert 8 in study[5].selected
     assert len(study[5].selected) == 2
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "instance, n, k, sense, method, options, seed, objective, bound, gap, gap_to_best, "
-    "status, limit, seconds, time_to_best, primal_integral, error, versions, machine, "
+    "status, limit, seconds, overran, time_to_best, primal_integral, error, versions, machine, "
     "problem"
 )
 
