@@ -8,9 +8,18 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sirfp_opt._extras import require_extra
-from sirfp_opt._validate import as_int
+from sirfp_opt._validate import as_int, brief
+from sirfp_opt.errors import InvalidProblemError
 
-__all__ = ["Clock", "Stages", "Tick", "progress_stages", "run_all"]
+__all__ = [
+    "Clock",
+    "Stages",
+    "Tick",
+    "check_jobs",
+    "check_progress",
+    "progress_stages",
+    "run_all",
+]
 
 Tick = Callable[[], None]
 """Called after each finished task."""
@@ -45,12 +54,10 @@ def run_all(
     MissingExtraError
         If several jobs are asked for and joblib is not installed.
     """
-    if n_jobs != -1:
-        as_int(n_jobs, "n_jobs", least=1)
+    check_jobs(n_jobs)
     if n_jobs == 1 or len(arguments) < 2:
         results: Iterator[Result] = (function(*one) for one in arguments)
     else:
-        require_extra("study", "joblib")
         import joblib
 
         parallel = joblib.Parallel(
@@ -63,6 +70,36 @@ def run_all(
         if tick is not None:
             tick()
     return out
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """Raise unless `n_jobs` is a number of jobs, and joblib is there for several.
+
+    Raises
+    ------
+    InvalidProblemError
+        If it is neither -1 nor at least 1.
+    MissingExtraError
+        If several jobs are asked for and joblib is not installed.
+    """
+    if type(n_jobs) is not int or n_jobs != -1:
+        as_int(n_jobs, "n_jobs", least=1)
+    if n_jobs != 1:
+        require_extra("study", "joblib")
+
+
+def check_progress(progress: Any) -> None:
+    """Raise unless `progress` is True, False or callable.
+
+    Raises
+    ------
+    InvalidProblemError
+    """
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise InvalidProblemError(
+            f"`progress` must be True, False or callable, got {brief(progress)}. "
+            "Pass True for bars, or callback(stage, done, total)."
+        )
 
 
 class Clock:
@@ -123,6 +160,7 @@ def progress_stages(progress: bool | Stages) -> Iterator[Stages]:
     progress : bool or callable
         True draws a bar for each stage on stderr, by rich.
     """
+    check_progress(progress)
     if callable(progress):
         yield progress
     elif not progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sirfp_opt._signals import Interrupted, interruptible
 from sirfp_opt._validate import as_int, brief
@@ -17,21 +17,21 @@ from sirfp_opt.errors import (
     UnsupportedError,
 )
 from sirfp_opt.limits import Limits
+from sirfp_opt.objective import Objective
 from sirfp_opt.problem import as_problem
 from sirfp_opt.registry import create_solver
 from sirfp_opt.search import Callback, Search
 from sirfp_opt.solution import Solution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sirfp_opt.constraints import LayerConstraints
-    from sirfp_opt.objective import Objective
     from sirfp_opt.protocols import Solver
     from sirfp_opt.sense import Sense
     from sirfp_opt.set_problem import SetProblem
 
-__all__ = ["solve"]
+__all__ = ["Prepared", "prepare", "solve"]
 
 
 def solve(
@@ -119,17 +119,22 @@ def solve(
     """
     started = time.perf_counter()
     problem = as_problem(graph, k, sense=sense, constraints=constraints)
-    name, solver = create_solver(method, options)
-    limits = _merge_limits(limits, time_limit)
-    seed = as_int(seed, "seed", least=0)
+    name, solver, limits, seed, effort = prepare(
+        method,
+        options,
+        time_limit=time_limit,
+        limits=limits,
+        seed=seed,
+        certify=certify,
+        objective=problem.objective,
+    )
     if callback is not None and not callable(callback):
         raise InvalidProblemError(
             f"`callback` must be callable, got {brief(callback)}. "
             "Pass a function of one Progress."
         )
-    _check_support(name, solver, problem, limits)
+    _check_support(name, solver, problem)
     levels = LEVELS[problem.objective]
-    effort = _effort(certify, problem.objective, exact=solver.info.exact)
     search = Search(
         problem,
         limits=limits if effort in (None, levels[0]) else _halved(limits),
@@ -154,6 +159,59 @@ def solve(
             raise
         search.stopped_by("interrupt")
     return _solution(search, solver)
+
+
+class Prepared(NamedTuple):
+    """How to solve, checked: what can be known before there is a problem."""
+
+    name: str
+    solver: Solver
+    limits: Limits
+    seed: int
+    effort: str | None
+
+
+def prepare(
+    method: str | Solver,
+    options: Mapping[str, Any] | None = None,
+    *,
+    time_limit: float | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    certify: bool | str = False,
+    objective: Objective = Objective.CLIQUE,
+) -> Prepared:
+    """Check all of `solve` that needs no problem, for those who get to it later.
+
+    Parameters
+    ----------
+    method, options, time_limit, limits, seed, certify
+        As for `solve`.
+    objective : Objective
+        Of the problems to come.
+
+    Raises
+    ------
+    InvalidProblemError, UnknownSolverError, SolverNotInstalledError, UnsupportedError
+        As `solve` does.
+    """
+    name, solver = create_solver(method, options)
+    info = solver.info
+    if objective not in info.objectives:
+        raise UnsupportedError(
+            f"`method` must take the {objective} objective, got {name!r}, "
+            f"which takes {', '.join(sorted(info.objectives))}. "
+            "See available_solvers()."
+        )
+    merged = _merge_limits(limits, time_limit)
+    barred = [limit for limit in merged.given if limit not in info.limits]
+    if barred:
+        raise UnsupportedError(
+            f"`limits` must be among {sorted(info.limits)} for {name!r}, got "
+            f"{', '.join(barred)}. Drop it or take another method."
+        )
+    effort = _effort(certify, objective, exact=info.exact)
+    return Prepared(name, solver, merged, as_int(seed, "seed", least=0), effort)
 
 
 def _run(solver: Solver, search: Search) -> None:
@@ -218,29 +276,15 @@ def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
     return dataclasses.replace(limits, time=time_limit)
 
 
-def _check_support(
-    name: str, solver: Solver, problem: SetProblem, limits: Limits
-) -> None:
-    """Refuse, before any work, what the solver says it cannot honour."""
+def _check_support(name: str, solver: Solver, problem: SetProblem) -> None:
+    """Refuse, before any work, constraints that the solver cannot honour."""
     info = solver.info
-    if problem.objective not in info.objectives:
-        raise UnsupportedError(
-            f"`method` must take the {problem.objective} objective, got {name!r}, "
-            f"which takes {', '.join(sorted(info.objectives))}. "
-            "See available_solvers()."
-        )
     lacking = sorted(problem.features - info.supports)
     if lacking:
         raise UnsupportedError(
             f"`method` must support {', '.join(lacking)}, got {name!r}, which supports "
             f"{', '.join(sorted(info.supports)) or 'none of the features'}. "
             "See available_solvers()."
-        )
-    barred = [limit for limit in limits.given if limit not in info.limits]
-    if barred:
-        raise UnsupportedError(
-            f"`limits` must be among {sorted(info.limits)} for {name!r}, got "
-            f"{', '.join(barred)}. Drop it or take another method."
         )
 
 

@@ -111,6 +111,19 @@ class LayerConstraints:
         ]
         return f"LayerConstraints({', '.join(stated)})"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is stated as plain values: keywords of `LayerConstraints`."""
+        stated = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {k: v for k, v in stated.items() if v not in (None, ())}
+        if self.multiple_of == 1:
+            del plain["multiple_of"]
+        return {
+            name: [list(g) if isinstance(g, tuple) else g for g in value]
+            if isinstance(value, tuple)
+            else value
+            for name, value in plain.items()
+        }
+
     @property
     def has_count(self) -> bool:
         """Whether the constraints say how many channels are kept."""

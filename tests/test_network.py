@@ -269,7 +269,7 @@ def test_progress_bars_are_drawn(
         ({"budget": {"energy": 0.5}}, r"must name costs of the model, got 'energy'"),
         ({"budget": {"macs": 0.0}}, "must be a positive number"),
         ({"budget": {"macs": float("nan")}}, "must be a positive number"),
-        ({"min_keep": 1.5}, "`min_keep` must lie in"),
+        ({"min_keep": 1.5}, "`min_keep` must be a number in"),
         ({"multiple_of": 0}, "`multiple_of` must be"),
         ({"constraints": {"x": LayerConstraints()}}, "`constraints` must name layers"),
         ({"map_sizes": {"x": 4}}, "`map_sizes` must name layers"),

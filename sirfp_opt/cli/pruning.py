@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sirfp_opt._rules import check_names
 from sirfp_opt.cli.common import (
     AsJson,
     parse_options,
@@ -44,56 +46,80 @@ def add_commands(app: typer.Typer) -> None:
 
 def prune(
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What builds the network, as package.module:factory; the current "
             "folder is searched, too."
         ),
-    ],
+    ] = None,
     data: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What gives the batches, as package.module:loader: an iterable, or "
             "a function that returns one."
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for the network, the plan and the reports.")
-    ],
+        Path | None,
+        typer.Option(help="Folder for the network, the plan and the reports."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run as a TOML or JSON file, for instance the report.json of "
+            "another; options beside it take the place of what it says."
+        ),
+    ] = None,
     macs: Annotated[
-        float | None, typer.Option(help="Share of the MACs that may remain.")
+        float | None,
+        typer.Option(help="MACs that may remain: a share, or a number above 1."),
     ] = None,
     params: Annotated[
-        float | None, typer.Option(help="Share of the parameters that may remain.")
+        float | None,
+        typer.Option(help="Parameters that may remain: a share, or a number above 1."),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="Instead of a budget: the share of each unit that stays."),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", "-m", help="See `sirfp-opt solvers`.")
-    ] = "greedy",
+        str | None,
+        typer.Option("--method", "-m", help="See `sirfp-opt solvers`. [greedy]"),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", help="A parameter of the method: name=value."),
     ] = None,
     allocation: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--allocation",
             "-a",
             help="How a budget becomes numbers of channels: balanced, optimal, "
-            "lagrangian, threshold or uniform.",
+            "lagrangian, threshold or uniform. [balanced]",
         ),
-    ] = "balanced",
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="What is measured: reconstruction, spatial, ..."),
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Do as the authors' code does.")
+    ] = False,
     time_limit: Annotated[
         float | None,
         typer.Option("--time-limit", "-t", help="Seconds for each unit's solver."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same plan.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same plan. [0]")] = None,
     batches: Annotated[
         int | None, typer.Option(help="Read at most so many batches.", min=1)
     ] = None,
     min_keep: Annotated[
-        float, typer.Option(help="Least share of each unit that stays.")
-    ] = 0.1,
-    multiple_of: Annotated[int, typer.Option(help="Keep multiples of so many.")] = 1,
+        float | None, typer.Option(help="Least share of each unit that stays. [0.1]")
+    ] = None,
+    multiple_of: Annotated[
+        int | None, typer.Option(help="Keep multiples of so many. [1]")
+    ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="Pattern of layers that stay whole.")
     ] = None,
@@ -108,8 +134,9 @@ def prune(
         bool, typer.Option("--certify", help="Give each unit's set a proven bound.")
     ] = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", help="Units solved at a time; -1: all cores.")
-    ] = 1,
+        int | None,
+        typer.Option("--jobs", "-j", help="Units solved at a time; -1: all cores. [1]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut the most redundant channels out of a network."""
@@ -118,49 +145,64 @@ def prune(
     from sirfp_opt._parallel import progress_stages
 
     need_pages()  # before any work
+    stated = {
+        "model": model,
+        "data": data,
+        "out": None if out is None else str(out),
+        "batches": batches,
+        "forward": forward,
+    }
+    run, base = read_run(config, stated)
+    out = Path(run["out"])
     if out.exists() and not out.is_dir():
         raise InvalidProblemError(
             f"`--out` must name a folder, got the file {out}. Pass a folder; it is "
             "made if it is not there."
         )
+    settings = {
+        "macs": macs,
+        "params": params,
+        "keep": keep,
+        "method": method,
+        "options": parse_options(option) if option else None,
+        "allocation": allocation,
+        "metric": metric,
+        "reference": reference or None,
+        "time_limit": time_limit,
+        "seed": seed,
+        "min_keep": min_keep,
+        "multiple_of": multiple_of,
+        "ignore": ignore or None,
+        "certify": certify or None,
+        "n_jobs": jobs,
+    }
     import torch
 
     from sirfp_opt import pytorch  # first: it says what to install
+    from sirfp_opt.pytorch.request import as_request
 
+    request = as_request(base, {k: v for k, v in settings.items() if v is not None})
     with _current_folder(), progress_stages(sys.stderr.isatty()) as tell:
-        network = _network(model)
+        network = _network(run["model"])
         result = pytorch.prune(
             network,
-            _counted(_batches(data), batches, tell),
-            macs=macs,
-            params=params,
-            method=method,
-            options=parse_options(option or ()),
-            allocation=allocation,
-            time_limit=time_limit,
-            seed=seed,
-            min_keep=min_keep,
-            multiple_of=multiple_of,
-            ignore=ignore or (),
-            certify=certify,
-            n_jobs=jobs,
-            forward=None if forward is None else _forward(forward),
-            callback=tell,
+            _counted(_batches(run["data"]), run["batches"], tell),
+            request,
+            forward=None if run["forward"] is None else _forward(run["forward"]),
+            progress=tell,
         )
     out.mkdir(parents=True, exist_ok=True)
     files = {name: out / file for name, file in FILES.items()}
     pytorch.save_pruned(files["network"], result)
     result.plan.to_json(files["plan"])
     told = {
-        "model": model,
-        "data": data,
-        "seed": seed,
+        **run,
         "files": {name: str(path) for name, path in files.items()},
         "versions": {"sirfp-opt": __version__, "torch": torch.__version__},
         **result.report.to_dict(),
     }
     files["report"].write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    result.to_html(files["page"], title=f"{model}, pruned")
+    result.to_html(files["page"], title=f"{run['model']}, pruned")
     if as_json:
         print_json(told)
         return
@@ -191,9 +233,59 @@ def prune(
             **({"notes": "; ".join(report.notes)} if report.notes else {}),
             "written": ", ".join(map(str, files.values())),
             "load": f"load_pruned({str(files['network'])!r}, "
-            f"{model.replace(':', '.')})",
+            f"{run['model'].replace(':', '.')})",
         }
     )
+
+
+def read_run(
+    config: Path | None, stated: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """Return a run's parts, and its request, from a file and options beside it.
+
+    Parameters
+    ----------
+    config : Path, optional
+        TOML or JSON: model, data, out, batches, forward, and a table `request`; other
+        entries at the top, such as a report's, are not looked at in JSON.
+    stated : mapping
+        The parts as options, None where they are not given.
+
+    Raises
+    ------
+    InvalidProblemError
+        If the file cannot be read, has parts that a run has not, or one is missing.
+    """
+    read: dict[str, Any] = {}
+    if config is not None:
+        text = config.read_text(encoding="utf-8")
+        try:
+            if config.suffix.lower() == ".json":
+                read = json.loads(text)
+            else:
+                read = tomllib.loads(text)
+                check_names(read, [*stated, "request"], str(config))
+        except ValueError as error:  # both formats' errors are
+            raise InvalidProblemError(
+                f"`--config` must be a TOML or JSON file, got {config}: {error}. "
+                "Take the report.json of a run for a pattern."
+            ) from error
+        if not isinstance(read, dict):
+            raise InvalidProblemError(
+                f"`--config` must hold names and values, got a {type(read).__name__} "
+                f"in {config}. Take the report.json of a run for a pattern."
+            )
+    run = {
+        name: read.get(name) if value is None else value
+        for name, value in stated.items()
+    }
+    for name in ("model", "data", "out"):
+        if not isinstance(run[name], str):
+            raise InvalidProblemError(
+                f"`--{name}` must be given, got {run[name]!r}. Pass it, or write it "
+                "into the file of --config."
+            )
+    return run, read.get("request")
 
 
 def _network(spec: str) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._validate import as_indices, as_int, as_vector, in_range
+from sirfp_opt._rules import check_fields, number, ruled, whole
+from sirfp_opt._validate import as_indices, as_vector, in_range
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.network.budget import Budget
@@ -25,7 +26,7 @@ from sirfp_opt.network.worth import Worth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sirfp_opt._validate import FloatArray
+    from sirfp_opt._validate import BoolArray, FloatArray
     from sirfp_opt.graph import ChannelGraph
     from sirfp_opt.network.curves import ValueCurve
     from sirfp_opt.reconstruction import ReconstructionProblem
@@ -95,8 +96,10 @@ class NetworkProblem:
     cost: CostModel
     budget: Budget | Mapping[str, float] = field(default_factory=Budget)
     constraints: Mapping[str, LayerConstraints] = field(default_factory=dict)
-    min_keep: float = 0.0
-    multiple_of: int = 1
+    min_keep: float = ruled(
+        number(0.0, 1.0, way="Pass the least fraction of each layer that stays."), 0.0
+    )
+    multiple_of: int = ruled(whole(1), 1)
     worth: Worth = field(default_factory=Worth)
     map_sizes: Mapping[str, float] = field(default_factory=dict)
     dead: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -124,13 +127,8 @@ class NetworkProblem:
             )
         store(self, "budget", Budget.of(self.budget))
         self.asked.check_names(self.cost)
+        check_fields(self)
         self._check_layers()
-        if not (_is_number(self.min_keep) and 0.0 <= self.min_keep <= 1.0):
-            raise InvalidProblemError(
-                f"`min_keep` must lie in [0, 1], got {self.min_keep!r}. "
-                "Pass the least fraction of each layer that stays."
-            )
-        as_int(self.multiple_of, "multiple_of", least=1)
         several = [name for name in self.layers if len(self.allowed(name)) > 1]
         if several and not self.asked:
             raise InvalidProblemError(
@@ -262,7 +260,7 @@ class NetworkProblem:
                 f"`constraints[{name!r}]` must leave a number of channels between 1 "
                 f"and {n}, got {rules!r}. Widen the range."
             )
-        made_up = set(reachable_counts(n, rules, layer.adjacency))
+        made_up = set(reachable_counts(n, rules, missing_edges(layer)))
         return tuple(k for k in counts if k in made_up)
 
     @property
@@ -288,7 +286,7 @@ class NetworkProblem:
         """
         known, possible = self.least, self.least
         for name, layer in self.layers.items():
-            if layer.adjacency is not None:
+            if missing_edges(layer) is not None:
                 own = self.curves[name]
                 possible[name] = min(own.counts[0], *own.undecided, own.counts[-1])
                 known[name] = int(own.counts[0])
@@ -392,8 +390,10 @@ class NetworkProblem:
 _BY_LAYER = ("constraints", "map_sizes", "dead", "edges", "members")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+def missing_edges(layer: Any) -> BoolArray | None:
+    """Return a layer's adjacency, if some of its channels may not both be kept."""
+    found: BoolArray | None = getattr(layer, "adjacency", None)
+    return found
 
 
 def _classes(tied: tuple[tuple[int, ...], ...], n: int) -> tuple[tuple[int, ...], ...]:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from sirfp_opt._parallel import Clock, Stages, progress_stages
+from sirfp_opt._parallel import (
+    Clock,
+    Stages,
+    check_jobs,
+    check_progress,
+    progress_stages,
+)
+from sirfp_opt.api import prepare
 from sirfp_opt.errors import InvalidProblemError, SolverError
 from sirfp_opt.network.allocation import Allocation, create_allocator, name_of
+from sirfp_opt.network.curves import ValueCurves
+from sirfp_opt.network.problem import NetworkProblem
 from sirfp_opt.network.solution import NetworkSolution
+from sirfp_opt.objective import Objective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sirfp_opt.limits import Limits
     from sirfp_opt.network.allocation import Allocator
-    from sirfp_opt.network.curves import ValueCurves
-    from sirfp_opt.network.problem import NetworkProblem
     from sirfp_opt.protocols import Solver
 
 __all__ = ["solve_network", "split_by"]
@@ -81,7 +89,34 @@ def solve_network(
     SolverError
         If a foreign allocation passes a budget or breaks a constraint.
     """
+    if not isinstance(problem, NetworkProblem):
+        raise InvalidProblemError(
+            f"`problem` must be a NetworkProblem, got {type(problem).__name__}. "
+            "Make one of graphs, a cost model and a budget."
+        )
     allocator = create_allocator(allocation)
+    if not isinstance(curves, (ValueCurves, type(None))) or (
+        curves is not None and set(curves) != set(problem.layers)
+    ):
+        raise InvalidProblemError(
+            f"`curves` must be ValueCurves of the problem's layers, got "
+            f"{type(curves).__name__}. Leave them out for the problem's own."
+        )
+    check_jobs(n_jobs)
+    check_progress(progress)
+    for objective in {
+        getattr(layer, "objective", Objective.CLIQUE)
+        for layer in problem.layers.values()
+    }:
+        prepare(
+            method,
+            options,
+            time_limit=time_limit,
+            limits=limits,
+            seed=seed,
+            certify=certify,
+            objective=objective,
+        )
     problem.check_reachable()
     with progress_stages(progress) as tell:
         clock = Clock(tell)

@@ -26,19 +26,19 @@ which looks at the worst layer only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._rules import check_fields, choice, number, ruled
 from sirfp_opt._validate import FloatArray, frozen
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.normalization import NORMALIZATIONS
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sirfp_opt.network.curves import ValueCurve
 
 __all__ = ["OBJECTIVES", "Losses", "Worth"]
@@ -91,34 +91,34 @@ class Worth:
         If an option is not one of these.
     """
 
-    objective: str = "product"
-    normalize: str = "trace"
-    price: float | None = None
+    objective: str = ruled(
+        choice(*OBJECTIVES, way="The default is 'product'."), "product"
+    )
+    normalize: str = ruled(
+        choice(*NORMALIZATIONS, way="The default is 'trace'."), "trace"
+    )
+    price: float | None = ruled(
+        number(
+            0.0,
+            optional=True,
+            way="Leave it out for the least price at which every channel counts.",
+        ),
+        None,
+    )
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if not isinstance(self.weights, Mapping):
+            raise InvalidProblemError(
+                f"`weights` must map layers to numbers, got {self.weights!r}. "
+                "Leave a layer out for weight 1."
+            )
         object.__setattr__(self, "weights", dict(self.weights))
-        if self.objective not in OBJECTIVES:
-            raise InvalidProblemError(
-                f"`objective` must be one of {list(OBJECTIVES)}, got "
-                f"{self.objective!r}. The default is 'product'."
-            )
-        if self.normalize not in NORMALIZATIONS:
-            raise InvalidProblemError(
-                f"`normalize` must be one of {list(NORMALIZATIONS)}, got "
-                f"{self.normalize!r}. The default is 'trace'."
-            )
-        if self.price is not None and not self.price >= 0:
-            raise InvalidProblemError(
-                f"`price` must be a number of at least 0, got {self.price!r}. "
-                "Leave it out for the least price at which every channel counts."
-            )
         for name, weight in self.weights.items():
-            if not (np.isfinite(weight) and weight >= 0):
-                raise InvalidProblemError(
-                    f"`weights[{name!r}]` must be a number of at least 0, got "
-                    f"{weight!r}. Leave a layer out for weight 1."
-                )
+            number(0.0, way="Leave a layer out for weight 1.").check(
+                weight, f"weights[{name!r}]"
+            )
 
     def losses(
         self, curves: Mapping[str, ValueCurve], factors: Mapping[str, float]

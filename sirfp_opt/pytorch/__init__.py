@@ -28,6 +28,7 @@ from sirfp_opt.pytorch.refitting.refit import RefitResult, refit
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.settings import Refit
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
+from sirfp_opt.pytorch.request import PruneRequest
 from sirfp_opt.pytorch.tp_importance import RedundancyImportance
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Member",
     "Metric",
     "PruneReport",
+    "PruneRequest",
     "PruneResult",
     "RedundancyImportance",
     "ReferenceOptions",

@@ -2,85 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sirfp_opt._validate import as_int
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.allocation import (
-    Allocator,
-    Threshold,
-    create_allocator,
-    worth_of,
-)
+from sirfp_opt.network.allocation import Threshold, create_allocator, worth_of
 from sirfp_opt.network.allocation.uniform import counts_at
 from sirfp_opt.network.budget import Budget
+from sirfp_opt.network.cost import CostForm
 from sirfp_opt.network.problem import NetworkProblem
 from sirfp_opt.network.unit import MemberGraph
 from sirfp_opt.network.worth import Worth
+from sirfp_opt.pytorch.request import must_match
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sirfp_opt.network.cost import CostModel
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
+    from sirfp_opt.pytorch.request import PruneRequest
 
-__all__ = ["Callback", "Request", "network_problem"]
-
-Callback = Callable[[str, int, int], None]
-"""Progress: ``callback(stage, done, total)``."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `prune` was asked for; see there."""
-
-    macs: float | None = None
-    params: float | None = None
-    keep: float | Mapping[str, int | float] | None = None
-    method: Any = "greedy"
-    allocation: str | Allocator = "balanced"
-    min_keep: float = 0.1
-    multiple_of: int = 1
-    drop_dead: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
-    time_limit: float | None = None
-    seed: int = 0
-    certify: bool | str = False
-    n_jobs: int = 1
-
-    def __post_init__(self) -> None:
-        budget = self.budget
-        if bool(budget) == (self.keep is not None):
-            raise InvalidProblemError(
-                "`macs`, `params` or `keep` must say how much remains, got "
-                f"{'both kinds' if budget else 'none of them'}. "
-                "Pass for instance macs=0.4."
-            )
-        fraction = self.keep is not None and not isinstance(self.keep, Mapping)
-        if fraction and not (isinstance(self.keep, Real) and 0.0 < self.keep <= 1.0):
-            raise InvalidProblemError(
-                f"`keep` must lie in (0, 1], got {self.keep!r}. Pass the fraction of "
-                "each unit that stays, or a mapping from unit to number."
-            )
-        if not 0.0 <= self.min_keep <= 1.0:
-            raise InvalidProblemError(
-                f"`min_keep` must lie in [0, 1], got {self.min_keep!r}. "
-                "Pass the least fraction of each unit that stays."
-            )
-        as_int(self.multiple_of, "multiple_of", least=1)
-        create_allocator(self.allocation)  # raises on an unknown name
-
-    @property
-    def budget(self) -> Budget:
-        """The fractions of the costs that may remain."""
-        return Budget(self.macs, self.params)
+__all__ = ["constraints_of", "network_problem", "with_forms"]
 
 
 def network_problem(
-    graphs: ExtractedGraphs, cost: CostModel, request: Request
+    graphs: ExtractedGraphs, cost: CostModel, request: PruneRequest
 ) -> NetworkProblem:
     """State a network's problem: how many channels of each unit, and which.
 
@@ -88,7 +42,7 @@ def network_problem(
     ----------
     graphs : ExtractedGraphs
     cost : CostModel
-    request : Request
+    request : PruneRequest
 
     Raises
     ------
@@ -107,10 +61,7 @@ def network_problem(
         cost=cost,
         budget=request.budget
         or Budget(others=dict.fromkeys(list(cost.forms)[:1], 1.0)),
-        constraints={
-            unit.name: LayerConstraints(tied=unit.tied, multiple_of=request.multiple_of)
-            for unit in units
-        },
+        constraints=constraints_of(units, request),
         min_keep=request.min_keep,
         worth=worth_of(request.allocation) or Worth(),
         dead=graphs.dead_channels() if request.drop_dead else {},
@@ -140,9 +91,81 @@ def network_problem(
     )
 
 
+def constraints_of(
+    units: Sequence[PruningUnit], request: PruneRequest
+) -> dict[str, LayerConstraints]:
+    """Return each unit's constraints: what ties its channels, and what was asked.
+
+    Raises
+    ------
+    InvalidProblemError
+        If a pattern matches no unit.
+    """
+    names = {
+        unit.name: {unit.name, *(p.layer for p in unit.ports if p.side == "out")}
+        for unit in units
+    }
+    must_match(
+        request.constraints, {n for some in names.values() for n in some}, "constraints"
+    )
+    found = {}
+    for unit in units:
+        own = LayerConstraints(tied=unit.tied, multiple_of=request.multiple_of)
+        for pattern, rules in request.constraints.items():
+            if any(fnmatchcase(name, pattern) for name in names[unit.name]):
+                step = 1 if rules.k is not None else request.multiple_of
+                own = replace(
+                    rules,
+                    tied=(*unit.tied, *rules.tied),
+                    multiple_of=rules.multiple_of if rules.multiple_of > 1 else step,
+                )
+                break
+        found[unit.name] = own
+    return found
+
+
+def with_forms(cost: CostModel, extra: CostModel | None) -> CostModel:
+    """Return a network's cost model with the further costs of another one.
+
+    Parameters
+    ----------
+    cost : CostModel
+        MACs and parameters, as they were read off the network.
+    extra : CostModel, optional
+        Over the same units, or more, which stay whole.
+
+    Raises
+    ------
+    InvalidProblemError
+        If a unit is missing in `extra`, or of another size.
+    """
+    if extra is None:
+        return cost
+    sizes = dict(zip(extra.units, extra.sizes.tolist(), strict=True))
+    for name, size in zip(cost.units, cost.sizes.tolist(), strict=True):
+        if sizes.get(name) != size:
+            raise InvalidProblemError(
+                f"`cost` must be over the network's units, got {sizes.get(name)} "
+                f"channels of {name!r}, which has {size}. Start from read_cost."
+            )
+    place = [extra.units.index(name) for name in cost.units]
+    whole = [i for i in range(len(extra.units)) if i not in place]
+    forms = dict(cost.forms)
+    for name, form in extra.forms.items():
+        if name in forms:
+            continue
+        # Units that are no longer pruned are constants now.
+        k = np.zeros(len(extra.units))
+        k[whole] = extra.sizes[whole]
+        linear = form.gradient(k)[place]
+        quadratic = form.quadratic[np.ix_(place, place)]
+        forms[name] = CostForm(form(k), linear, quadratic)
+    return replace(cost, forms=forms)
+
+
 def _kept_counts(
     problem: NetworkProblem,
-    units: tuple[PruningUnit, ...],
+    units: Sequence[PruningUnit],
     keep: float | Mapping[str, int | float],
 ) -> dict[str, int]:
     """Return the number of channels that `keep` gives each unit."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from sirfp_opt._parallel import Clock
-from sirfp_opt.errors import UnsupportedError
+from sirfp_opt._parallel import Clock, Stages, progress_stages
+from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.network.cost import CostModel
 from sirfp_opt.network.solve import solve_network
 from sirfp_opt.pytorch.admission import admit, check_model
 from sirfp_opt.pytorch.batches import Forward, first_and_all, first_sample, to_model
@@ -15,12 +16,12 @@ from sirfp_opt.pytorch.cost import count_params, read_cost, tally_of
 from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.extraction.extract import extract
-from sirfp_opt.pytorch.planning import Callback, Request, network_problem
-from sirfp_opt.pytorch.reference import ReferenceOptions
+from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
+from sirfp_opt.pytorch.planning import network_problem, with_forms
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
-from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
-from sirfp_opt.pytorch.verification import TOLERANCE, Verdict, Verifier
+from sirfp_opt.pytorch.request import PruneRequest, PruneSettings, as_request
+from sirfp_opt.pytorch.verification import Verdict, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sirfp_opt.network.allocation import Allocator
-    from sirfp_opt.network.cost import CostModel
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.network.solution import NetworkSolution
-    from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.solution import Solution
 
 __all__ = ["PruneResult", "prune", "prune_"]
@@ -98,29 +96,13 @@ class PruneResult:
 def prune(
     model: nn.Module,
     batches: Any,
+    request: PruneRequest | Mapping[str, Any] | None = None,
     *,
-    macs: float | None = None,
-    params: float | None = None,
-    keep: float | Mapping[str, int | float] | None = None,
-    method: Any = "greedy",
-    allocation: str | Allocator = "balanced",
-    refit: str | Refit | None = None,
     graphs: ExtractedGraphs | None = None,
-    min_keep: float = 0.1,
-    multiple_of: int = 1,
-    ignore: Sequence[str] = (),
-    drop_dead: bool = True,
-    extraction: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
-    time_limit: float | None = None,
-    seed: int = 0,
-    certify: bool | str = False,
-    n_jobs: int = 1,
-    reference: bool | ReferenceOptions = False,
-    verify: bool = True,
-    tolerance: float = TOLERANCE,
+    cost: CostModel | None = None,
     forward: Forward | None = None,
-    callback: Callback | None = None,
+    progress: bool | Stages = False,
+    **settings: Unpack[PruneSettings],
 ) -> PruneResult:
     """Return a smaller copy of a network that keeps its least redundant channels.
 
@@ -131,61 +113,21 @@ def prune(
     batches : Tensor, mapping or iterable of batches
         What the redundancies are measured on; the first sample also serves to trace,
         to count and to verify.
-    macs, params : float, optional
-        Budgets: at most this fraction of the original's multiply-accumulates, or
-        parameters, remains.
-    keep : float or mapping, optional
-        Instead of a budget: the fraction of each unit that stays, or by unit name the
-        number (int) or the fraction (float); units not named stay whole.
-    method : str or Solver
-        Which solver chooses a unit's channels: a name from `available_solvers()`.
-    allocation : {"threshold", "uniform", "lagrangian", "optimal", "balanced"}
-        Which numbers of channels: see `Threshold`, `Uniform`, `Lagrangian` and
-        `Optimal`, which finds the best split of all budgets at once, with a bound;
-        "balanced" is that, too, with losses squared (`Worth`). Or an Allocator.
-    refit : {"full", "merge"} or Refit, optional
-        Refit the layers that read what was cut, in closed form and without labels, on
-        these batches; see `refit`. Channels are then chosen, and the budget split, by
-        what is left after it (metric "refit", unless `extraction` names another). The
-        cut is verified before it: afterwards the network is no longer the masked one.
+    request : PruneRequest or mapping, optional
+        What the network is cut to, and how.
     graphs : ExtractedGraphs, optional
         From `extract`, to spare the extraction.
-    min_keep : float
-        Least fraction of each unit that stays (rounded down, one channel at least).
-    multiple_of : int
-        Numbers of channels are multiples of it, for the hardware's sake.
-    ignore : sequence of str
-        Patterns of layers whose outputs stay whole.
-    drop_dead : bool
-        Drop channels that are dead (see `ExtractedGraphs`) first. They cost no
-        redundancy, so a solver alone would rather keep them.
-    extraction : mapping, optional
-        Keyword arguments for `extract`.
-    options : mapping, optional
-        Parameters of the method, for `solve`.
-    time_limit : float, optional
-        Seconds for each unit's solver.
-    seed : int
-        Of the solvers and the probe.
-    certify : bool or str
-        Give each unit's set a proven bound, by a level of `sirfp_opt.bound`; True is
-        the tightest, which takes seconds for each unit of a thousand channels.
-    n_jobs : int
-        Units solved at a time, by joblib's threads; -1 for all cores.
-    reference : bool or ReferenceOptions
-        Do as the authors' code does. Overrides `method`, `allocation`, `min_keep`,
-        `drop_dead` and the matching entries of `extraction`.
-    verify : bool
-        Compare the pruned network's outputs with the masked original's, on a sample of
-        every batch and in training mode, too (`Verifier`). Units that make a difference
-        are excluded, and the plan is made anew.
-    tolerance : float
-        Largest difference allowed in any channel of any output, as a share of that
-        channel's own size.
+    cost : CostModel, optional
+        Costs beside MACs and parameters, for instance a latency: what `fit_latency`
+        made of `read_cost`. By default the two are read off the network.
     forward : callable, optional
         ``forward(model, batch)``.
-    callback : callable, optional
-        ``callback(stage, done, total)`` for a progress bar.
+    progress : bool or callable
+        True for progress bars, or ``callback(stage, done, total)``.
+    **settings
+        Fields of `PruneRequest`, in place of those of `request`, and the short ones
+        `macs`, `params`, `latency`, `metric`, `time_limit` and `reference`:
+        ``prune(model, batches, macs=0.4, method="tabu", time_limit=2)``.
 
     Returns
     -------
@@ -195,11 +137,16 @@ def prune(
     Raises
     ------
     InvalidProblemError
-        If an argument breaks a rule, or activations are not finite.
+        If an argument breaks a rule, before the network is run; or if activations are
+        not finite.
     InfeasibleError
-        If the budget cannot be reached; before any surgery, with the least reachable.
+        If it is proved that the budget cannot be reached; before any surgery, with the
+        least reachable.
+    NoSolutionError
+        If the allocation finds no plan within the budget, and more is not proved.
     UnsupportedError
-        If the network cannot be traced, or nothing in it can be pruned.
+        If the method cannot honour a limit or an option, the network cannot be traced,
+        or nothing in it can be pruned.
 
     Examples
     --------
@@ -213,49 +160,41 @@ def prune(
     >>> result.plan.counts, result.report.reached["macs"]
     ({'0': 8}, 0.5)
     """
-    extraction = dict(extraction or {})
-    how = None if refit is None else find_refit(refit, "refit")
-    if how is not None:
-        extraction.setdefault("metric", "refit")
-        if isinstance(batches, Iterator):
-            batches = list(batches)  # a refit reads them again
-    if reference:
-        setting = reference if reference is not True else ReferenceOptions()
-        allocation, min_keep, drop_dead = setting.threshold, setting.min_keep, False
-        extraction |= setting.extraction
-    request = Request(
-        macs=macs,
-        params=params,
-        keep=keep,
-        method=method,
-        allocation=allocation,
-        min_keep=min_keep,
-        multiple_of=multiple_of,
-        drop_dead=drop_dead,
-        options=dict(options or {}),
-        time_limit=time_limit,
-        seed=seed,
-        certify=certify,
-        n_jobs=n_jobs,
-    )
+    request = as_request(request, settings)
     check_model(model)
-    clock = Clock(callback)
+    _check_beside(model, request, graphs, cost, forward)
+    with progress_stages(progress) as tell:
+        return _prune(model, batches, request, graphs, cost, forward, Clock(tell))
+
+
+def _prune(
+    model: nn.Module,
+    batches: Any,
+    request: PruneRequest,
+    graphs: ExtractedGraphs | None,
+    extra: CostModel | None,
+    forward: Forward | None,
+    clock: Clock,
+) -> PruneResult:
+    if request.refit is not None and isinstance(batches, Iterator):
+        batches = list(batches)  # a refit reads them again
     first, every = first_and_all(batches)
     sample = first_sample(model, to_model(first, model), forward)
     admit(model, sample, forward)
+    ignore, seed = request.ignore, request.seed
     if graphs is None:
         with clock.stage("couple"):
             coupling = couple(model, [first], forward=forward, ignore=ignore, seed=seed)
         with clock.stage("extract"):
             graphs = extract(
-                model, every, coupling=coupling, forward=forward, **extraction
+                model, every, request.measured, coupling=coupling, forward=forward
             )
     elif ignore:
         graphs = _ignoring(graphs, ignore)
     verdict = Verdict()
     verifier = (
-        Verifier(model, first, batches, forward, tolerance=tolerance)
-        if verify
+        Verifier(model, first, batches, forward, tolerance=request.tolerance)
+        if request.verify
         else None
     )
     while True:
@@ -267,7 +206,7 @@ def prune(
             )
         with clock.stage("count"):
             cost = read_cost(model, graphs.coupling.units, sample, forward=forward)
-        problem = network_problem(graphs, cost, request)
+        problem = network_problem(graphs, with_forms(cost, extra), request)
         solution = solve_network(
             problem,
             request.method,
@@ -275,13 +214,14 @@ def prune(
             allocation=request.allocation if request.keep is None else "uniform",
             certify=request.certify,
             n_jobs=request.n_jobs,
-            time_limit=request.time_limit,
+            limits=request.limits,
             seed=request.seed,
             progress=clock.tell,
             **request.options,
         )
         clock.add(solution.seconds)
         plan = solution.plan(graphs.coupling.units)
+        plan.info["request"] = request.to_dict()
         with clock.stage("cut"):
             pruned = apply_plan(model, plan)
         if verifier is None:
@@ -295,14 +235,14 @@ def prune(
             for unit, reason in verdict.failed.items()
         )
     refitted = None
-    if how is not None:
+    if request.refit is not None:
         with clock.stage("refit"):
             refitted = refit_pruned(
                 model,
                 pruned,
                 plan,
                 batches,
-                how,
+                request.refit,
                 forward=forward,
                 inputs=graphs.inputs,
                 pictures=graphs.images,
@@ -319,11 +259,11 @@ def prune(
     coupling = graphs.coupling
     report = PruneReport(
         solution=solution,
+        request=request,
         units=unit_reports(solution, coupling.units),
         measured=measured,
         exclusions=tuple(asdict(exclusion) for exclusion in coupling.exclusions),
         untraced=coupling.untraced,
-        given=request.keep is not None,
         max_difference=verdict.worst.difference if verdict.worst else None,
         output_scale=verdict.worst.scale if verdict.worst else None,
         relative_difference=verdict.worst.relative if verdict.worst else None,
@@ -334,17 +274,58 @@ def prune(
     return PruneResult(pruned, plan, report, graphs, solution)
 
 
-def prune_(model: nn.Module, batches: Any, **arguments: Any) -> PruneResult:
+def prune_(
+    model: nn.Module, batches: Any, *arguments: Any, **keywords: Any
+) -> PruneResult:
     """Prune a network in place; arguments and result are those of `prune`.
 
     All is planned, cut and verified on a copy first: where that raises, `model` is as
     it was. Parameters are new objects: build the optimizer afterwards.
     """
-    result = prune(model, batches, **arguments)
+    result = prune(model, batches, *arguments, **keywords)
     apply_plan(model, result.plan, inplace=True)
     if result.report.refit is not None:
         model.load_state_dict(result.model.state_dict())
     return replace(result, model=model)
+
+
+def _check_beside(
+    model: nn.Module,
+    request: PruneRequest,
+    graphs: Any,
+    cost: Any,
+    forward: Any,
+) -> None:
+    """Refuse what contradicts the request or the network, before it is run."""
+    for name, value, kind in (
+        ("graphs", graphs, ExtractedGraphs),
+        ("cost", cost, CostModel),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise InvalidProblemError(
+                f"`{name}` must be {kind.__name__}, got {type(value).__name__}. "
+                "Leave it out to have it measured."
+            )
+    if forward is not None and not callable(forward):
+        raise InvalidProblemError(
+            f"`forward` must be callable, got {type(forward).__name__}. "
+            "Pass forward(model, batch)."
+        )
+    names = [name for name, _ in model.named_modules()]
+    request.check_names([*names, *(name for name, _ in model.named_parameters())])
+    known = {"macs", "params", *([] if cost is None else cost.forms)}
+    strange = sorted(set(request.budget.values) - known)
+    if strange:
+        raise InvalidProblemError(
+            f"`{strange[0]}` must be a cost that is known, got a budget where only "
+            f"{sorted(known)} are. Pass cost=fit_latency(...).cost."
+        )
+    stated = request.extraction
+    if graphs is not None and stated not in (None, graphs.extraction):
+        raise InvalidProblemError(
+            f"`extraction` must be what `graphs` were measured with, "
+            f"{graphs.extraction}, got {stated}. Leave one of them out."
+        )
 
 
 def _ignoring(graphs: ExtractedGraphs, patterns: Sequence[str]) -> ExtractedGraphs:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.network.solution import NetworkSolution
     from sirfp_opt.pytorch.refitting.report import RefitReport
+    from sirfp_opt.pytorch.request import PruneRequest
 
 __all__ = ["PruneReport", "UnitReport", "reasons", "unit_reports"]
 
@@ -61,6 +62,8 @@ class PruneReport:
     ----------
     solution : NetworkSolution
         The solution of the network's problem that was cut: its sets are the plan's.
+    request : PruneRequest
+        What was asked for.
     units : tuple of UnitReport
         The pruning units.
     measured : dict of str to int
@@ -69,8 +72,6 @@ class PruneReport:
         unit, size, layer, reason of what was left whole.
     untraced : tuple of str
         Layers that no output depends on; left whole.
-    given : bool
-        Whether the numbers of channels were given, so that there was nothing to split.
     max_difference : float or None
         Largest |pruned - masked| of the outputs; None if not verified.
     output_scale : float or None
@@ -87,17 +88,22 @@ class PruneReport:
     """
 
     solution: NetworkSolution
+    request: PruneRequest
     units: tuple[UnitReport, ...]
     measured: dict[str, int]
     exclusions: tuple[dict[str, Any], ...] = ()
     untraced: tuple[str, ...] = ()
-    given: bool = False
     max_difference: float | None = None
     output_scale: float | None = None
     relative_difference: float | None = None
     refit: RefitReport | None = None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def given(self) -> bool:
+        """Whether the numbers of channels were given: there was nothing to split."""
+        return self.request.keep is not None
 
     # -- asked and reached -------------------------------------------------------
 
@@ -194,6 +200,7 @@ class PruneReport:
             "notes": list(self.notes),
             "split": self.split,
             "seconds": self.seconds,
+            "request": self.request.to_dict(),
             "reached": self.reached,
             "reasons": self.reasons,
         }

@@ -177,12 +177,12 @@ def test_prune_prints_a_table_and_takes_ready_made_things(run: Run, name: str) -
         ("{}:IMAGES", "{}:scenes", [], ExitCode.USAGE, "a function without arguments"),
         ("{}:network", "{}:number", [], ExitCode.USAGE, "must give batches, got int"),
         ("{}:network", "{}:broken", [], ExitCode.USAGE, "line 34"),
-        ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`macs`, `params` or `keep`"),
+        ("{}:network", "{}:IMAGES", [], ExitCode.USAGE, "`latency` or `keep` must say"),
         ("{}:network", "{}:IMAGES", ["--macs", "2.5"], ExitCode.USAGE, "whole number"),
         ("{}:f", "{}:f", ["--out", "{}.py"], ExitCode.USAGE, "must name a folder"),
         ("{}:network", "{}:IMAGES", ["--macs", "0.5", "-m", "gr"], 2, "greedy"),
         (
-            *("{}:network", "{}:IMAGES", ["--forward", "{}:READ"], ExitCode.USAGE),
+            *("{}:network", "{}:IMAGES", ["--macs", "0.5", "--forward", "{}:READ"], 2),
             "function of network and batch, got list",
         ),
         (
@@ -204,11 +204,62 @@ def test_prune_says_what_is_wrong(
 ) -> None:
     """One line on standard error, the code of its kind, and nothing written."""
     names = ["--model", model.format(name), "--data", data.format(name)]
+    if not more and "say" not in said:
+        more = ["--macs", "0.5"]
     told = run("prune", *names, "--out", "out", *(word.format(name) for word in more))
     assert told.code == code
     assert said in told.err
     assert len(told.err.splitlines()) == 1
     assert not Path("out").exists()
+
+
+def test_a_run_is_replayed_from_its_report_and_from_a_toml_file(
+    run: Run, name: str
+) -> None:
+    """The same plan from report.json, from TOML, and options take precedence."""
+    names = ["--model", f"{name}:network", "--data", f"{name}:scenes"]
+    first = run(
+        *("prune", *names, "--macs", 0.6, "--metric", "spatial", "-m", "tabu"),
+        *("-o", "population=4", "--time-limit", 5, "--batches", 2, "--out", "out/a"),
+        *("--multiple-of", 2, "--json"),
+    )
+    assert (first.code, first.err) == (0, "")
+    again = run("prune", "--config", "out/a/report.json", "--out", "out/b", "--json")
+    assert (again.code, again.err) == (0, "")
+    assert again.json["request"] == first.json["request"]
+    assert again.json["batches"] == 2
+    plans = [Path(f"out/{x}/plan.json").read_text() for x in "ab"]
+    kept = [[unit["kept"] for unit in json.loads(plan)["units"]] for plan in plans]
+    assert kept[0] == kept[1]
+    Path("run.toml").write_text(
+        f"""
+        model = "{name}:network"
+        data = "{name}:scenes"
+        out = "out/c"
+        batches = 2
+        [request]
+        macs = 0.6
+        method = "tabu"
+        time_limit = 5
+        multiple_of = 3
+        [request.options]
+        population = 4
+        [request.extraction]
+        metric = "spatial"
+        [request.constraints."0"]
+        k = 5
+        """
+    )
+    toml = run("prune", "--config", "run.toml", "--multiple-of", 2, "--json")
+    assert (toml.code, toml.err) == (0, "")
+    request = toml.json["request"]
+    constraints = {"constraints": {"0": {"k": 5}}}
+    assert request == first.json["request"] | constraints
+    assert next(u["kept"] for u in toml.json["units"] if u["unit"] == "0") == 5
+    Path("run.toml").write_text("modle = 1")
+    wrong = run("prune", "--config", "run.toml")
+    assert wrong.code == ExitCode.USAGE
+    assert "Did you mean `model`" in wrong.err
 
 
 def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,18 @@ from torch import Tensor, nn
 
 from sirfp_opt import ChannelGraph, solve
 from sirfp_opt.deletion import backward_order
-from sirfp_opt.network import CostForm, CostModel
+from sirfp_opt.network import Budget, CostForm, CostModel
 from sirfp_opt.network.allocation import Threshold
 from sirfp_opt.network.unit import MemberGraph, UnitView
-from sirfp_opt.pytorch import ExtractedGraphs, ReferenceOptions, extract
+from sirfp_opt.pytorch import (
+    ExtractedGraphs,
+    PruneRequest,
+    ReferenceOptions,
+    extract,
+)
 from sirfp_opt.pytorch.extraction.averages import Averaging, LayerStatistics
 from sirfp_opt.pytorch.extraction.importances import edge_strength
-from sirfp_opt.pytorch.planning import Request, network_problem
+from sirfp_opt.pytorch.planning import network_problem
 from tests.pytorch.golden import CASES, NAMES, NEAR, TIED, array, maps
 
 FLOORS = {2: 0.02, 25: 0.25}
@@ -170,7 +175,7 @@ def test_masks_from_extraction_to_cut(
     extracted: ExtractedGraphs, percent: int, floor: int
 ) -> None:
     """Batches in, masks out: exactly the reference's, exact ties aside."""
-    request = Request(macs=0.5, min_keep=FLOORS[floor])
+    request = PruneRequest(budget=Budget(macs=0.5), min_keep=FLOORS[floor])
     sizes = {unit.name: unit.size for unit in extracted.coupling.units}
     form = CostForm.from_products(list(sizes), [])
     cost = CostModel(tuple(sizes), np.array(list(sizes.values())), {"macs": form})

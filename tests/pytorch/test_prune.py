@@ -215,9 +215,9 @@ def test_given_numbers_of_channels() -> None:
         ({"macs": True}, "macs"),
         ({"keep": 2.0}, "keep"),
         ({"keep": "half"}, "keep"),
-        ({"keep": {"nowhere": 2}}, "prunable units"),
+        ({"keep": {"nowhere": 2}}, "`keep` must name layers"),
         ({"keep": {"stem.0": 9}}, "1 to 8"),
-        ({"keep": {"stem.0": 0.0}}, "1 to 8"),
+        ({"keep": {"stem.0": 0.0}}, r"number in \(0, 1\]"),
         ({"macs": 0.5, "allocation": "greedy"}, "allocation"),
         ({"macs": 0.5, "min_keep": 2.0}, "min_keep"),
         ({"macs": 0.5, "multiple_of": 0}, "multiple_of"),
@@ -300,7 +300,7 @@ def test_progress_is_told() -> None:
         randomized(Residual),
         IMAGES,
         macs=0.6,
-        callback=lambda *event: heard.append(event),
+        progress=lambda *event: heard.append(event),
     )
     stages = list(dict.fromkeys(stage for stage, _, _ in heard))
     assert stages == [

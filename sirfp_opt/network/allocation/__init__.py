@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from sirfp_opt._rules import check_names
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.allocation.lagrangian import Lagrangian, SplitAllocator
 from sirfp_opt.network.allocation.optimal import Optimal
@@ -26,7 +29,9 @@ __all__ = [
     "Threshold",
     "Uniform",
     "Worth",
+    "as_plain",
     "create_allocator",
+    "from_plain",
     "greedy_scores",
     "name_of",
     "worth_of",
@@ -76,3 +81,44 @@ def worth_of(allocation: str | Allocator) -> Worth | None:
 def name_of(thing: Any) -> str:
     """Return the name of an allocation or a method: its own, or that of its class."""
     return thing if isinstance(thing, str) else type(thing).__name__.lower()
+
+
+def as_plain(allocation: str | Allocator) -> Any:
+    """Return an allocation as plain values for JSON; `from_plain` reads them back.
+
+    One of a class of somebody else's is written by its repr, and cannot be read back.
+    """
+    if isinstance(allocation, str):
+        return allocation
+    if type(allocation) not in _CLASSES.values():
+        return repr(allocation)
+    return {"allocation": type(allocation).__name__, **asdict(allocation)}  # type: ignore[call-overload]
+
+
+def from_plain(data: Any) -> str | Allocator:
+    """Read what `as_plain` wrote.
+
+    Raises
+    ------
+    InvalidProblemError
+        If it names no allocation, or has a parameter that is none of its.
+    """
+    if not isinstance(data, Mapping):
+        return create_allocator(data) and data
+    parts = dict(data)
+    kind = parts.pop("allocation", None)
+    if kind not in _CLASSES:
+        raise InvalidProblemError(
+            f"`allocation` must name one of {list(_CLASSES)}, got {kind!r}. "
+            "Write it with to_dict."
+        )
+    check_names(parts, [f.name for f in fields(_CLASSES[kind])], kind)
+    if isinstance(parts.get("worth"), Mapping):
+        parts["worth"] = Worth(**parts["worth"])
+    found: Allocator = _CLASSES[kind](**parts)
+    return found
+
+
+_CLASSES: dict[Any, Any] = {
+    one.__name__: one for one in (Uniform, Threshold, Lagrangian, Optimal)
+}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, number, ruled, whole
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.allocation.protocol import Allocation
 from sirfp_opt.network.allocation.uniform import Uniform
 from sirfp_opt.network.splitting.branching import SplitSearch
+from sirfp_opt.network.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sirfp_opt.network.curves import ValueCurve
     from sirfp_opt.network.problem import NetworkProblem
     from sirfp_opt.network.splitting.problem import Split, SplitProblem
-    from sirfp_opt.network.worth import Worth
 
 __all__ = ["Lagrangian", "SplitAllocator"]
 
@@ -75,6 +75,10 @@ class SplitAllocator(ABC):
         )
 
 
+GAP = number(0.0, way="0 asks for a proof.")
+SECONDS = number(0.0, optional=True, way="None sets no limit.")
+
+
 @dataclass(frozen=True)
 class Lagrangian(SplitAllocator):
     """Price the budgets, minimise the rest exactly, repair what breaks a budget.
@@ -119,15 +123,14 @@ class Lagrangian(SplitAllocator):
     """
 
     worth: Worth | None = None
-    levels: int = 48
-    rounds: int = 6
-    gap: float = 1e-2
-    time_limit: float | None = 30.0
+    levels: int = ruled(whole(1), 48)
+    rounds: int = ruled(whole(1), 6)
+    gap: float = ruled(GAP, 1e-2)
+    time_limit: float | None = ruled(SECONDS, 30.0)
 
     def __post_init__(self) -> None:
-        as_int(self.levels, "levels", least=1)
-        as_int(self.rounds, "rounds", least=1)
-        check_limits(self.gap, self.time_limit)
+        check_fields(self)
+        check_worth(self.worth)
 
     def split(self, problem: SplitProblem, starts: Iterable[IntArray] = ()) -> Split:
         """Solve the bare problem; never worse than a feasible one of `starts`."""
@@ -138,16 +141,18 @@ class Lagrangian(SplitAllocator):
         return search.split()
 
 
-def check_limits(gap: float, time_limit: float | None) -> None:
-    """Raise unless `gap` and `time_limit` are numbers that can end a search."""
-    for name, value, way_out in (
-        ("gap", gap, "0 asks for a proof"),
-        ("time_limit", time_limit, "None sets no limit"),
-    ):
-        if value is not None and not value >= 0:
-            raise InvalidProblemError(
-                f"`{name}` must be a number of at least 0, got {value!r}. {way_out}."
-            )
+def check_worth(worth: Any) -> None:
+    """Raise unless it is a `Worth`, or None for the problem's.
+
+    Raises
+    ------
+    InvalidProblemError
+    """
+    if worth is not None and not isinstance(worth, Worth):
+        raise InvalidProblemError(
+            f"`worth` must be a Worth or None, got {worth!r}. "
+            "Leave it out for the problem's."
+        )
 
 
 def deadline_after(time_limit: float | None) -> float:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._validate import IntArray, as_int
+from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.network.allocation.lagrangian import (
+    GAP,
+    SECONDS,
     SplitAllocator,
-    check_limits,
+    check_worth,
     deadline_after,
 )
 from sirfp_opt.network.splitting.branching import Node, SplitSearch
@@ -22,6 +24,7 @@ from sirfp_opt.network.splitting.branching import Node, SplitSearch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sirfp_opt._validate import IntArray
     from sirfp_opt.network.cost import CostForm
     from sirfp_opt.network.splitting.problem import Split, SplitProblem
     from sirfp_opt.network.worth import Worth
@@ -84,15 +87,14 @@ class Optimal(SplitAllocator):
     """
 
     worth: Worth | None = None
-    gap: float = 1e-4
-    time_limit: float | None = 30.0
-    workers: int = 1
-    max_table: int = 1_000_000
+    gap: float = ruled(GAP, 1e-4)
+    time_limit: float | None = ruled(SECONDS, 30.0)
+    workers: int = ruled(whole(1), 1)
+    max_table: int = ruled(whole(1), 1_000_000)
 
     def __post_init__(self) -> None:
-        check_limits(self.gap, self.time_limit)
-        as_int(self.workers, "workers", least=1)
-        as_int(self.max_table, "max_table", least=1)
+        check_fields(self)
+        check_worth(self.worth)
 
     def split(self, problem: SplitProblem, starts: Iterable[IntArray] = ()) -> Split:
         """Solve the bare problem; never worse than a feasible one of `starts`."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._rules import check_fields, choice, flag, number, ruled
+from sirfp_opt._validate import as_real
 from sirfp_opt.errors import InvalidProblemError, NoSolutionError, UnsupportedError
 from sirfp_opt.network.allocation.protocol import Allocation, largest_within
 from sirfp_opt.network.allocation.scores import greedy_scores
@@ -16,7 +19,7 @@ from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sirfp_opt._validate import BoolArray, FloatArray, IntArray
     from sirfp_opt.network.curves import ValueCurve
@@ -93,31 +96,37 @@ class Threshold:
     """
 
     pools: tuple[str, ...] = ("backbone*",)
-    normalize: str = "trace"
-    diagonal: bool = False
+    normalize: str = ruled(
+        choice("trace", "none", way="The reference's is 'none'."), "trace"
+    )
+    diagonal: bool = ruled(flag(), False)
     edge_weights: Mapping[str, float] = field(default_factory=dict)
-    union: bool = False
-    search: str = "bisect"
-    first: float = 0.5
-    step: float = 0.02
-    sets: bool = False
+    union: bool = ruled(flag(), False)
+    search: str = ruled(
+        choice("bisect", "step", way="The reference's is 'step'."), "bisect"
+    )
+    first: float = ruled(
+        number(0.0, 1.0, below=True, way="The reference's is 0.5."), 0.5
+    )
+    step: float = ruled(number(0.0, above=True, way="The reference's is 0.02."), 0.02)
+    sets: bool = ruled(flag(), False)
 
     def __post_init__(self) -> None:
-        if self.normalize not in ("trace", "none"):
+        check_fields(self)
+        if isinstance(self.pools, str) or not all(
+            isinstance(pattern, str) for pattern in self.pools
+        ):
             raise InvalidProblemError(
-                f"`normalize` must be 'trace' or 'none', got {self.normalize!r}. "
-                "The reference's is 'none'."
+                f"`pools` must be a sequence of patterns, got {self.pools!r}. "
+                "Pass for instance ('backbone*',)."
             )
-        if self.search not in ("bisect", "step"):
+        if not isinstance(self.edge_weights, Mapping):
             raise InvalidProblemError(
-                f"`search` must be 'bisect' or 'step', got {self.search!r}. "
-                "The reference's is 'step'."
+                f"`edge_weights` must map patterns to numbers, got "
+                f"{self.edge_weights!r}. Pass for instance {{'backbone*': 0.4}}."
             )
-        if not (0.0 <= self.first < 1.0 and self.step > 0.0):
-            raise InvalidProblemError(
-                f"`first` must lie in [0, 1) and `step` be positive, got {self.first} "
-                f"and {self.step}. The reference's are 0.5 and 0.02."
-            )
+        for pattern, weight in self.edge_weights.items():
+            as_real(weight, f"edge_weights[{pattern!r}]")
         object.__setattr__(self, "pools", tuple(self.pools))
         object.__setattr__(self, "edge_weights", dict(self.edge_weights))
 
