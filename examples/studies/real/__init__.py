@@ -1,0 +1,1 @@
+"""Pretrained networks that people use, real pictures, measured latency."""

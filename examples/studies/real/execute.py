@@ -1,0 +1,238 @@
+"""One run: measure, cut, refit, distil, judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from examples.studies.real.criteria import as_graphs, scores
+from examples.studies.real.data import Data, inputs, make, probabilities
+from examples.studies.real.judge import score
+from examples.studies.real.pictures import TEXT
+from examples.studies.real.runs import SCORES, Run
+from examples.studies.real.weights import load
+from sirfp_opt import SirfpError
+from sirfp_opt.network.allocation import Threshold
+from sirfp_opt.pytorch import count_macs, count_params, couple, extract, prune
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sirfp_opt.pytorch import ExtractedGraphs
+
+__all__ = ["FIGURES", "execute", "pruned_network"]
+
+FIGURES = (
+    "status",
+    "macs",
+    "params",
+    "iou",
+    "f1",
+    "low",
+    "high",
+    "true_iou",
+    "true_f1",
+    "plan",
+    "prune_seconds",
+    "seconds",
+)
+"""What is measured of a run, beside its identity; README.md says what each one is."""
+
+ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
+"""One ranking of all channels of a network by scores."""
+
+CALIBRATION = 24
+BATCH = 8
+EXACT_SECONDS = 10.0
+LEARNING_RATE = 1e-3
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Do one run; what fails is a result, too.
+
+    Returns
+    -------
+    dict
+        The `FIGURES` that there are.
+    """
+    torch.set_num_threads(1)
+    began = time.process_time()
+    try:
+        figures = {"status": "ok"} | _judged(run, *pruned_network(run))
+    except Exception as error:  # of the peers as of ours: it stands in the table
+        known = isinstance(error, (SirfpError, RuntimeError, ValueError, KeyError))
+        if not known:
+            raise
+        text = (str(error).strip().splitlines() or [""])[0]
+        figures = {"status": f"{type(error).__name__}: {text[:200]}"}
+    return figures | {"seconds": round(time.process_time() - began, 2)}
+
+
+def pruned_network(run: Run) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network of a run, and what is known of how it was made."""
+    dense = load(run.network)
+    if run.criterion == "dense":
+        return dense, {"macs": 1.0, "params": 1.0}
+    data = make(run.pace)
+    batches = _calibration(data, run.seed)
+    one = batches[0][:1]
+    whole = {"macs": count_macs(dense, one), "params": count_params(dense)}
+    began = time.process_time()
+    if run.criterion == "torch_pruning":
+        model, plan = _by_torch_pruning(dense, one, run.budget), ""
+    else:
+        result = _prune(run, dense, batches, data)
+        text = json.dumps({name: kept.tolist() for name, kept in result.plan.items()})
+        model, plan = result.model, hashlib.sha256(text.encode()).hexdigest()[:12]
+    spent = time.process_time() - began
+    model = _distilled(model, dense, data, run)
+    return model.eval(), {
+        "macs": round(count_macs(model, one) / whole["macs"], 6),
+        "params": round(count_params(model) / whole["params"], 6),
+        "plan": plan,
+        "prune_seconds": round(spent, 2),
+    }
+
+
+def _judged(run: Run, model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    data = make(run.pace)
+    dense = load(run.network)
+    seen = probabilities(model, data.test.images) > TEXT
+    real = score(seen, _dense(run.network, run.pace) > TEXT, data.test.files)
+    assert data.written.labels is not None
+    written = probabilities(model, data.written.images) > TEXT
+    true = score(written, data.written.labels, data.written.files)
+    del dense
+    figures = {
+        "iou": real.iou,
+        "f1": real.f1,
+        "low": real.low,
+        "high": real.high,
+        "true_iou": true.iou,
+        "true_f1": true.f1,
+    }
+    return made | {name: round(value, 6) for name, value in figures.items()}
+
+
+def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any:
+    options: dict[str, Any] = {"macs": run.budget, "seed": run.seed}
+    if run.refit != "none":
+        options["refit"] = run.refit
+    if run.criterion == "paper":
+        return prune(dense, batches, reference=True, **options)
+    if run.criterion in SCORES:
+        base = _base(run.network, run.seed, run.pace)
+        units = base.coupling.units
+        values = scores(dense, units, run.criterion, _labelled(data, run.seed), run.seed)
+        allocation: Any = ACROSS if run.split == "global" else run.split
+        return prune(
+            dense,
+            batches,
+            graphs=as_graphs(base, values),
+            method="top_k",
+            allocation=allocation,
+            drop_dead=False,
+            **options,
+        )
+    metric = {"refit": "refit", "spatial": "spatial"}.get(run.criterion)
+    return prune(
+        dense,
+        batches,
+        method=run.solver,
+        allocation=run.split,
+        multiple_of=run.multiple_of,
+        extraction={} if metric is None else {"metric": metric},
+        time_limit=EXACT_SECONDS if run.solver == "exact" else None,
+        **options,
+    )
+
+
+def _distilled(model: nn.Module, dense: nn.Module, data: Data, run: Run) -> nn.Module:
+    """Tune a network on the dense one's word, for `run.steps` steps."""
+    if not run.steps:
+        return model
+    images = data.tuning.images
+    dice = np.random.default_rng(1000 + run.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, run.steps)
+    for _ in range(run.steps):
+        batch = inputs(images[dice.choice(len(images), min(BATCH, len(images)))])
+        with torch.no_grad():
+            told = dense(batch)
+        loss = functional.binary_cross_entropy(model(batch).clamp(1e-6, 1 - 1e-6), told)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def _by_torch_pruning(dense: nn.Module, one: Tensor, budget: float) -> nn.Module:
+    """Prune by Torch-Pruning's own pruner, its defaults, until the budget is kept."""
+    import copy
+
+    import torch_pruning as tp
+
+    whole = count_macs(dense, one)
+    low, high, best = 0.0, 0.95, None
+    for _ in range(7):
+        ratio = (low + high) / 2
+        model = copy.deepcopy(dense)
+        pruner = tp.pruner.MetaPruner(
+            model,
+            one,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            global_pruning=True,
+            max_pruning_ratio=0.9,
+        )
+        pruner.step()
+        if count_macs(model, one) <= budget * whole:
+            best, high = model, ratio
+        else:
+            low = ratio
+    if best is None:
+        raise ValueError("the budget is out of Torch-Pruning's reach")
+    return best
+
+
+def _calibration(data: Data, seed: int) -> list[Tensor]:
+    images = data.calibration.images
+    dice = np.random.default_rng(seed)
+    chosen = dice.permutation(len(images))[:CALIBRATION]
+    return list(inputs(images[chosen]).split(BATCH))
+
+
+def _labelled(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Return rendered text with its true labels, for a criterion that needs them.
+
+    It is of the files that the test does not use; so is what is tuned on.
+    """
+    from examples.studies.real.pictures import rendered
+
+    crops = rendered(None, "tuning", CALIBRATION, seed=100 + seed)
+    assert crops.labels is not None
+    images = inputs(crops.images).split(BATCH)
+    labels = torch.from_numpy(crops.labels).float().split(BATCH)
+    return list(zip(images, labels, strict=True))
+
+
+@lru_cache(maxsize=4)
+def _base(name: str, seed: int, pace: str) -> ExtractedGraphs:
+    """Return some graphs, for the criteria that put their own in their place."""
+    dense, batches = load(name), _calibration(make(pace), seed)
+    coupling = couple(dense, batches[:1])
+    return replace(extract(dense, batches[:1], coupling=coupling, metric="pooled"))
+
+
+@lru_cache(maxsize=4)
+def _dense(name: str, pace: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return probabilities(load(name), make(pace).test.images)
