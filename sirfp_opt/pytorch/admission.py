@@ -28,7 +28,6 @@ WRAPPERS = {
     "DistributedDataParallel": "model.module",
     "FullyShardedDataParallel": "the network before it was sharded",
     "OptimizedModule": "model._orig_mod, and compile the result",
-    "GraphModule": "the network that it was traced from",
 }
 """Modules that hold a network, and what to pass in their place."""
 

@@ -131,7 +131,9 @@ def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any
     if run.criterion in SCORES:
         base = _base(run.network, run.seed, run.pace)
         units = base.coupling.units
-        values = scores(dense, units, run.criterion, _labelled(data, run.seed), run.seed)
+        values = scores(
+            dense, units, run.criterion, _labelled(data, run.seed), run.seed
+        )
         allocation: Any = ACROSS if run.split == "global" else run.split
         return prune(
             dense,
@@ -208,7 +210,7 @@ def _calibration(data: Data, seed: int) -> list[Tensor]:
     images = data.calibration.images
     dice = np.random.default_rng(seed)
     chosen = dice.permutation(len(images))[:CALIBRATION]
-    return list(inputs(images[chosen]).split(BATCH))
+    return list(torch.split(inputs(images[chosen]), BATCH))
 
 
 def _labelled(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -220,8 +222,8 @@ def _labelled(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
 
     crops = rendered(None, "tuning", CALIBRATION, seed=100 + seed)
     assert crops.labels is not None
-    images = inputs(crops.images).split(BATCH)
-    labels = torch.from_numpy(crops.labels).float().split(BATCH)
+    images = torch.split(inputs(crops.images), BATCH)
+    labels = torch.split(torch.from_numpy(crops.labels).float(), BATCH)
     return list(zip(images, labels, strict=True))
 
 

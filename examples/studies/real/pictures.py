@@ -33,7 +33,7 @@ PACKAGES = {
 
 SIDE = 192
 TEXT = 0.3
-"""Probability above which a pixel is text: the threshold that the networks ship with."""
+"""Probability above which a pixel is text: the threshold the networks ship with."""
 SHRINK = 0.4
 """By how much DBNet's labels are shrunk (Liao et al., AAAI 2020)."""
 
@@ -163,7 +163,9 @@ def rendered(folder: Path | None, part: str, count: int, *, seed: int = 0) -> Cr
     dice = random.Random(f"{part}{seed}")
     grounds = _photographs(folder, part) if folder else _made(dice)
     words, fonts = _words(), _fonts()
-    images, labels, names = [], [], []
+    images: list[Any] = []
+    labels: list[Any] = []
+    names: list[str] = []
     while len(images) < count:
         name, ground = grounds[dice.randrange(len(grounds))]
         image, label = _written(ground, dice, words, fonts)
@@ -193,7 +195,7 @@ def _written(
         if box[2] > SIDE - 2 or box[3] > SIDE - 2 or _meets(box, taken):
             continue
         taken.append(box)
-        bright = np.asarray(image.crop(box)).mean() > 127  # type: ignore[arg-type]
+        bright = np.asarray(image.crop(box)).mean() > 127
         low, high = (0, 80) if bright else (175, 255)
         draw.text(place, text, font=font, fill=_colour(dice, low, high))
         w, h = box[2] - box[0], box[3] - box[1]
@@ -262,7 +264,9 @@ def _made(dice: random.Random) -> list[tuple[str, Any]]:
 
 def _words() -> list[str]:
     root = Path(__file__).parents[3]
-    text = "".join((root / name).read_text("utf-8") for name in ("README.md", "LICENSE"))
+    text = "".join(
+        (root / name).read_text("utf-8") for name in ("README.md", "LICENSE")
+    )
     return re.findall(r"[A-Za-z]{3,12}", text)
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields, replace
 
-__all__ = ["ARMS", "BUDGETS", "KEYS", "SCORES", "SHIPPED", "Run", "full_list", "quick_list"]
+__all__ = [
+    "ARMS",
+    "BUDGETS",
+    "KEYS",
+    "SCORES",
+    "SHIPPED",
+    "Run",
+    "full_list",
+    "quick_list",
+]
 
 BUDGETS = (0.5, 0.3, 0.7)
 SCORES = ("l1", "l2", "fpgm", "taylor", "random")
