@@ -62,7 +62,8 @@ class NetworkProblem:
         Positions of each layer's maps, for ``Worth(normalize="map_size")``.
     dead : mapping of str to sequence of int
         Channels that are worth nothing (always zero). They count as must_drop where
-        enough others are left; of a tied group, only all of them together.
+        enough others are left; of a tied group, only all of them together, and none
+        of a layer with missing edges.
     edges : mapping of str to ndarray
         Edge term of each channel, for allocations whose scores start from it.
     members : mapping of str to sequence of MemberGraph
@@ -228,6 +229,8 @@ class NetworkProblem:
                 name, LayerConstraints(multiple_of=self.multiple_of)
             )
             dead = whole_groups(self.dead.get(name, ()), rules)
+            if missing_edges(self.layers[name]) is not None:
+                dead = ()  # without them there might be no clique left
             counts = self._counts(name, rules)
             if dead:
                 dropping = replace(rules, must_drop=(*rules.must_drop, *dead))

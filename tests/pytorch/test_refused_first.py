@@ -64,7 +64,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"keep": {"inner.stem.0": 1.5}}, r"`keep\['inner.stem.0'\]` must be"),
     ({"keep": {"inner.stom.0": 3}}, r"The nearest are \['inner.stem"),
     ({"macs": 0.5, "method": "gredy"}, "Did you mean 'greedy'"),
-    ({"macs": 0.5, "method": 3}, "must be a class with"),
+    ({"macs": 0.5, "method": 3}, "must be a name or a solver"),
     ({"macs": 0.5, "options": {"colour": 1}}, "colour"),
     ({"macs": 0.5, "options": 3}, "`options` must be a mapping"),
     ({"macs": 0.5, "allocation": "best"}, "`allocation` must be one of"),
