@@ -1,4 +1,7 @@
-"""Compiled parts of the convex relaxations: small loops that NumPy has no name for."""
+"""Compiled parts of the convex relaxations: small loops that NumPy has no name for.
+
+Loops are plain, and sorting is avoided: array functions cost seconds of compilation.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.cheapest import INNER, OUTER, fill_cheapest
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) -> float:
     """Write E B E + t 1 1'/m for B = cost - multipliers + Diag(diagonal); return t.
 
@@ -46,7 +49,7 @@ def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) ->
     return float(t)
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def mirror(inverse: Floats, t: float) -> None:
     """Copy the upper triangle to the lower; remove the part t 1 1'/m stood for."""
     m = inverse.shape[0]
@@ -58,7 +61,7 @@ def mirror(inverse: Floats, t: float) -> None:
             inverse[j, i] = value
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def newton_matrix(inverse: Floats, offset: Floats, mu: float, out: Floats) -> None:
     """Write a_i P_ij a_j + mu P_ij² (a = `offset`), a hair above singular."""
     m = inverse.shape[0]
@@ -72,7 +75,7 @@ def newton_matrix(inverse: Floats, offset: Floats, mu: float, out: Floats) -> No
         out[i, i] += 1e-14 * trace
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def multiplier_step(
     multipliers: Floats,
     inverse: Floats,
@@ -120,7 +123,7 @@ def multiplier_step(
     return gain
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def extrapolate(
     new: Floats, old: Floats, momentum: float, free: Bools, out: Floats
 ) -> None:
@@ -135,41 +138,30 @@ def extrapolate(
             out[i, j] = value
 
 
-@njit(**_OPTIONS)
-def least_linear(gradient: Floats, upper: Floats, total: float) -> float:
-    """Return min g'z over 0 <= z <= upper, Σz = total."""
-    value = 0.0
-    left = total
-    for i in np.argsort(gradient):
-        amount = min(upper[i], left)
-        value += gradient[i] * amount
-        left -= amount
-        if left <= 0.0:
-            break
-    return value
-
-
-@njit(**_OPTIONS)
-def project(point: Floats, upper: Floats, total: float, out: Floats) -> None:
+@njit(**INNER)
+def _project(point, upper, total, out):  # type: ignore[no-untyped-def]
     """Write the nearest point of 0 <= y <= upper, Σy = total."""
-    low = np.min(point - upper)
-    high = np.max(point)
+    m = point.size
+    low, high = point[0] - upper[0], point[0]
+    for i in range(m):
+        low = min(low, point[i] - upper[i])
+        high = max(high, point[i])
     for _ in range(80):
         shift = 0.5 * (low + high)
         mass = 0.0
-        for i in range(point.size):
+        for i in range(m):
             mass += min(max(point[i] - shift, 0.0), upper[i])
         if mass > total:
             low = shift
         else:
             high = shift
     mass = 0.0
-    for i in range(point.size):
+    for i in range(m):
         out[i] = min(max(point[i] - high, 0.0), upper[i])
         mass += out[i]
     # What the bisection leaves over goes where there is room.
     left = total - mass
-    for i in range(point.size):
+    for i in range(m):
         if left <= 0.0:
             break
         amount = min(left, upper[i] - out[i])
@@ -177,7 +169,88 @@ def project(point: Floats, upper: Floats, total: float, out: Floats) -> None:
         left -= amount
 
 
-@njit(**_OPTIONS)
+@njit(**INNER)
+def _slope(quadratic, linear, y, gradient):  # type: ignore[no-untyped-def]
+    """Write the gradient at y; return the value there and the gradient's product."""
+    m = y.size
+    for j in range(m):
+        gradient[j] = 0.0
+    for i in range(m):
+        share = y[i]
+        if share != 0.0:
+            for j in range(m):
+                gradient[j] += share * quadratic[i, j]
+    value = 0.0
+    along = 0.0
+    for i in range(m):
+        value += (0.5 * gradient[i] + linear[i]) * y[i]
+        gradient[i] += linear[i]
+        along += gradient[i] * y[i]
+    return value, along
+
+
+@njit(**OUTER)
+def _box_minimum(  # type: ignore[no-untyped-def]
+    quadratic,
+    linear,
+    upper,
+    total,
+    lipschitz,
+    iterations,
+    enough,
+    out,
+    work,
+    order,
+    edge,
+):
+    """Start from `work[0]`; see `box_minimum`."""
+    m = linear.size
+    ahead, here, new, trial, gradient = 0, 1, 2, 3, 4
+    best_bound = -np.inf
+    best_value = np.inf
+    _project(work[ahead], upper, total, work[here])
+    for i in range(m):
+        work[ahead, i] = work[here, i]
+    t = 1.0
+    for _ in range(iterations):
+        value, along = _slope(quadratic, linear, work[ahead], work[gradient])
+        lower = fill_cheapest(work[gradient], upper, m, total, order, edge)
+        lower += value - along
+        best_bound = max(best_bound, lower)
+        if value < best_value:
+            best_value = value
+            for i in range(m):
+                out[i] = work[ahead, i]
+        if best_bound >= enough:
+            break
+        if best_value - best_bound <= 0.01 * max(enough - best_bound, 0.0):
+            break
+        for i in range(m):
+            work[trial, i] = work[ahead, i] - work[gradient, i] / lipschitz
+        _project(work[trial], upper, total, work[new])
+        turn = 0.0
+        for i in range(m):
+            turn += (work[ahead, i] - work[new, i]) * (work[new, i] - work[here, i])
+        momentum = 0.0
+        if turn > 0.0:
+            t = 1.0
+        else:
+            t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
+            momentum = (t - 1.0) / t_next
+            t = t_next
+        for i in range(m):
+            moved = work[new, i]
+            work[trial, i] = moved + momentum * (moved - work[here, i])
+            work[here, i] = moved
+        if momentum > 0.0:
+            # Kept feasible, so that every gradient gives a bound.
+            _project(work[trial], upper, total, work[ahead])
+        else:
+            for i in range(m):
+                work[ahead, i] = work[here, i]
+    return best_bound, best_value
+
+
 def box_minimum(
     quadratic: Floats,
     linear: Floats,
@@ -195,42 +268,42 @@ def box_minimum(
     `out` and returns the largest Frank-Wolfe bound seen and the value at `out`. Stops
     once the bound exceeds `enough`, or is within 1 % of the value's distance to it.
     """
-    best_bound = -np.inf
-    best_value = np.inf
-    here = np.empty_like(start)
-    project(start, upper, total, here)
-    ahead = here.copy()
-    new = np.empty_like(here)
-    t = 1.0
-    for _ in range(iterations):
-        product = quadratic @ ahead
-        gradient = product + linear
-        value = float(0.5 * (product @ ahead) + linear @ ahead)
-        lower = value + least_linear(gradient, upper, total) - gradient @ ahead
-        if lower > best_bound:
-            best_bound = lower
-        if value < best_value:
-            best_value = value
-            out[:] = ahead
-        if best_bound >= enough:
-            break
-        if best_value - best_bound <= 0.01 * max(enough - best_bound, 0.0):
-            break
-        project(ahead - gradient / lipschitz, upper, total, new)
-        if (ahead - new) @ (new - here) > 0.0:
-            t = 1.0
-            ahead[:] = new
-        else:
-            t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
-            momentum = (t - 1.0) / t_next
-            # Kept feasible, so that every gradient gives a bound.
-            project(new + momentum * (new - here), upper, total, ahead)
-            t = t_next
-        here[:] = new
-    return best_bound, best_value
+    m = linear.size
+    work = np.empty((5, m))
+    work[0] = start
+    bound, value = _box_minimum(
+        quadratic,
+        linear,
+        upper,
+        total,
+        lipschitz,
+        iterations,
+        enough,
+        out,
+        work,
+        np.empty(m, dtype=np.int64),
+        np.empty(2),
+    )
+    return float(bound), float(value)
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
+def _least_with_one(gradient, multipliers, upper, total, out, keys, order, edge):  # type: ignore[no-untyped-def]
+    """See `least_linear_with_one`."""
+    m = gradient.size
+    for i in range(m):
+        for j in range(m):
+            keys[j] = gradient[j] + upper[i] * multipliers[i, j]
+        value = keys[i] * upper[i]
+        keys[i] = np.inf  # comes last, when all else is full
+        out[i] = np.inf
+        left = total - upper[i]
+        if left >= 0.0:
+            out[i] = value
+            if left > 0.0:
+                out[i] += fill_cheapest(keys, upper, m, left, order, edge)
+
+
 def least_linear_with_one(
     gradient: Floats, multipliers: Floats, upper: Floats, total: float, out: Floats
 ) -> None:
@@ -239,21 +312,13 @@ def least_linear_with_one(
     With y_i at one, the pairs that N had taken off its row count again.
     """
     m = gradient.size
-    prices = np.empty(m)
-    for i in range(m):
-        for j in range(m):
-            prices[j] = gradient[j] + upper[i] * multipliers[i, j]
-        value = prices[i] * upper[i]
-        left = total - upper[i]
-        if left < 0.0:
-            out[i] = np.inf
-            continue
-        for j in np.argsort(prices):
-            if j == i:
-                continue
-            amount = min(upper[j], left)
-            value += prices[j] * amount
-            left -= amount
-            if left <= 0.0:
-                break
-        out[i] = value
+    _least_with_one(
+        gradient,
+        multipliers,
+        upper,
+        total,
+        out,
+        np.empty(m),
+        np.empty(m, dtype=np.int64),
+        np.empty(2),
+    )

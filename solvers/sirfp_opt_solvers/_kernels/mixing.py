@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.cheapest import OUTER
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,12 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["multiplier_step", "sweep"]
 
 # Sums may be taken in any order, so that they run in vector registers.
-_OPTIONS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz"},
-}
+_OPTIONS = {**OUTER, "fastmath": {"reassoc", "contract", "nsz"}}
 
 
 @njit(**_OPTIONS)

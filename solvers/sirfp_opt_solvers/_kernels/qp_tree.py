@@ -3,6 +3,10 @@
 The relaxation ½ y'By + b'y of a `Dual` is fixed for the whole tree, so a node costs
 microseconds: pairwise steps from the parent's solution, a Frank-Wolfe bound, fixing,
 branching. Once a variable is fixed to one, what N had taken off its pairs comes back.
+
+Row d of every array of the state belongs to depth d. All of it is allocated outside of
+the compiled code, and plain loops copy it: each array function that a kernel mentions
+adds to what the first call has to compile.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
+
+from sirfp_opt_solvers._kernels.cheapest import INNER, LARGE, OUTER
+from sirfp_opt_solvers._kernels.qp_bound import rebalance, relax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,145 +28,241 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
-_LARGE = 1e300
-
 # How a node stands: nothing left, second child left, both left (which first).
 _DONE, _ONE_LEFT, _ZERO_LEFT, _ZERO_FIRST, _ONE_FIRST = 0, 1, 2, 3, 4
 
 
-@njit(**_OPTIONS)
-def _frank_wolfe(free, n, gradient, linear, y, upper, need, constant, keys, fill):  # type: ignore[no-untyped-def]
-    """Return bound and value at y; write to `fill` the prices that fixing goes by."""
-    value = 0.0
-    here = 0.0
-    for a in range(n):
-        i = free[a]
-        value += y[i] * (gradient[i] + linear[i])
-        here += y[i] * gradient[i]
-        keys[a] = gradient[i]
-    value = 0.5 * value + constant
-    least = 0.0
-    left = need
-    order = np.argsort(keys[:n])
-    fill[0] = -_LARGE
-    fill[1] = _LARGE
-    for a in range(n):
-        i = free[order[a]]
-        if left <= 0.0:
-            fill[1] = gradient[i]
-            break
-        amount = min(upper[i], left)
-        least += gradient[i] * amount
-        left -= amount
-        fill[0] = gradient[i]
-        if amount < upper[i]:
-            fill[1] = gradient[i]
-            break
-    return value + least - here, value
-
-
-@njit(**_OPTIONS)
-def _relax(  # type: ignore[no-untyped-def]
-    quadratic, free, n, y, gradient, linear, upper, need, constant, cut, keys, fill
+@njit(**INNER)
+def _price_all(  # type: ignore[no-untyped-def]
+    quadratic, multipliers, conflicts, frees, linears, d, n, upper, constant
 ):
-    """Minimise over the free variables by pairwise steps, as far as is of use.
-
-    Stops when the bound reaches `cut`, or when it is clear that it will not.
-    """
-    step = 0
-    while True:
-        low, high = _LARGE, -_LARGE
-        i, j = -1, -1
-        for a in range(n):
-            t = free[a]
-            g = gradient[t]
-            if g < low and y[t] < upper[t]:
-                low = g
-                i = t
-            if g > high and y[t] > 0.0:
-                high = g
-                j = t
-        if step % 8 == 0 or high - low <= 1e-9 * abs(high):
-            bound, value = _frank_wolfe(
-                free, n, gradient, linear, y, upper, need, constant, keys, fill
-            )
-            if bound >= cut or high - low <= 1e-9 * abs(high) or step > 4000:
-                return bound, step
-            if value < cut and value - bound < 0.1 * (cut - value):
-                return bound, step
-        step += 1
-        curvature = quadratic[i, i] + quadratic[j, j] - 2.0 * quadratic[i, j]
-        room_i, room_j = upper[i] - y[i], y[j]
-        move = min(room_i, room_j)
-        if curvature > 0.0 and (high - low) < curvature * move:
-            move = (high - low) / curvature
-        y[i] += move
-        y[j] -= move
-        # Land exactly on the bounds: what is nearly there would stay a candidate.
-        if move == room_i:
-            y[i] = upper[i]
-        if move == room_j or y[j] < 1e-13 * upper[j]:
-            y[j] = 0.0
-        row_i, row_j = quadratic[i], quadratic[j]
-        for t in range(gradient.size):
-            gradient[t] += move * (row_i[t] - row_j[t])
-
-
-@njit(**_OPTIONS)
-def _rebalance(quadratic, free, n, y, gradient, upper, need):  # type: ignore[no-untyped-def]
-    """Change the free part of y until it sums to `need`, best gradients first."""
-    total = 0.0
+    """Return the value with n variables at their bounds, infinity if two clash."""
+    any_conflict = conflicts.shape[0] > 0
+    value = constant
     for a in range(n):
-        total += y[free[a]]
-    missing = need - total
-    while abs(missing) > 1e-11:
-        best = _LARGE
-        i = -1
-        for a in range(n):
-            t = free[a]
-            if missing > 0.0:
-                if y[t] < upper[t] and gradient[t] < best:
-                    best = gradient[t]
-                    i = t
-            elif y[t] > 0.0 and -gradient[t] < best:
-                best = -gradient[t]
-                i = t
-        if i < 0:
-            return
-        move = min(missing, upper[i] - y[i]) if missing > 0.0 else max(missing, -y[i])
-        y[i] += move
-        if upper[i] - y[i] < 1e-13:
-            y[i] = upper[i]
-        elif y[i] < 1e-13:
-            y[i] = 0.0
-        missing -= move
-        for t in range(gradient.size):
-            gradient[t] += move * quadratic[i, t]
+        i = frees[d, a]
+        value += upper[i] * (linears[d, i] + 0.5 * upper[i] * quadratic[i, i])
+        for c in range(a):
+            j = frees[d, c]
+            if any_conflict and conflicts[i, j]:
+                return np.inf
+            value += upper[i] * upper[j] * (quadratic[i, j] + multipliers[i, j])
+    return value
 
 
-@njit(**_OPTIONS)
-def search(  # type: ignore[no-untyped-def]
+@njit(**INNER)
+def _keep(ones, count, frees, d, n, best):  # type: ignore[no-untyped-def]
+    """Write the set of what is fixed to one and n free variables to `best`."""
+    for a in range(count):
+        best[a] = ones[a]
+    for a in range(n):
+        best[count + a] = frees[d, a]
+    best[best.size - 1] = count + n
+
+
+@njit(**INNER)
+def _mark(  # type: ignore[no-untyped-def]
+    frees, gradients, ys, codes, d, n, upper, stiffness, bound, cut, edge
+):
+    """Fix what one of both values rules out; return where both hurt most, or -1."""
+    gap = 1e-6 * (cut - bound)
+    most = -1.0
+    pick = np.int64(-1)
+    for a in range(n):
+        i = frees[d, a]
+        g, y, u = gradients[d, i], ys[d, i], upper[i]
+        to_one = max(g - edge[0], 0.0) * u + stiffness[i] * (u - y) ** 2
+        to_zero = max(edge[1] - g, 0.0) * u + stiffness[i] * y**2
+        if bound + to_one >= cut:
+            codes[d, i] = 0
+        elif bound + to_zero >= cut:
+            codes[d, i] = 1
+        else:
+            codes[d, i] = -1
+            score = (to_one + gap) * (to_zero + gap)
+            if score > most:
+                most = score
+                pick = i
+    return pick
+
+
+@njit(**INNER)
+def _bar(conflicts, frees, d, n, code):  # type: ignore[no-untyped-def]
+    """Fix to zero what is in conflict with a one; return whether two ones are."""
+    clash = False
+    for a in range(n):
+        i = frees[d, a]
+        if code[i] == 1:
+            for c in range(n):
+                j = frees[d, c]
+                if conflicts[i, j]:
+                    if code[j] == 1:
+                        clash = True
+                    else:
+                        code[j] = 0
+    return clash
+
+
+@njit(**INNER)
+def _descend(  # type: ignore[no-untyped-def]
+    quadratic, multipliers, frees, gradients, linears, ys, d, n, upper, code,
+    ones, count, totals,
+):  # fmt: skip
+    """Write the child's row d + 1; return how many are free there, and fixed to one.
+
+    `totals` holds what is needed and the constant, which the child's ones change.
+    """
+    m = upper.size
+    e = d + 1
+    for t in range(m):
+        ys[e, t] = ys[d, t]
+        gradients[e, t] = gradients[d, t]
+        linears[e, t] = linears[d, t]
+    left = 0
+    for a in range(n):
+        i = frees[d, a]
+        y = ys[e, i]
+        if code[i] < 0:
+            frees[e, left] = i
+            left += 1
+        elif code[i] == 0:
+            if y != 0.0:
+                for t in range(m):
+                    gradients[e, t] -= y * quadratic[i, t]
+        else:
+            size = upper[i]
+            # Rows of variables fixed before are in linears[e, i] already.
+            totals[0] -= size
+            totals[1] += size * (linears[e, i] + 0.5 * size * quadratic[i, i])
+            ones[count] = i
+            count += 1
+            move = size - y
+            for t in range(m):
+                back = size * multipliers[i, t]
+                linears[e, t] += size * quadratic[i, t] + back
+                gradients[e, t] += move * quadratic[i, t] + back
+    return left, count
+
+
+@njit(**OUTER)
+def _search(  # type: ignore[no-untyped-def]
     quadratic,
     multipliers,
-    linear0,
-    constant0,
+    constant,
     upper,
     total,
     conflicts,
     stiffness,
-    start,
     cut,
     budget,
+    ys,
+    gradients,
+    linears,
+    codes,
+    frees,
+    steps,
+    reals,
+    edge,
+    totals,
     best,
 ):
+    """Search from row 0 of the state on; see `search`."""
+    m = upper.size
+    # Rows of `steps` and `reals`: named by what they hold at depth d, or for all.
+    sizes, n_ones, picks, states, ones, order, code = 0, 1, 2, 3, 4, 5, 6
+    needs, constants, keys, rooms = 0, 1, 2, 3
+    any_conflict = conflicts.shape[0] > 0
+    steps[sizes, 0] = m
+    reals[needs, 0] = total
+    reals[constants, 0] = constant
+    nodes = 0
+    d = np.int64(0)
+    while True:
+        nodes += 1
+        n, need = steps[sizes, d], reals[needs, d]
+        steps[states, d] = _DONE
+        room = 0.0
+        for a in range(n):
+            room += upper[frees[d, a]]
+        if need == 0.0 or (need == room and need > 0.0):
+            filled = n if need > 0.0 else np.int64(0)
+            value = _price_all(
+                quadratic, multipliers, conflicts, frees, linears, d, filled, upper,
+                reals[constants, d],
+            )  # fmt: skip
+            if value < cut:
+                cut = value
+                _keep(steps[ones], steps[n_ones, d], frees, d, filled, best)
+        elif 0.0 < need < room:
+            rebalance(quadratic, frees, gradients, ys, d, n, upper, need)
+            bound = relax(
+                quadratic, frees, gradients, linears, ys, d, n, upper, need,
+                reals[constants, d], cut, reals[keys], reals[rooms], steps[order], edge,
+            )  # fmt: skip
+            if bound < cut:
+                pick = _mark(
+                    frees, gradients, ys, codes, d, n, upper, stiffness, bound, cut,
+                    edge,
+                )  # fmt: skip
+                steps[picks, d] = pick
+                if pick < 0:
+                    steps[states, d] = _ZERO_LEFT
+                elif 2.0 * ys[d, pick] >= upper[pick]:
+                    steps[states, d] = _ONE_FIRST
+                else:
+                    steps[states, d] = _ZERO_FIRST
+        while d >= 0 and steps[states, d] == _DONE:
+            d -= 1
+        if d < 0:
+            return True, cut, nodes
+        if nodes >= budget:
+            return False, cut, nodes
+        state = steps[states, d]
+        chosen = 1 if state in (_ONE_FIRST, _ONE_LEFT) else 0
+        steps[states, d] = _DONE
+        if state == _ZERO_FIRST:
+            steps[states, d] = _ONE_LEFT
+        elif state == _ONE_FIRST:
+            steps[states, d] = _ZERO_LEFT
+        n = steps[sizes, d]
+        for a in range(n):
+            i = frees[d, a]
+            steps[code, i] = codes[d, i]
+        if steps[picks, d] >= 0:
+            steps[code, steps[picks, d]] = chosen
+        totals[0], totals[1] = reals[needs, d], reals[constants, d]
+        if any_conflict and _bar(conflicts, frees, d, n, steps[code]):
+            totals[0] = -LARGE
+        left, count = _descend(
+            quadratic, multipliers, frees, gradients, linears, ys, d, n, upper,
+            steps[code], steps[ones], steps[n_ones, d], totals,
+        )  # fmt: skip
+        d += 1
+        steps[sizes, d], steps[n_ones, d] = left, count
+        reals[needs, d], reals[constants, d] = totals[0], totals[1]
+
+
+def search(
+    quadratic: Floats,
+    multipliers: Floats,
+    linear: Floats,
+    constant: float,
+    upper: Floats,
+    total: float,
+    conflicts: Bools,
+    stiffness: Floats,
+    start: Floats,
+    cut: float,
+    budget: int,
+    best: Ints,
+) -> tuple[bool, float, int]:
     """Search the whole tree, or as much as `budget` nodes allow.
 
     Parameters
     ----------
     quadratic, multipliers : ndarray of shape (m, m)
         B and N.
-    linear0, constant0 : ndarray of shape (m,), float
+    linear, constant : ndarray of shape (m,), float
         b, and what is added to all values.
     upper, total : ndarray of shape (m,), float
         y_i in {0, upper_i}, Σy = total, 0 < total < Σ upper.
@@ -187,175 +290,31 @@ def search(  # type: ignore[no-untyped-def]
     """
     m = upper.size
     depths = m + 2
-    ys = np.zeros((depths, m))
-    gradients = np.zeros((depths, m))
-    linears = np.zeros((depths, m))
-    codes = np.zeros((depths, m), np.int8)
-    frees = np.zeros((depths, m), np.int64)
-    sizes = np.zeros(depths, np.int64)
-    ones = np.zeros(m + 1, np.int64)
-    n_ones = np.zeros(depths, np.int64)
-    needs = np.zeros(depths)
-    constants = np.zeros(depths)
-    branch = np.zeros(depths, np.int64)
-    state = np.zeros(depths, np.int8)
-    keys = np.empty(m)
-    fill = np.empty(2)
-    any_conflict = conflicts.shape[0] > 0
-    best[m] = -1
+    ys, gradients, linears = np.zeros((3, depths, m))
+    codes, frees = np.zeros((2, depths, m), dtype=np.int64)
+    ys[0], linears[0] = start, linear
+    gradients[0] = quadratic @ start + linear
     frees[0] = np.arange(m)
-    sizes[0] = m
-    needs[0] = total
-    constants[0] = constant0
-    ys[0] = start
-    linears[0] = linear0
-    gradients[0] = quadratic @ start + linear0
-    nodes = 0
-    d = 0
-    entering = True
-    while True:
-        if entering:
-            nodes += 1
-            n, need = sizes[d], needs[d]
-            free, y, gradient, linear = frees[d], ys[d], gradients[d], linears[d]
-            state[d] = _DONE
-            room = 0.0
-            for a in range(n):
-                room += upper[free[a]]
-            if need < 0.0 or need > room:
-                pass
-            elif need == 0.0 or need == room:
-                value = constants[d]
-                feasible = True
-                count = n_ones[d]
-                if need > 0.0:
-                    for a in range(n):
-                        i = free[a]
-                        value += upper[i] * linear[i]
-                        for c in range(n):
-                            j = free[c]
-                            pair = quadratic[i, j]
-                            if i != j:
-                                pair += multipliers[i, j]
-                                if any_conflict and conflicts[i, j]:
-                                    feasible = False
-                            value += 0.5 * upper[i] * upper[j] * pair
-                if feasible and value < cut:
-                    cut = value
-                    best[:count] = ones[:count]
-                    if need > 0.0:
-                        best[count : count + n] = free[:n]
-                        count += n
-                    best[m] = count
-            else:
-                _rebalance(quadratic, free, n, y, gradient, upper, need)
-                bound, _ = _relax(
-                    quadratic,
-                    free,
-                    n,
-                    y,
-                    gradient,
-                    linear,
-                    upper,
-                    need,
-                    constants[d],
-                    cut,
-                    keys,
-                    fill,
-                )
-                if bound < cut:
-                    # Fix what one of both values rules out; branch where both hurt.
-                    most = -1.0
-                    pick = -1
-                    for a in range(n):
-                        i = free[a]
-                        g = gradient[i]
-                        to_one = max(g - fill[0], 0.0) * upper[i]
-                        to_one += stiffness[i] * (upper[i] - y[i]) ** 2
-                        to_zero = max(fill[1] - g, 0.0) * upper[i]
-                        to_zero += stiffness[i] * y[i] ** 2
-                        if bound + to_one >= cut:
-                            codes[d, i] = 0
-                        elif bound + to_zero >= cut:
-                            codes[d, i] = 1
-                        else:
-                            codes[d, i] = -1
-                            score = (to_one + 1e-6 * (cut - bound)) * (
-                                to_zero + 1e-6 * (cut - bound)
-                            )
-                            if score > most:
-                                most = score
-                                pick = i
-                    branch[d] = pick
-                    if pick < 0:
-                        state[d] = _ZERO_LEFT
-                    elif 2.0 * y[pick] >= upper[pick]:
-                        state[d] = _ONE_FIRST
-                    else:
-                        state[d] = _ZERO_FIRST
-        while d >= 0 and state[d] == _DONE:
-            d -= 1
-        if d < 0:
-            return True, cut, nodes
-        if nodes >= budget:
-            return False, cut, nodes
-        pick = branch[d]
-        value_of_pick = 0
-        if state[d] == _ZERO_FIRST:
-            state[d] = _ONE_LEFT
-        elif state[d] == _ONE_FIRST:
-            value_of_pick = 1
-            state[d] = _ZERO_LEFT
-        else:
-            if state[d] == _ONE_LEFT:
-                value_of_pick = 1
-            state[d] = _DONE
-        e = d + 1
-        n, need, constant, count = sizes[d], needs[d], constants[d], n_ones[d]
-        free = frees[d]
-        ys[e] = ys[d]
-        gradients[e] = gradients[d]
-        linears[e] = linears[d]
-        y, gradient, linear = ys[e], gradients[e], linears[e]
-        code = codes[d].copy()
-        if pick >= 0:
-            code[pick] = value_of_pick
-        if any_conflict:
-            for a in range(n):
-                i = free[a]
-                if code[i] == 1:
-                    for c in range(n):
-                        j = free[c]
-                        if conflicts[i, j]:
-                            if code[j] == 1:
-                                need = -_LARGE
-                            else:
-                                code[j] = 0
-        left = 0
-        for a in range(n):
-            i = free[a]
-            if code[i] < 0:
-                frees[e, left] = i
-                left += 1
-            elif code[i] == 0:
-                if y[i] != 0.0:
-                    for t in range(m):
-                        gradient[t] -= y[i] * quadratic[i, t]
-            else:
-                size = upper[i]
-                # Rows of variables fixed before are in linear[i] already.
-                constant += size * (linear[i] + 0.5 * size * quadratic[i, i])
-                ones[count] = i
-                count += 1
-                need -= size
-                move = size - y[i]
-                for t in range(m):
-                    back = size * multipliers[i, t]
-                    linear[t] += size * quadratic[i, t] + back
-                    gradient[t] += move * quadratic[i, t] + back
-        sizes[e] = left
-        needs[e] = need
-        constants[e] = constant
-        n_ones[e] = count
-        d = e
-        entering = True
+    best[m] = -1
+    done, cut, nodes = _search(
+        quadratic,
+        multipliers,
+        constant,
+        upper,
+        total,
+        conflicts,
+        stiffness,
+        cut,
+        budget,
+        ys,
+        gradients,
+        linears,
+        codes,
+        frees,
+        np.zeros((7, depths), dtype=np.int64),
+        np.zeros((4, depths)),
+        np.zeros(2),
+        np.zeros(2),
+        best,
+    )
+    return bool(done), float(cut), int(nodes)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.cheapest import INNER, OUTER
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -19,10 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "crowd", "separate", "step"]
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-
-@njit(**_OPTIONS)
+@njit(**INNER)
 def _signs(kind):  # type: ignore[no-untyped-def]
     """Return the signs of x_i x_j, x_i x_k, x_j x_k, x_i, x_j, x_k and the constant.
 
@@ -38,7 +38,7 @@ def _signs(kind):  # type: ignore[no-untyped-def]
     return -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, -1.0
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def separate(products: Floats, x: Floats, least: float, found: Ints, by: Floats) -> int:
     """Write triangles violated by more than `least`, and by how much; return how many.
 
@@ -72,7 +72,7 @@ def separate(products: Floats, x: Floats, least: float, found: Ints, by: Floats)
     return count
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def add(
     triangles: Ints, prices: Floats, upper: Floats, cost: Floats, linear: Floats
 ) -> float:
@@ -100,7 +100,7 @@ def add(
     return constant
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def crowd(triangles: Ints, out: Floats) -> None:
     """Add to each pair of `out` the number of triangles that it is part of."""
     for q in range(triangles.shape[0]):
@@ -113,7 +113,7 @@ def crowd(triangles: Ints, out: Floats) -> None:
         out[k, j] += 1.0
 
 
-@njit(**_OPTIONS)
+@njit(**OUTER)
 def step(
     triangles: Ints,
     prices: Floats,

@@ -148,14 +148,13 @@ def certify(
     gradient = relaxed.quadratic @ point + relaxed.linear
     here = 0.5 * float(point @ (gradient + relaxed.linear)) - float(gradient @ point)
     here += box.constant - relaxed.rounding
-    cheapest = convex.least_linear(gradient, box.upper, box.total)
+    cheapest, out = _cheapest(gradient, box.upper, box.total)
     with_one = np.empty(box.m)
     convex.least_linear_with_one(
         gradient, dual.multipliers, box.upper, box.total, with_one
     )
     # A move of y_i by s costs at least ½ s² / P_ii more, whatever else moves.
     stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
-    out = _forced_out(gradient, box.upper, box.total)
     return Bound(
         value=relaxed.value,
         point=point,
@@ -194,13 +193,14 @@ def _largest_curvature(quadratic: Floats) -> float:
     return 1.2 * largest + 1e-300
 
 
-def _forced_out(gradient: Floats, upper: Floats, total: float) -> Floats:
-    """Return what min g'z over the box gains, at least, once z_i is 0."""
+def _cheapest(gradient: Floats, upper: Floats, total: float) -> tuple[float, Floats]:
+    """Return min g'z over the box, and what it gains, at least, once z_i is 0."""
     order = np.argsort(gradient)
     filled = np.cumsum(upper[order])
+    taken = np.clip(total - filled + upper[order], 0.0, upper[order])
     last = int(np.searchsorted(filled, total))
     last = min(last, order.size - 1)
     spent = filled[last] == total and last + 1 < order.size
     room = order[last + 1] if spent else order[last]
     gains: Floats = np.maximum(gradient[room] - gradient, 0.0) * upper
-    return gains
+    return float(gradient[order] @ taken), gains
