@@ -88,7 +88,7 @@ def network(options: argparse.Namespace) -> pd.DataFrame:
 
 def greedy(options: argparse.Namespace) -> pd.DataFrame:
     """Measure backward deletion against summing rows anew."""
-    from sirfp_opt_solvers.greedy import delete_smallest
+    from sirfp_opt_solvers._local.backward import delete_smallest
 
     n = 2048 if options.sizes is None else options.sizes[0]
     rng = np.random.default_rng(0)

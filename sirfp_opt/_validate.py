@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ _LARGEST_TOTAL = 2.0**1020
 
 # Matrices that come from float32 products are symmetric only up to rounding.
 SYMMETRY_TOLERANCE = 1e-5
+_TILE = 256
 
 
 def as_int(value: Any, name: str, *, least: int, most: int = 2**62) -> int:
@@ -166,12 +168,21 @@ def _require_numbers(array: NDArray[Any]) -> None:
             raise TypeError(f"holds {brief(entry)}")
 
 
+class Checked(NamedTuple):
+    """A matrix fresh from `as_square`: it is taken over, without a second look."""
+
+    array: FloatArray
+
+
 def as_square(matrix: Any, name: str) -> FloatArray:
     """Return a fresh float64 copy of a finite, symmetric, square matrix.
 
     A symmetric matrix is copied to the bit; one that is symmetric only up to
-    `SYMMETRY_TOLERANCE` of its largest entry is replaced by (M + M')/2.
+    `SYMMETRY_TOLERANCE` of its largest entry is replaced by (M + M')/2. A sound
+    matrix costs one copy of it and no other array of its size.
     """
+    if isinstance(matrix, Checked):
+        return matrix.array
     array = as_floats(matrix, name, "a real matrix")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise InvalidProblemError(
@@ -183,15 +194,15 @@ def as_square(matrix: Any, name: str) -> FloatArray:
             f"`{name}` must have at most {MOST_CHANNELS} channels, got "
             f"{array.shape[0]}. Dense matrices of that size are beyond this package."
         )
-    finite = np.isfinite(array)
-    if not finite.all():
+    total = _total(array)
+    if not math.isfinite(total) and not (finite := np.isfinite(array)).all():
         i, j = np.argwhere(~finite)[0]
         raise InvalidProblemError(
             f"`{name}` must be finite, got {array[i, j]} at ({i}, {j}) and "
             f"{int((~finite).sum())} such entries in all. For incompatible channels "
             "pass `adjacency` instead of inf or NaN."
         )
-    if not np.array_equal(array, array.T):
+    if not _is_symmetric(array):
         with np.errstate(over="ignore"):
             difference = np.abs(array - array.T)
         i, j = np.unravel_index(int(difference.argmax()), difference.shape)
@@ -202,14 +213,38 @@ def as_square(matrix: Any, name: str) -> FloatArray:
                 "both is meant."
             )
         array = array / 2 + array.T / 2
-    require_total(array, name)
+        total = _total(array)
+    _require_total(total, array, name)
     return array
+
+
+def _is_symmetric(array: FloatArray) -> bool:
+    """Compare tile by tile, so that no column is read across the whole matrix."""
+    n = array.shape[0]
+    for i in range(0, n, _TILE):
+        for j in range(i, n, _TILE):
+            upper = array[i : i + _TILE, j : j + _TILE]
+            if not np.array_equal(upper, array[j : j + _TILE, i : i + _TILE].T):
+                return False
+    return True
+
+
+def _total(array: FloatArray) -> float:
+    """Return the sum of the magnitudes, without a second array of that size."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = (
+            float(np.abs(array[start : start + _TILE]).sum())
+            for start in range(0, array.shape[0], _TILE)
+        )
+        return sum(parts)
 
 
 def require_total(array: FloatArray, name: str) -> None:
     """Raise unless the magnitudes add up, with room for sums and differences."""
-    with np.errstate(over="ignore"):
-        total = float(np.abs(array).sum())
+    _require_total(_total(array), array, name)
+
+
+def _require_total(total: float, array: FloatArray, name: str) -> None:
     if not total <= _LARGEST_TOTAL:
         raise InvalidProblemError(
             f"`{name}` must have a finite total, below {_LARGEST_TOTAL:.1g}, got "

@@ -148,7 +148,8 @@ def canonicalize(
         values = values + edges[:, kept].sum(axis=1)
 
     conflicts: BoolArray | None
-    if all(len(g) == 1 for g in free):
+    singles = not constraints.tied or all(len(g) == 1 for g in free)
+    if singles:
         index = np.asarray([g[0] for g in free], dtype=np.int64)
         whole = index.size == n
         weights = edges if whole else edges[np.ix_(index, index)]
@@ -163,8 +164,14 @@ def canonicalize(
     weights = weights if sign > 0 else -weights
     values = sign * values
     sizes = np.asarray([len(g) for g in free], dtype=np.int64)
-    members = tuple(np.asarray(g, dtype=np.int64) for g in free)
-    for array in (weights, values, sizes, kept, *members):
+    if singles:
+        frozen(index)
+        members = tuple(index[:, None])  # views of what is read-only are, too
+    else:
+        members = tuple(np.asarray(g, dtype=np.int64) for g in free)
+        for member in members:
+            frozen(member)
+    for array in (weights, values, sizes, kept):
         frozen(array)
     if conflicts is not None:
         frozen(conflicts)
@@ -190,10 +197,7 @@ def _in_reach(graph: ChannelGraph) -> tuple[FloatArray, FloatArray, int]:
     exact but for entries 2^1000 times smaller than the largest.
     """
     edges, vertices = graph.weights, graph.vertex_weights
-    largest = max(
-        float(edges.max()), -float(edges.min()), float(np.abs(vertices).max())
-    )
-    exponent = math.frexp(largest)[1] if largest else 0
+    exponent = math.frexp(graph.largest)[1] if graph.largest else 0
     if abs(exponent) <= _ORDINARY:
         return edges, vertices, 0
     return _ldexp(edges, -exponent), _ldexp(vertices, -exponent), exponent
@@ -250,6 +254,8 @@ def divide(
 
 def _groups(n: int, constraints: LayerConstraints) -> list[tuple[int, ...]]:
     """Return all channels as groups, singles included, by their first channel."""
+    if not constraints.tied:
+        return [(c,) for c in range(n)]
     tied = {c for group in constraints.tied for c in group}
     singles = [(c,) for c in range(n) if c not in tied]
     return sorted([*singles, *constraints.tied])
@@ -262,6 +268,8 @@ def _fix(
 ) -> tuple[IntArray, list[tuple[int, ...]]]:
     """Return the channels kept for certain and the groups still free to choose."""
     must_keep, must_drop = set(constraints.must_keep), set(constraints.must_drop)
+    if not (must_keep or must_drop or (missing is not None and constraints.tied)):
+        return np.zeros(0, dtype=np.int64), groups
     kept: list[int] = []
     free = []
     for group in groups:
@@ -320,6 +328,8 @@ def _reachable(sizes: list[int], counts: list[int]) -> tuple[int, ...]:
 
     A Python integer serves as the set of reachable sums: bit s = sum s.
     """
+    if all(size == 1 for size in sizes):
+        return tuple(c for c in counts if 0 <= c <= len(sizes))
     sums = 1
     for size in sizes:
         sums |= sums << size

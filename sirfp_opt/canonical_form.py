@@ -70,6 +70,13 @@ class CanonicalForm(ABC):
         return int(self.sizes.shape[0])
 
     @cached_property
+    def _single(self) -> IntArray | None:
+        """The one channel of each item, None where some stand for several."""
+        if self.m == 0 or self.unit_size != 1:
+            return None
+        return np.concatenate(self.members)
+
+    @cached_property
     def unit_size(self) -> int | None:
         """The size all items share, or None where sizes differ (1 with no items)."""
         if self.m == 0:
@@ -150,6 +157,9 @@ class CanonicalForm(ABC):
 
     def lift(self, items: Iterable[int] | IntArray) -> IntArray:
         """Return the channels, ascending, that a set of items stands for."""
+        if self._single is not None:
+            chosen = np.asarray(list(items), dtype=np.int64)
+            return np.sort(np.concatenate((self.kept, self._single[chosen])))
         parts = [self.kept, *(self.members[int(i)] for i in items)]
         return np.sort(np.concatenate(parts)).astype(np.int64)
 
@@ -157,6 +167,8 @@ class CanonicalForm(ABC):
         """Return the items whose channels all lie in `selected`."""
         inside = np.zeros(self.n, dtype=bool)
         inside[np.asarray(selected, dtype=np.int64)] = True
+        if self._single is not None:
+            return np.flatnonzero(inside[self._single])
         hits = [i for i, member in enumerate(self.members) if inside[member].all()]
         return np.asarray(hits, dtype=np.int64)
 

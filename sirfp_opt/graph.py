@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from sirfp_opt._validate import (
     MOST_CHANNELS,
     BoolArray,
+    Checked,
     FloatArray,
     IntArray,
     as_floats,
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = ["ChannelGraph"]
+
+# Rows that are priced at a time.
+_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -90,7 +95,7 @@ class ChannelGraph:
 
     def __init__(
         self,
-        weights: ArrayLike,
+        weights: ArrayLike | Checked,
         *,
         sense: Sense | str = Sense.MAXIMIZE,
         vertex_weights: ArrayLike | None = None,
@@ -147,9 +152,25 @@ class ChannelGraph:
         channels : ndarray of int64
             Not checked, in contrast to `PruningProblem.evaluate`.
         """
-        # Row by row: a copy of the block may be as large as the graph.
-        pairs = sum(float(self.weights[i, channels].sum()) for i in channels) / 2
-        return pairs + float(self.vertex_weights[channels].sum())
+        # Some rows at a time: a copy of the block may be as large as the graph.
+        sums: list[float] = []
+        for start in range(0, channels.size, _ROWS):
+            rows = channels[start : start + _ROWS, None]
+            sums += self.weights[rows, channels].sum(axis=1).tolist()
+        return sum(sums) / 2 + float(self.vertex_weights[channels].sum())
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest magnitude of an edge or a vertex weight."""
+        edges, vertices = self.weights, self.vertex_weights
+        return max(
+            float(edges.max()), -float(edges.min()), float(np.abs(vertices).max())
+        )
+
+    @cached_property
+    def has_vertex_weights(self) -> bool:
+        """Whether any vertex weight is not 0."""
+        return bool(self.vertex_weights.any())
 
     def __repr__(self) -> str:
         parts = [f"n={self.n}", f"sense={self.sense.value!r}"]
@@ -186,8 +207,10 @@ class ChannelGraph:
         ChannelGraph
         """
         matrix = as_square(redundancy, "redundancy")
+        if absolute:
+            np.abs(matrix, out=matrix)
         return cls(
-            weights=np.abs(matrix) if absolute else matrix,
+            weights=Checked(matrix),
             sense=Sense.MINIMIZE,
             vertex_weights=vertex_weights,
             adjacency=adjacency,
@@ -219,7 +242,7 @@ class ChannelGraph:
         ChannelGraph
         """
         return cls(
-            weights=as_square(diversity, "diversity"),
+            weights=Checked(as_square(diversity, "diversity")),
             sense=Sense.MAXIMIZE,
             vertex_weights=vertex_weights,
             adjacency=adjacency,
@@ -411,7 +434,7 @@ class ChannelGraph:
                 "Pass frame.loc[labels, labels]."
             )
         return cls(
-            weights=as_square(frame.to_numpy(), "frame"),
+            weights=Checked(as_square(frame.to_numpy(), "frame")),
             sense=Sense.of(sense),
             name=name,
             labels=tuple(str(label) for label in rows),

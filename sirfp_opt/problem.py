@@ -110,7 +110,7 @@ class PruningProblem(SetProblem):
         "tied", "k_range", "multiple_of"}.
         """
         present = {
-            "vertex_weights": bool(self.graph.vertex_weights.any()),
+            "vertex_weights": self.graph.has_vertex_weights,
             "missing_edges": self.graph.adjacency is not None,
         }
         own = frozenset(name for name, here in present.items() if here)

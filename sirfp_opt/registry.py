@@ -82,7 +82,12 @@ def _load(name: str) -> type[Solver]:
     """
     if name in _registered:
         return _registered[name]
-    point = _entry_points()[name]
+    return _load_point(name, _entry_points()[name])
+
+
+@cache
+def _load_point(name: str, point: EntryPoint) -> type[Solver]:
+    """Return the class that an entry point stands for; failures are not remembered."""
     try:
         cls = point.load()
     except Exception as error:

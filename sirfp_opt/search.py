@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,8 +99,6 @@ class Search:
     form : CanonicalForm
         The form to work on, whatever the objective. `canonical` is the same, known to
         be a clique problem's, and `refit` the same, known to be a refit problem's.
-    rng : numpy.random.Generator
-        Seeded by `seed`.
     warm_items : ndarray of int64 or None
         The warm start as items of `form`.
     best : ndarray of int64 or None
@@ -125,7 +124,6 @@ class Search:
         self.limits = limits or Limits()
         self.seed = seed
         self.solver = solver
-        self.rng = np.random.default_rng(seed)
         self.form: CanonicalForm = problem.canonical
         # One attribute, so that an interrupt never finds a set without its price.
         self._incumbent: tuple[float, IntArray] | None = None
@@ -142,6 +140,11 @@ class Search:
             channels = problem.check(warm_start, name="warm_start")
             self.warm_items = self.form.project(channels)
             self._accept(channels, 0)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Seeded by `seed`; made when it is asked for, since many solvers never do."""
+        return np.random.default_rng(self.seed)
 
     @property
     def best(self) -> IntArray | None:

@@ -11,6 +11,7 @@ import numpy as np
 from sirfp_opt._validate import as_int
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt_solvers._local.backward import backward_set, fill_loosely
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
@@ -21,8 +22,6 @@ from sirfp_opt_solvers._local.runs import (
     xorshift_state,
 )
 from sirfp_opt_solvers._local.start import (
-    backward_set,
-    fill_loosely,
     offer_greedy,
     price_of_a_channel,
     prices_of_totals,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, combinations, islice
+from itertools import chain, combinations
+from math import comb
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sirfp_opt.canonical import CanonicalProblem
 from sirfp_opt.errors import InfeasibleError, UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
@@ -15,14 +18,20 @@ from sirfp_opt.protocols import SolverInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.search import Search
 
 __all__ = ["BruteForce"]
 
+Floats = NDArray[np.float64]
+Items = NDArray[np.int64]
+Parts = NDArray[np.float64]
+
+# Sets at a time, and entries of the largest array of their items.
 _CHUNK = 1 << 14
+_ENTRIES = 1 << 22
+# Up to here all subsets, of whatever size, make one small table.
+_ONE_TABLE = 12
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,14 @@ class BruteForce:
                 "Raise it if you have the time, or take method='exact' or 'cpsat'."
             )
         done = 0
-        for block in _blocks(canonical):
-            feasible = block[_is_feasible(canonical, block)]
-            if feasible.size:
-                worth = canonical.values_of(feasible)
-                search.offer_items(np.flatnonzero(feasible[worth.argmax()]), done)
-            done += len(block)
+        if isinstance(canonical, CanonicalProblem) and _has_few_parts(canonical):
+            best_of_each = _from_halves(canonical)
+        else:
+            best_of_each = _one_by_one(canonical)
+        for items, number in best_of_each:
+            if items is not None:
+                search.offer_items(items, done)
+            done += number
             if done < canonical.subsets and search.stop(done):
                 return
         if search.objective is None:
@@ -83,24 +94,132 @@ class BruteForce:
         search.tighten(search.objective, done)
 
 
-def _blocks(canonical: CanonicalForm) -> Iterator[NDArray[np.bool_]]:
-    """Yield all sets of allowed cardinality as rows of 0/1, some thousand at a time."""
-    m = canonical.m
-    sets = chain.from_iterable(
-        combinations(range(m), t) for t in canonical.cardinalities
-    )
-    while chunk := list(islice(sets, _CHUNK)):
-        block = np.zeros((len(chunk), m), dtype=bool)
-        for row, chosen in zip(block, chunk, strict=True):
-            row[list(chosen)] = True
-        yield block
+def _has_few_parts(canonical: CanonicalProblem) -> bool:
+    """Tell whether all parts of half of the items can be kept in memory."""
+    half = (canonical.m + 1) // 2
+    most = min(canonical.cardinalities[-1], half)
+    return sum(comb(half, a) for a in range(most + 1)) * half <= _ENTRIES
+
+
+def _from_halves(canonical: CanonicalProblem) -> Iterator[tuple[Items | None, int]]:
+    """Yield the best feasible set of some thousand at a time, and how many they were.
+
+    A set is one part in the first half of the items and one in the second. Parts are
+    listed by their size, and a table of what pairs of them are worth is two sums and
+    one matrix product.
+    """
+    middle = canonical.m // 2
+    first = _Half(canonical, 0, middle)
+    second = _Half(canonical, middle, canonical.m)
+    if canonical.m <= _ONE_TABLE:
+        one = np.concatenate([first.parts(a) for a in range(first.m + 1)])
+        two = np.concatenate([second.parts(a) for a in range(second.m + 1)])
+        worth = _worths(canonical, first, one, second, two)
+        numbers = np.add.outer(one.sum(axis=1), two.sum(axis=1))
+        worth[~np.isin(numbers, canonical.cardinalities)] = -np.inf
+        yield _best_pair(worth, one, two), canonical.subsets
+        return
+    for t in canonical.cardinalities:
+        for a in range(max(0, t - second.m), min(t, first.m) + 1):
+            left, right = first.parts(a), second.parts(t - a)
+            step = max(1, _CHUNK // len(right))
+            for p in range(0, len(left), step):
+                for q in range(0, len(right), _CHUNK):
+                    one, two = left[p : p + step], right[q : q + _CHUNK]
+                    worth = _worths(canonical, first, one, second, two)
+                    yield _best_pair(worth, one, two), worth.size
+
+
+def _best_pair(worth: Floats, one: Parts, two: Parts) -> Items | None:
+    """Return the set of the best entry of a table, None if none is feasible."""
+    i, j = divmod(int(worth.argmax()), len(two))
+    if worth[i, j] == -np.inf:
+        return None
+    return np.flatnonzero(np.concatenate((one[i], two[j])))
+
+
+def _worths(
+    canonical: CanonicalProblem, first: _Half, one: Parts, second: _Half, two: Parts
+) -> Floats:
+    """Return the value of each pair of parts, minus infinity if it is not feasible."""
+    between = canonical.weights[: first.m, first.m :]
+    worth: Floats = one @ between @ two.T
+    worth += first.values_of(one)[:, None]
+    worth += second.values_of(two)
+    if canonical.unit_size is None:
+        totals = np.add.outer(one @ first.sizes, two @ second.sizes)
+        worth[~np.isin(totals, canonical.counts)] = -np.inf
+    if canonical.conflicts is not None:
+        clashes = one @ canonical.conflicts[: first.m, first.m :] @ two.T
+        clashes += first.clashes_of(one)[:, None]
+        clashes += second.clashes_of(two)
+        worth[clashes > 0] = -np.inf
+    return worth
+
+
+class _Half:
+    """The items from `start` to `stop`, and the parts that can be made of them."""
+
+    def __init__(self, canonical: CanonicalProblem, start: int, stop: int) -> None:
+        here = slice(start, stop)
+        self.m = stop - start
+        self.sizes = canonical.sizes[here]
+        self._weights = canonical.weights[here, here]
+        self._values = canonical.values[here]
+        self._conflicts = None
+        if canonical.conflicts is not None:
+            self._conflicts = canonical.conflicts[here, here].astype(np.float64)
+        self._parts: dict[int, Parts] = {}
+
+    def parts(self, t: int) -> Parts:
+        """Return all parts of t items, as rows of 0 and 1."""
+        if t not in self._parts:
+            rows = comb(self.m, t)
+            flat = chain.from_iterable(combinations(range(self.m), t))
+            chosen = np.fromiter(flat, np.intp, rows * t).reshape(rows, t)
+            made = np.zeros((rows, self.m))
+            np.put_along_axis(made, chosen, 1.0, axis=1)
+            self._parts[t] = made
+        return self._parts[t]
+
+    def values_of(self, parts: Parts) -> Floats:
+        """Return what parts are worth by themselves."""
+        pairs = np.einsum("bi,bi->b", parts @ self._weights, parts) / 2
+        values: Floats = pairs + parts @ self._values
+        return values
+
+    def clashes_of(self, parts: Parts) -> Floats:
+        """Return twice the number of conflicts within each part."""
+        counts: Floats = np.einsum("bi,bi->b", parts @ self._conflicts, parts)
+        return counts
+
+
+def _one_by_one(canonical: CanonicalForm) -> Iterator[tuple[Items | None, int]]:
+    """Yield as `_from_halves`, for a value that does not come apart."""
+    for t in canonical.cardinalities:
+        flat = chain.from_iterable(combinations(range(canonical.m), t))
+        left = comb(canonical.m, t)
+        while left:
+            rows = min(left, _CHUNK, max(1, _ENTRIES // canonical.m))
+            left -= rows
+            chosen = np.fromiter(flat, np.intp, rows * t).reshape(rows, t)
+            block = np.zeros((rows, canonical.m), dtype=bool)
+            np.put_along_axis(block, chosen, True, axis=1)
+            feasible = block[_is_feasible(canonical, block)]
+            best = None
+            if len(feasible):
+                worth = canonical.values_of(feasible)
+                best = np.flatnonzero(feasible[worth.argmax()])
+            yield best, rows
 
 
 def _is_feasible(
     canonical: CanonicalForm, block: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Tell which rows have an allowed total and no conflict."""
-    fits = np.isin(block @ canonical.sizes, canonical.counts)
+    fits: NDArray[np.bool_] = np.ones(len(block), dtype=bool)
+    if canonical.unit_size is None:
+        fits = np.isin(block @ canonical.sizes, canonical.counts)
     if canonical.conflicts is not None:
         chosen = block.astype(np.float64)
         clashes = chosen @ canonical.conflicts.astype(np.float64)

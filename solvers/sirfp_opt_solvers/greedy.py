@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sirfp_opt import deletion
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._local.construct import best_prefix, feasible_sets
+from sirfp_opt_solvers._local.backward import (
+    delete_smallest,
+    offer_path,
+    with_penalties,
+)
 
 if TYPE_CHECKING:
-    from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.search import Search
 
 __all__ = ["Greedy"]
@@ -49,7 +50,8 @@ class Greedy:
         Then make the best swap until none gains, as `LocalSearch` does.
     compiled : bool, optional
         Delete in compiled code (numba) or in NumPy; both give the same order to the
-        last bit. By default compiled code is used if numba is loaded already.
+        last bit. By default compiled code is used from 256 items on, if numba is loaded
+        already.
 
     Where readers are refitted (`ReconstructionProblem`), backward drops what loses
     least (`sirfp_opt.elimination`) and forward adds what regains most, both in O(R n³)
@@ -94,7 +96,7 @@ class Greedy:
             self._solve_refit(search)
             return
         canonical = search.canonical
-        weights = _with_penalties(canonical)
+        weights = with_penalties(canonical)
         values = canonical.values
         problem = search.problem
         if self.diagonal and isinstance(problem, PruningProblem):
@@ -110,12 +112,7 @@ class Greedy:
             preference = order[::-1]
         else:
             preference = _add_largest(weights, values, canonical.sizes)
-        prefix = best_prefix(canonical, preference)
-        if prefix is not None and canonical.conflicts is None:
-            search.offer_items(prefix, canonical.m)
-        else:
-            for items in feasible_sets(search, preference):
-                search.offer_items(items, canonical.m)
+        offer_path(search, preference, canonical.m)
         self._polish(search)
 
     def _solve_refit(self, search: Search) -> None:
@@ -137,25 +134,6 @@ class Greedy:
             polish(search)
 
 
-def delete_smallest(
-    weights: Floats, marginals: Floats, sizes: Items, compiled: bool | None = None
-) -> tuple[Items, Floats]:
-    """Do as `sirfp_opt.deletion.delete_smallest`, compiled where that is at hand."""
-    unit = bool((sizes == sizes[:1]).all())
-    if compiled is None:
-        compiled = "numba" in sys.modules
-    if not (unit and marginals.size and compiled):
-        return deletion.delete_smallest(weights, marginals, sizes)
-    from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
-
-    order, gains = np.empty(marginals.size, dtype=np.int64), np.empty(marginals.size)
-    # Read-only and contiguous, always: else numba compiles for each kind.
-    matrix = np.ascontiguousarray(weights).view()
-    matrix.setflags(write=False)
-    kernel(matrix, marginals.copy(), order, gains)
-    return order, gains
-
-
 def _add_largest(weights: Floats, values: Floats, sizes: Items) -> Items:
     """Add the item of largest marginal gain per channel until all are in."""
     m = values.size
@@ -174,12 +152,3 @@ def _add_largest(weights: Floats, values: Floats, sizes: Items) -> Items:
         gains += weights[item]
         gains[item] = -np.inf
     return order
-
-
-def _with_penalties(canonical: CanonicalProblem) -> Floats:
-    """Return weights in which a conflict costs more than all else can gain."""
-    if canonical.conflicts is None:
-        return canonical.weights
-    largest = max(canonical.weights.max(), -canonical.weights.min())
-    most = canonical.m * largest + np.abs(canonical.values).max() + 1.0
-    return np.where(canonical.conflicts, -most, canonical.weights)

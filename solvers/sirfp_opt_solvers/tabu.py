@@ -16,6 +16,7 @@ import numpy as np
 
 from sirfp_opt._validate import as_int
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt_solvers._local.backward import backward_set
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.flip_search import FlipSearch
 from sirfp_opt_solvers._local.memetic import Effort, Memetic
@@ -27,7 +28,6 @@ from sirfp_opt_solvers._local.runs import (
     runs_until_stopped,
 )
 from sirfp_opt_solvers._local.start import (
-    backward_set,
     is_open,
     offer_extremes,
     offer_greedy,

@@ -7,7 +7,7 @@ import pytest
 
 from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
 from sirfp_opt.deletion import backward_order
-from sirfp_opt_solvers.greedy import delete_smallest
+from sirfp_opt_solvers._local.backward import delete_smallest
 
 from .heuristic_cases import judged_problems, redundancy
 

@@ -62,6 +62,8 @@ def best_prefix(canonical: CanonicalProblem, order: Items) -> Items | None:
 
     Conflicts are left out of account. None if the path passes no allowed total.
     """
+    if canonical.unit_size is not None and len(canonical.counts) == 1:
+        return order[: canonical.counts[0] // canonical.unit_size]
     totals = np.cumsum(np.concatenate(([0], canonical.sizes[order])))
     allowed = np.flatnonzero(np.isin(totals, canonical.counts))
     if allowed.size <= 1:

@@ -31,6 +31,8 @@ _LARGEST_SCALE = float(np.finfo(np.float64).max)
 BARRED = 1 << 60
 # Rows converted at a time, so that no second matrix is ever made.
 _ROWS = 32
+# The same in entries, where rows are short.
+_ENTRIES = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,12 @@ class FixedPoint:
     def lowest(self) -> Int32s:
         """min_{j != i} W_ij of each row, padded: what bounds the worth of a swap."""
         lowest = np.zeros_like(self.values)
-        for start in range(0, self.m, _ROWS):
-            block = self.weights[start : start + _ROWS, : self.m].copy()
+        step = _rows_at_a_time(self.m)
+        for start in range(0, self.m, step):
+            block = self.weights[start : start + step, : self.m].copy()
             rows = np.arange(block.shape[0])
             block[rows, start + rows] = np.iinfo(np.int32).max
-            lowest[start : start + _ROWS][: rows.size] = block.min(axis=1)
+            lowest[start : start + step][: rows.size] = block.min(axis=1)
         return lowest
 
     def error(self, k: int) -> float:
@@ -108,17 +111,15 @@ class FixedPoint:
         weights, values = canonical.weights, canonical.values
         conflicts = canonical.conflicts
         most = max(canonical.cardinalities[-1], 1)
-        largest = max(
-            (float(np.abs(block).max(initial=0.0)) for block in _blocks(weights)),
-            default=0.0,
-        )
+        step = _rows_at_a_time(m)
         cost = 0.0
         if conflicts is not None:
+            largest = max(float(weights.max()), -float(weights.min()))
             cost = penalty * (largest + float(np.abs(values).max(initial=0.0)))
             cost = cost or 1.0
         bound = 0.0
-        for start in range(0, m, _ROWS):
-            rows = slice(start, start + _ROWS)
+        for start in range(0, m, step):
+            rows = slice(start, start + step)
             size = np.abs(weights[rows])
             if conflicts is not None:
                 np.putmask(size, conflicts[rows], cost)
@@ -130,9 +131,10 @@ class FixedPoint:
         stride = -(-max(m, 1) // LANES) * LANES
         matrix = _aligned_zeros(m, stride)
         scaled_cost = int(np.rint(cost * scale))
-        for start in range(0, m, _ROWS):
-            rows = slice(start, start + _ROWS)
-            block = np.rint(weights[rows] * scale)
+        for start in range(0, m, step):
+            rows = slice(start, start + step)
+            block = weights[rows] * scale
+            np.rint(block, out=block)
             if conflicts is not None:
                 np.putmask(block, conflicts[rows], -scaled_cost)
             matrix[rows, :m] = block
@@ -143,8 +145,8 @@ class FixedPoint:
         return cls(matrix, padded, sizes, scale, scaled_cost)
 
 
-def _blocks(matrix: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    return [matrix[s : s + _ROWS] for s in range(0, matrix.shape[0], _ROWS)]
+def _rows_at_a_time(m: int) -> int:
+    return max(_ROWS, _ENTRIES // max(m, 1))
 
 
 def _aligned_zeros(rows: int, stride: int) -> Int32s:

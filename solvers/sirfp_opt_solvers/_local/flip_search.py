@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt_solvers._local.backward import fill_loosely
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.runs import xorshift_state
-from sirfp_opt_solvers._local.start import fill_loosely, prices_of_totals
+from sirfp_opt_solvers._local.start import prices_of_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

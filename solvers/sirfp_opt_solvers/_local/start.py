@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt_solvers._local.construct import Items, best_prefix, fill
+from sirfp_opt_solvers._local.backward import backward_set, offer_backward
 from sirfp_opt_solvers._local.fixed_point import BARRED
-from sirfp_opt_solvers.greedy import Greedy, delete_smallest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.search import Search
+    from sirfp_opt_solvers._local.construct import Items
 
 __all__ = [
-    "backward_set",
-    "fill_loosely",
     "is_open",
     "offer_extremes",
     "offer_greedy",
@@ -27,17 +24,6 @@ __all__ = [
     "prices_of_totals",
     "swaps_suffice",
 ]
-
-
-def fill_loosely(canonical: CanonicalProblem, order: Items, count: int) -> Items:
-    """Take items in `order` up to `count` channels, conflicts or not."""
-    loose = canonical
-    if canonical.conflicts is not None:
-        loose = dataclasses.replace(canonical, conflicts=None)
-    items = fill(loose, order, count)
-    if items is None:  # cannot be: counts are reachable by construction
-        raise RuntimeError(f"count {count} is out of reach")
-    return items
 
 
 def offer_greedy(search: Search) -> Items:
@@ -51,22 +37,8 @@ def offer_greedy(search: Search) -> Items:
     if canonical.conflicts is None:
         search.offer_items(items)
     else:
-        Greedy().solve(search)
+        offer_backward(search)
     return items
-
-
-def backward_set(canonical: CanonicalProblem) -> Items:
-    """Return the best set on the backward greedy path, conflicts left out of account.
-
-    If the path passes no allowed count, its last items fill up the middle one.
-    """
-    weights, values = canonical.weights, canonical.values
-    order, _ = delete_smallest(weights, values + weights.sum(axis=1), canonical.sizes)
-    prefix = best_prefix(canonical, order[::-1])
-    if prefix is not None:
-        return prefix
-    count = canonical.counts[len(canonical.counts) // 2]
-    return fill_loosely(canonical, order[::-1], count)
 
 
 def is_open(canonical: CanonicalProblem) -> bool:

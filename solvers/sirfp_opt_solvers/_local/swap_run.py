@@ -20,6 +20,8 @@ Known = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 # Tenures are drawn from this many values from the shortest one on.
 _SPREAD = 10
+# Rows gathered at a time.
+_ROWS = 128
 
 
 class SwapRun:
@@ -169,8 +171,11 @@ def _gains(
         else:
             before[:] = False
     gains = gains.copy()
-    for item in np.flatnonzero(inside & ~before):
-        gains += fixed.weights[item]
-    for item in np.flatnonzero(before & ~inside):
-        gains -= fixed.weights[item]
+    added, gone = np.flatnonzero(inside & ~before), np.flatnonzero(before & ~inside)
+    for start in range(0, added.size, _ROWS):
+        rows = fixed.weights[added[start : start + _ROWS]]
+        gains += rows.sum(axis=0, dtype=np.int32)
+    for start in range(0, gone.size, _ROWS):
+        rows = fixed.weights[gone[start : start + _ROWS]]
+        gains -= rows.sum(axis=0, dtype=np.int32)
     return gains

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sirfp_opt.search import Search
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
-from sirfp_opt_solvers.greedy import Greedy
+from sirfp_opt_solvers._local.backward import offer_backward
 from sirfp_opt_solvers.tabu import improve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.search import Search
 
 __all__ = ["is_large", "is_proved", "offer_better", "offer_start"]
 
@@ -39,11 +39,7 @@ def offer_start(search: Search) -> dict[int, float]:
     canonical = search.canonical
     bounds = search.form.bounds_by_count()
     search.tighten_canonical(max(bounds.values()))
-    # Greedy's steps are none of the iterations of whoever asks.
-    apart = Search(search.problem)
-    Greedy().solve(apart)
-    if apart.best is not None:
-        search.offer(apart.best)
+    offer_backward(search)
     if search.gap != 0.0:
         seconds = None
         if is_large(canonical):

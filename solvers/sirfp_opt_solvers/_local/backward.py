@@ -1,0 +1,104 @@
+"""Backward deletion: the paper's greedy, and where every search starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sirfp_opt import deletion
+from sirfp_opt_solvers._local.construct import Items, best_prefix, feasible_sets, fill
+
+if TYPE_CHECKING:
+    from sirfp_opt.canonical import CanonicalProblem
+    from sirfp_opt.search import Search
+
+__all__ = [
+    "backward_set",
+    "delete_smallest",
+    "fill_loosely",
+    "offer_backward",
+    "offer_path",
+    "with_penalties",
+]
+
+Floats = NDArray[np.float64]
+
+# Below, NumPy is as fast, and needs no compilation.
+_LARGE = 256
+
+
+def delete_smallest(
+    weights: Floats, marginals: Floats, sizes: Items, compiled: bool | None = None
+) -> tuple[Items, Floats]:
+    """Do as `sirfp_opt.deletion.delete_smallest`, compiled where that gains."""
+    if compiled is None:
+        compiled = marginals.size >= _LARGE and "numba" in sys.modules
+    if not (compiled and marginals.size and bool((sizes == sizes[:1]).all())):
+        return deletion.delete_smallest(weights, marginals, sizes)
+    from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
+
+    order, gains = np.empty(marginals.size, dtype=np.int64), np.empty(marginals.size)
+    # Read-only and contiguous, always: else numba compiles for each kind.
+    matrix = np.ascontiguousarray(weights).view()
+    matrix.setflags(write=False)
+    kernel(matrix, marginals.copy(), order, gains)
+    return order, gains
+
+
+def backward_set(canonical: CanonicalProblem) -> Items:
+    """Return the best set on the backward greedy path, conflicts left out of account.
+
+    If the path passes no allowed count, its last items fill up the middle one.
+    """
+    weights, values = canonical.weights, canonical.values
+    order, _ = delete_smallest(weights, values + weights.sum(axis=1), canonical.sizes)
+    prefix = best_prefix(canonical, order[::-1])
+    if prefix is not None:
+        return prefix
+    count = canonical.counts[len(canonical.counts) // 2]
+    return fill_loosely(canonical, order[::-1], count)
+
+
+def fill_loosely(canonical: CanonicalProblem, order: Items, count: int) -> Items:
+    """Take items in `order` up to `count` channels, conflicts or not."""
+    loose = canonical
+    if canonical.conflicts is not None:
+        loose = dataclasses.replace(canonical, conflicts=None)
+    items = fill(loose, order, count)
+    if items is None:  # cannot be: counts are reachable by construction
+        raise RuntimeError(f"count {count} is out of reach")
+    return items
+
+
+def offer_backward(search: Search, iteration: int | None = None) -> None:
+    """Offer the backward greedy set of each allowed count, conflicts minded."""
+    canonical = search.canonical
+    weights = with_penalties(canonical)
+    marginals = canonical.values + weights.sum(axis=1)
+    order, _ = delete_smallest(weights, marginals, canonical.sizes)
+    offer_path(search, order[::-1], iteration)
+
+
+def offer_path(search: Search, preference: Items, iteration: int | None = None) -> None:
+    """Offer the sets that come of adding items in the order of preference."""
+    canonical = search.canonical
+    if canonical.conflicts is None:
+        prefix = best_prefix(canonical, preference)
+        if prefix is not None:
+            search.offer_items(prefix, iteration)
+            return
+    for items in feasible_sets(search, preference):
+        search.offer_items(items, iteration)
+
+
+def with_penalties(canonical: CanonicalProblem) -> Floats:
+    """Return weights in which a conflict costs more than all else can gain."""
+    if canonical.conflicts is None:
+        return canonical.weights
+    largest = max(canonical.weights.max(), -canonical.weights.min())
+    most = canonical.m * largest + np.abs(canonical.values).max() + 1.0
+    return np.where(canonical.conflicts, -most, canonical.weights)
