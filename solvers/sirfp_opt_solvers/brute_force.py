@@ -166,9 +166,11 @@ class _Half:
         self.sizes = canonical.sizes[here]
         self._weights = canonical.weights[here, here]
         self._values = canonical.values[here]
-        self._conflicts = None
-        if canonical.conflicts is not None:
-            self._conflicts = canonical.conflicts[here, here].astype(np.float64)
+        barred = canonical.conflicts
+        nothing = np.zeros((self.m, self.m))
+        self._conflicts = (
+            nothing if barred is None else barred[here, here].astype(np.float64)
+        )
         self._parts: dict[int, Parts] = {}
 
     def parts(self, t: int) -> Parts:
