@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from sirfp_opt.network.cost import Affine, CostForm, CostModel
 from sirfp_opt.pytorch.batches import CORNER, Forward, first_sample, to_model
 from sirfp_opt.pytorch.counting import Tally, tally
-from sirfp_opt.pytorch.coupling.tracing import is_depthwise
+from sirfp_opt.pytorch.cutting.layers import is_depthwise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

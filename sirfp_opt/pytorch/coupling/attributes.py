@@ -1,0 +1,155 @@
+"""Attributes that count channels: found by name and value, proved by a trial cut."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from sirfp_opt.network.plan import Attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.pytorch.coupling.labels.tables import Draft, Tables
+
+__all__ = ["Counting"]
+
+HEADS = re.compile(r"^(n|num|n_attention|num_attention|num_key_value)?_?heads?$|^nheads?$")
+OF_HEADS = re.compile(r"^(all_head_size|inner_dim|inner_size|attn_dim|d_attn|proj_dim)$")
+ONE_HEAD = re.compile(r"head_(dim|size)|dim_(per_)?head|d_k|d_v|key_dim|scale|kernel")
+CHANNELS = re.compile(
+    r"dim|size|width|channel|chs?$|feature|planes|hidden|inner|embed|filters|model"
+    r"|^c\d?_?$|^d$|^n$|split|part|count|num|rank"
+)
+OWN = (
+    nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.LayerNorm,
+    nn.MultiheadAttention, nn.Embedding, nn.PReLU,
+)  # fmt: skip
+"""Layers whose own attributes surgery looks after."""
+
+
+@dataclass
+class Counting:
+    """Finds what counts a unit's channels in the code around them.
+
+    Parameters
+    ----------
+    tables : Tables
+    modules : mapping of str to nn.Module
+    """
+
+    tables: Tables
+    modules: Mapping[str, nn.Module]
+    _where: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def __post_init__(self) -> None:
+        by_module: dict[str, list[IntArray]] = defaultdict(list)
+        for steps in self.tables.tracker.steps:
+            for step in steps:
+                if step.touched.size:
+                    by_module[step.where].append(step.touched)
+        for where, touched in by_module.items():
+            for root in np.unique(self.tables.roots[np.concatenate(touched)]).tolist():
+                self._where[root].add(where)
+
+    def near(self, draft: Draft) -> list[str]:
+        """Return the modules whose code handles the channels of a draft."""
+        first = [one for one, channel in draft.labels.items() if channel in (0, 1)]
+        found: set[str] = set().union(*(self._where[one] for one in first))
+        return [name for name in self.modules if name in found]
+
+    def groups_of_norms(self, draft: Draft) -> list[Attribute]:
+        """Return the counts of norms over groups that hold no parameters."""
+        found = []
+        for where, labels in self.tables.tracker.grouped:
+            module: Any = self.modules.get(where)
+            if not isinstance(module, nn.GroupNorm) or module.weight is not None:
+                continue
+            mine = [one for one in self.tables.roots[labels].tolist() if one in draft.labels]
+            for name, share in (
+                ("num_channels", len(mine)),
+                ("num_groups", len(mine) * module.num_groups // module.num_channels),
+            ):
+                if mine:
+                    value = int(getattr(module, name))
+                    found.append(Attribute(where, name, value, share))
+        return list(dict.fromkeys(found))
+
+    def heads(self, draft: Draft) -> tuple[str | None, list[Attribute]]:
+        """Return the module that multiplies heads, and what counts them there.
+
+        None where the groups of the draft are no heads.
+        """
+        products = self.tables.tracker.products
+        roots = self.tables.roots
+        heads = self._heads_of()
+        mine = {one for one in draft.labels if one in heads}
+        if not mine:
+            return None, []
+        labels = {label for one in mine for label in heads[one]}
+        owners = {products[label] for label in labels if label in products}
+        del roots
+        found = []
+        for name in self.near(draft):
+            module = self.modules[name]
+            if isinstance(module, OWN):
+                continue
+            for key, value, index in _integers(module):
+                counts = HEADS.search(key) and value == len(draft.blocks)
+                widths = OF_HEADS.search(key) and value in _totals(draft)
+                if counts or widths:
+                    found.append(Attribute(name, key, value, None, index))
+        return min(owners, default=None), found
+
+    def _heads_of(self) -> dict[int, set[int]]:
+        """Return by class the heads that it is linked to."""
+        found: dict[int, set[int]] = defaultdict(set)
+        products = self.tables.tracker.products
+        named = {int(self.tables.roots[label]): label for label in products}
+        for one, other in self.tables.soft.T.tolist():
+            for head, member in ((one, other), (other, one)):
+                if head in named:
+                    found[member].add(named[head])
+        return found
+
+    def broadly(self, draft: Draft) -> list[Attribute]:
+        """Return every attribute near the channels whose name and value may count them."""
+        found = []
+        totals = _totals(draft)
+        for name in self.near(draft):
+            module = self.modules[name]
+            if isinstance(module, OWN):
+                continue
+            for key, value, index in _integers(module):
+                if value in totals and CHANNELS.search(key) and not ONE_HEAD.search(key):
+                    found.append(Attribute(name, key, value, None, index))
+                elif value == len(draft.blocks) and HEADS.search(key):
+                    found.append(Attribute(name, key, value, None, index))
+        return found
+
+
+def _totals(draft: Draft) -> set[int]:
+    """Return the numbers that may count all of a draft's channels."""
+    found = {draft.size}
+    for table in draft.tables.values():
+        found |= {table.size, len(table)}
+    return {n for n in found if n > 1}
+
+
+def _integers(module: nn.Module) -> list[tuple[str, int, int | None]]:
+    """Return a module's attributes that are integers, or lists of them."""
+    found: list[tuple[str, int, int | None]] = []
+    for key, value in vars(module).items():
+        if key.startswith("_") or not key.isidentifier():
+            continue
+        if type(value) is int:
+            found.append((key, value, None))
+        elif isinstance(value, (tuple, list)) and all(type(v) is int for v in value):
+            found += [(key, v, i) for i, v in enumerate(value)]
+    return found

@@ -1,0 +1,118 @@
+"""The answer to which channels go together: units, and what stays whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import PruningUnit, Site
+
+__all__ = ["Coupling", "Exclusion", "Member"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A layer whose maps show a unit's channels.
+
+    Attributes
+    ----------
+    layer : str
+        Qualified module name.
+    offset : int
+        Its first position that belongs to the unit.
+    repeat : int
+        Positions of one channel, where a map was flattened before.
+    rows : tuple of int, optional
+        The positions one by one, `repeat` of them a channel, where they do not follow
+        each other from `offset` on.
+    """
+
+    layer: str
+    offset: int = 0
+    repeat: int = 1
+    rows: tuple[int, ...] | None = None
+
+    def positions(self, size: int) -> IntArray:
+        """Return the layer's positions of a unit of `size` channels, in their order."""
+        if self.rows is not None:
+            return np.array(self.rows, dtype=np.int64)
+        return self.offset + np.arange(size * self.repeat)
+
+    @classmethod
+    def at(cls, site: Site, size: int, fold: int = 1) -> Member:
+        """Return the member that shows a unit of `size` channels at a site.
+
+        With `fold`, so many positions of the layer count as one.
+        """
+        if site.contiguous:
+            return cls(site.layer, site.offset // fold, site.repeat // fold)
+        rows = tuple(site.table(size).ravel().tolist())
+        return cls(site.layer, rows[0], site.repeat, rows)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A set of coupled channels that is left whole, and why.
+
+    Attributes
+    ----------
+    unit : str
+        Its first layer.
+    size : int
+        Its channels.
+    layer : str
+        The layer at which the trouble was seen.
+    reason : str
+        A clause that goes after the layer's name.
+    """
+
+    unit: str
+    size: int
+    layer: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.unit} ({self.size} channels): {self.layer or '?'}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """The pruning units of a network.
+
+    Attributes
+    ----------
+    units : tuple of PruningUnit
+        What may be pruned, in the model's order.
+    members : dict of str to tuple of Member
+        By unit: the layers whose outputs its graph is measured on.
+    exclusions : tuple of Exclusion
+        What may not.
+    untraced : tuple of str
+        Batch norms and convolutions that no output of the network depends on.
+    """
+
+    units: tuple[PruningUnit, ...]
+    members: dict[str, tuple[Member, ...]]
+    exclusions: tuple[Exclusion, ...] = ()
+    untraced: tuple[str, ...] = ()
+
+    def unit(self, name: str) -> PruningUnit:
+        """Return the unit of that name."""
+        return next(unit for unit in self.units if unit.name == name)
+
+    def without(self, exclusions: Iterable[Exclusion]) -> Coupling:
+        """Return a copy in which these units are excluded as well."""
+        added = tuple(exclusions)
+        gone = {exclusion.unit for exclusion in added}
+        return Coupling(
+            units=tuple(unit for unit in self.units if unit.name not in gone),
+            members={k: v for k, v in self.members.items() if k not in gone},
+            exclusions=self.exclusions + added,
+            untraced=self.untraced,
+        )

@@ -1,0 +1,188 @@
+"""From tables of positions to units on paper, their members, and exclusions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from sirfp_opt.network.plan import PruningUnit, Site
+from sirfp_opt.pytorch.coupling.coupling import Exclusion, Member
+from sirfp_opt.pytorch.coupling.labels.classes import INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sirfp_opt.pytorch.coupling.attributes import Counting
+    from sirfp_opt.pytorch.coupling.labels.tables import Draft, Place, Tables
+
+__all__ = ["Candidate", "Drafting", "members_of"]
+
+MAKERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.MultiheadAttention)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+INPUT_REASON = "its channels are added to the network's input"
+OUTPUT_REASON = "its channels are the network's output"
+
+
+@dataclass
+class Candidate:
+    """A unit that may be cut, and the draft that it was made of."""
+
+    unit: PruningUnit
+    draft: Draft
+
+
+@dataclass
+class Drafting:
+    """Names, sorts and checks what the tables give.
+
+    Parameters
+    ----------
+    tables : Tables
+    counting : Counting
+    modules : mapping of str to nn.Module
+        The network's modules by name, in their order.
+    """
+
+    tables: Tables
+    counting: Counting
+    modules: Mapping[str, nn.Module]
+    _order: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._order = {name: i for i, name in enumerate(self.modules)}
+
+    def sort(
+        self, drafts: Sequence[Draft], ignored: Mapping[str, str]
+    ) -> tuple[list[Candidate], list[Exclusion]]:
+        """Return what may be cut and what may not, each in the network's order.
+
+        Parameters
+        ----------
+        drafts : sequence of Draft
+        ignored : mapping of str to str
+            Layers to leave whole, and the pattern that says so.
+        """
+        made = [draft for draft in drafts if self._makers(draft)]
+        made.sort(key=lambda d: self._key(self._first(d)))
+        names = self._names(made)
+        candidates, exclusions = [], []
+        for draft, name in zip(made, names, strict=True):
+            layer, reason = self._hazard(draft, name, ignored)
+            if reason:
+                exclusions.append(Exclusion(name, draft.size, layer, reason))
+            else:
+                candidates.append(Candidate(self._unit(name, draft), draft))
+        return candidates, exclusions
+
+    def _unit(self, name: str, draft: Draft) -> PruningUnit:
+        sites = [
+            Site.of_table(place.tensor, place.dim, place.size, table, place.side)
+            for place, table in draft.tables.items()
+        ]
+        tied: Any = draft.blocks.tolist() if draft.blocks.shape[1] > 1 else ()
+        heads, attributes = self.counting.heads(draft)
+        attributes += self.counting.groups_of_norms(draft)
+        return PruningUnit(
+            name,
+            draft.size,
+            tuple(sites),
+            tuple(map(tuple, tied)),
+            tuple(attributes),
+            heads,
+        )
+
+    def _makers(self, draft: Draft) -> list[Place]:
+        return [
+            place
+            for place in draft.tables
+            if place.side == "out"
+            and place.dim is not None
+            and isinstance(self.modules[place.layer], MAKERS)
+        ]
+
+    def _first(self, draft: Draft) -> tuple[Place, int]:
+        """Return where the channels are made first, and their first position there."""
+        makers = self._makers(draft)
+        place = min(makers, key=lambda p: (self._order[p.layer], p.tensor))
+        return place, int(draft.tables[place].min())
+
+    def _key(self, first: tuple[Place, int]) -> tuple[int, int]:
+        return self._order[first[0].layer], first[1]
+
+    def _names(self, drafts: Sequence[Draft]) -> list[str]:
+        """Name each draft after its first layer; parts of one by their positions, too."""
+        firsts = [self._first(draft) for draft in drafts]
+        layers = [place.layer for place, _ in firsts]
+        names = []
+        for draft, (place, _) in zip(drafts, firsts, strict=True):
+            name = place.layer
+            if layers.count(name) > 1:
+                rows = draft.tables[place]
+                name = f"{name}[{rows.min()}:{rows.max() + 1}]"
+            while name in names:
+                name += "'"
+            names.append(name)
+        return names
+
+    def _hazard(
+        self, draft: Draft, name: str, ignored: Mapping[str, str]
+    ) -> tuple[str, str]:
+        layer = name.partition("[")[0]
+        for place in draft.tables:
+            if place.side == "out" and place.layer in ignored:
+                pattern = ignored[place.layer]
+                return place.layer, f"left whole on request ({pattern!r})"
+        if draft.why is not None:
+            where, reason = draft.why
+            if int(self.tables.roots[INPUT]) in draft.labels:
+                return layer, INPUT_REASON
+            if reason == "the network's output":
+                reason = OUTPUT_REASON
+            return where or layer, reason
+        if len(draft.blocks) < 2:
+            return layer, "there is only one channel, or one tied group, to keep"
+        return "", ""
+
+    def untraced(self) -> tuple[str, ...]:
+        """Return the layers with channels that no run has come by."""
+        kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.conv._ConvNd, nn.Linear)
+        seen = {node.name.rpartition(".")[0] for node in self.tables.tracker.nodes}
+        return tuple(
+            name
+            for name, module in self.modules.items()
+            if isinstance(module, kinds)
+            and name not in seen
+            and any(True for _ in module.parameters(recurse=False))
+        )
+
+
+def members_of(
+    unit: PruningUnit, modules: Mapping[str, nn.Module]
+) -> tuple[Member, ...]:
+    """Return the batch norms that show a unit; without any, its other layers.
+
+    A channel that a layer shows at several places, each at one, counts at each.
+    """
+    found: dict[str, list[Member]] = {"norm": [], "maker": []}
+    for site in unit.ports:
+        module = modules.get(site.layer)
+        if site.side != "out" or module is None:
+            continue
+        table = site.table(unit.size)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            kind = "norm"
+        elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear, *NORMS)):
+            kind = "maker"
+        else:
+            continue
+        for column in table.T:
+            first = int(column[0])
+            plain = np.array_equal(column, first + np.arange(len(column)))
+            rows = None if plain else tuple(column.tolist())
+            member = Member(site.layer, first, 1, rows)
+            if member not in found[kind]:
+                found[kind].append(member)
+    return tuple(found["norm"] or found["maker"])

@@ -1,0 +1,520 @@
+"""Follow channels through one run of a network by labels that travel with them.
+
+A network is run without gradients under a dispatch mode.  Every storage has a shadow of
+integers, a label for each element, 0 for none.  Views and in-place writes need no rule,
+since they share the storage and so the shadow; operations that copy elements are run on
+the labels themselves; rules remain for arithmetic (`rules`, `products`).
+
+Labels start at parameters: a *node* is a position of one side of a weight, or an element
+of any other parameter or buffer.  Nodes whose labels end up in one class belong to one
+channel: nothing is guessed from shapes, and no dimension is taken for the channels.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from sirfp_opt.pytorch.coupling.labels import internals
+from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, INPUT, PLAIN, Classes
+from sirfp_opt.pytorch.coupling.labels.internals import storage_key
+from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.sites import Side
+
+__all__ = ["Call", "Node", "Param", "Step", "Tracker", "trace"]
+
+LARGE = 1 << 22
+"""Elements of a bare parameter above which it is not followed one by one."""
+
+VIEWS = {
+    "resize_", "set_", "detach_", "as_strided_", "squeeze_", "unsqueeze_",
+    "transpose_", "t_", "requires_grad_", "swapaxes_", "rename_",
+}  # fmt: skip
+"""In-place operations that change no element."""
+
+
+@dataclass
+class Node:
+    """The labels of the positions along one dimension of a parameter, or of all of it.
+
+    Attributes
+    ----------
+    name : str
+        Of the parameter or buffer.
+    dim : int, optional
+        None for every element by itself.
+    start : int
+        The first label.
+    shape : tuple of int
+        Positions; ``(channels,)`` with a dimension. Of a grouped convolution's inputs
+        all of them are counted, not those of one group.
+    side : "in" or "out"
+        Whether the parameter is summed over that dimension.
+    """
+
+    name: str
+    dim: int | None
+    start: int
+    shape: tuple[int, ...]
+    side: Side = "out"
+
+    @property
+    def size(self) -> int:
+        """Number of labels."""
+        return int(np.prod(self.shape))
+
+
+@dataclass
+class Param:
+    """A parameter or buffer, and the labels that it has been given."""
+
+    name: str
+    tensor: Tensor
+    why_fixed: str = ""
+    bare: bool = False
+    axes: dict[int, Node] = field(default_factory=dict)
+
+
+@dataclass
+class Call:
+    """One operation: what it was called with, and what it made."""
+
+    name: str
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+    out: Any
+    where: str
+    _bound: dict[str, Any] | None = None
+
+    def __getitem__(self, argument: str) -> Any:
+        if self._bound is None:
+            self._bound = internals.arguments_of(self.func, self.args, self.kwargs)
+        return self._bound.get(argument)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one operation of the run did to labels; kept to find out what fails."""
+
+    name: str
+    where: str
+    line: tuple[str, int]
+    touched: IntArray
+    label: Tensor | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Channels that the code lays out in rows and columns, or takes apart.
+
+    `labels` has two dimensions or more: the channels along each of its axes may have to
+    go together.
+    """
+
+    where: str
+    labels: IntArray
+
+
+def trace(
+    model: nn.Module,
+    runs: Sequence[tuple[Any, Callable[[Any], Any]]],
+    *,
+    accepts: Callable[[nn.Module], bool] | None = None,
+) -> Tracker:
+    """Follow the channels of a network through forward passes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, in the mode to run it in; not changed.
+    runs : sequence of (inputs, callable)
+        ``run(inputs)`` calls the network and returns its outputs. What several runs
+        show is united: a head that only one of them takes, another input size.
+    accepts : callable, optional
+        Tells whether a module normalises across channels in a way that surgery keeps
+        exact when some of them go. By default no module does.
+
+    Returns
+    -------
+    Tracker
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    >>> found = trace(net, [(torch.rand(1, 3, 5, 5), net)])
+    >>> label = {(n.name, n.dim): n.start for n in found.nodes}
+    >>> roots = found.classes.all_roots()
+    >>> bool(roots[label["0.weight", 0]] == roots[label["2.weight", 1]])
+    True
+    """
+    tracker = Tracker(model, accepts or (lambda module: False))
+    with internals.eagerly(), torch.no_grad():
+        for inputs, run in runs:
+            tracker.follow(inputs, run)
+    return tracker
+
+
+class Tracker(internals.TorchDispatchMode):
+    """The dispatch mode under which a network runs; holds what was seen.
+
+    Attributes
+    ----------
+    classes : Classes
+        Which labels are one channel.
+    nodes : list of Node
+        Where labels started.
+    steps : list of list of Step
+        What each operation did, by run.
+    grids : list of Grid
+        Channels laid out in rows and columns.
+    read : list of ndarray
+        Labels that something reads: a product, a sum.
+    norms : list of (str, ndarray)
+        Modules that normalise across channels as `accepts` likes, and which.
+    products : dict of int to str
+        By label of a head: the module that multiplies its channels.
+    grouped : list of (str, ndarray)
+        Modules that normalise groups of channels, and which.
+    """
+
+    def __init__(self, model: nn.Module, accepts: Callable[[nn.Module], bool]) -> None:
+        super().__init__()
+        from sirfp_opt.pytorch.coupling.labels.rules import apply
+
+        self._apply = apply
+        self.accepts = accepts
+        self.classes = Classes()
+        self.shadows = Shadows()
+        self.nodes: list[Node] = []
+        self.steps: list[list[Step]] = []
+        self.grids: list[Grid] = []
+        self.read: list[IntArray] = []
+        self.norms: list[tuple[str, IntArray]] = []
+        self.heads: dict[tuple[int, ...], int] = {}
+        self.products: dict[int, str] = {}
+        self.grouped: list[tuple[str, IntArray]] = []
+        self.modules = dict(model.named_modules())
+        self._names = {module: name for name, module in self.modules.items()}
+        self._stack: list[str] = [""]
+        self.params: dict[int, Param] = {}
+        self._find_params(model)
+
+    def _find_params(self, model: nn.Module) -> None:
+        named = [
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ]
+        for name, tensor in named:
+            if not tensor.is_floating_point() or not tensor.dim():
+                continue
+            if tensor.layout is not torch.strided or not tensor.numel():
+                continue
+            layer, _, own = name.rpartition(".")
+            param = Param(name, tensor.detach(), _why_fixed(self.modules[layer], own))
+            known = self.params.setdefault(storage_key(tensor), param)
+            if known is not param:
+                other = known.name.rpartition(".")[0]
+                known.why_fixed = f"it shares a parameter with {other!r}"
+
+    @property
+    def where(self) -> str:
+        """The module that runs."""
+        return self._stack[-1]
+
+    # -- running ----------------------------------------------------------------
+
+    def follow(self, inputs: Any, run: Callable[[Any], Any]) -> None:
+        """Run the network once on `inputs`, whose own channels stay."""
+        self.shadows.sweep()
+        self.steps.append([])
+        for tensor in pytree.tree_leaves(inputs):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                ones = torch.full((1,) * tensor.dim(), INPUT)
+                self.shadows.put(tensor, ones)
+        before = nn_module.register_module_forward_pre_hook(self._enter)
+        after = nn_module.register_module_forward_hook(self._leave, always_call=True)
+        self._stack = [""]
+        try:
+            with self:
+                outputs = run(inputs)
+        finally:
+            before.remove()
+            after.remove()
+        if hasattr(outputs, "__dataclass_fields__") and not isinstance(outputs, dict):
+            outputs = vars(outputs)
+        for tensor in pytree.tree_leaves(outputs):
+            if isinstance(tensor, Tensor):
+                label = self.get(tensor)
+                self.classes.fix(label, "", "the network's output")
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self._stack.append(self._names.get(module, self._stack[-1]))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if len(self._stack) > 1:
+            self._stack.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            with self:  # composite operations are not taken apart before they come here
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        name = internals.name_of(func)
+        given = [t for t in pytree.tree_leaves((args, kwargs)) if _is_tensor(t)]
+        keys = {storage_key(tensor) for tensor in given}
+        target = kwargs.get("out") if "out" in kwargs else None
+        if target is None and name.endswith("_") and not name.startswith("__"):
+            target = args[0] if name not in VIEWS else None
+        if isinstance(target, (list, tuple)):
+            target = target[0] if target else None
+        followed = any(
+            key in self.params or self.shadows.find(tensor) is not None
+            for tensor in given
+            for key in (storage_key(tensor),)
+        )
+        if target is not None:  # before the run: the rule reads what stands there
+            call = self._call(name.rstrip("_"), func, args, kwargs, given, target)
+            if followed:
+                labels = self._apply(self, call)
+                self._log(call, labels[0])
+                self._write(target, labels[0])
+            else:
+                self._log(call, None, followed=False)
+            return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        made = [t for t in pytree.tree_leaves(result) if _is_tensor(t)]
+        call = self._call(name, func, args, kwargs, given, made[0] if made else None)
+        if not made:
+            self._log(call, None, followed=False)
+            return result
+        if all(storage_key(tensor) in keys for tensor in made):
+            if not followed or not self._view(call, made):
+                self._log(call, None, followed=False)
+            return result
+        labels = ()
+        if followed:
+            labels = self._apply(self, call)
+            self._log(call, labels[0] if labels else None)
+        else:
+            self._log(call, None, followed=False)
+        for place, tensor in enumerate(made):
+            label = labels[place] if place < len(labels) else None
+            self.shadows.put(tensor, label)
+        return result
+
+    def _call(self, name: str, func: Any, args: Any, kwargs: Any, given: Any, out: Any):
+        return Call(name, func, args, kwargs, given, out, self._stack[-1])
+
+    def _log(self, call: Call, label: Tensor | None, *, followed: bool = True) -> None:
+        touched = np.zeros(0, np.int64)
+        if followed:
+            seen = [self.get(tensor, quiet=True) for tensor in call.tensors]
+            some = [one.flatten() for one in [*seen, label] if one is not None]
+            touched = np.unique(torch.cat(some).numpy()) if some else touched
+        line = line_of_user()
+        shape = () if call.out is None else tuple(call.out.shape)
+        small = label if label is None or label.numel() <= 1 << 16 else None
+        step = Step(call.name, call.where, line, touched, small, shape)
+        self.steps[-1].append(step)
+
+    def _view(self, call: Call, made: list[Tensor]) -> bool:
+        """Note what a view takes apart; its labels are those of the storage."""
+        source, name = call.tensors[0], call.name
+        if storage_key(source) in self.params and self.shadows.find(source) is None:
+            return False
+        before, after = self.get(source), self.get(made[0])
+        self._log(call, after)
+        if before is None or after is None:
+            return True
+        if after.dim() > before.dim() or name in ("view", "_unsafe_view"):
+            self.lay_out(after)
+        elif name in ("split", "split_with_sizes", "slice", "chunk", "narrow"):
+            self._take_apart(call, before, [self.get(tensor) for tensor in made])
+        return True
+
+    def _take_apart(
+        self, call: Call, whole: Tensor, parts: list[Tensor | None]
+    ) -> None:
+        """Note the parts of equal length of a split or a slice as rows of a grid."""
+        dim = int(call["dim"] or 0) % whole.dim()
+        if whole.shape[dim] < 2:
+            return
+        length = call.out.shape[dim]
+        if call.name == "slice":
+            if whole.shape[dim] % length or whole.shape[dim] == length:
+                return
+            rows = list(whole.split(length, dim))
+        else:
+            rows = [part for part in parts if part is not None]
+            if any(row.shape[dim] != length for row in rows):
+                return
+        if length > 1 and len(rows) > 1:
+            flat = [row.movedim(dim, 0).reshape(row.shape[dim], -1)[:, 0] for row in rows]
+            if all(len(row) == length for row in flat):
+                self._grid(torch.stack(flat))
+
+    def lay_out(self, label: Tensor) -> None:
+        """Note channels that a view lays out in rows and columns (heads, shuffles)."""
+        wide = [n for n in label.shape if n > 1]
+        if len(wide) > 1:
+            self._grid(label.reshape(wide))
+
+    def _grid(self, labels: Tensor) -> None:
+        if labels.numel() <= 1 << 16 and self.classes.kinds(labels) == {PLAIN}:
+            grid = Grid(self._stack[-1], labels.numpy().copy())
+            self.grids.append(grid)
+
+    # -- labels -----------------------------------------------------------------
+
+    def get(self, tensor: Tensor, *, quiet: bool = False) -> Tensor | None:
+        """Return a tensor's labels: int64, of size 1 where they do not vary.
+
+        A parameter that is asked for so is a bare one, used as it is. With `quiet` it
+        is left alone.
+        """
+        shadow = self.shadows.find(tensor)
+        if shadow is None:
+            param = self.params.get(storage_key(tensor))
+            if param is None or quiet:
+                return None
+            self._lay_bare(param)
+            shadow = self.shadows.find(tensor)
+            if shadow is None:
+                return None
+        label = shadow.read(tensor)
+        if label is None:  # seen as numbers of another width
+            self.classes.fix(shadow.label, self._stack[-1], "its bytes are reinterpreted")
+            return None
+        label = compact(self.classes.find(label))
+        return label if bool((label > 0).any()) else None
+
+    def _lay_bare(self, param: Param) -> None:
+        """Give each element of a parameter a label of its own."""
+        for node in param.axes.values():
+            labels = node.start + torch.arange(node.size)
+            why = "its weight is used as a matrix, and otherwise"
+            self.classes.fix(labels, param.name.rpartition(".")[0], why)
+        param.bare = True
+        if param.tensor.numel() > LARGE:
+            start = self.classes.fresh(1, ELEMENT)
+            label = torch.full((1,) * param.tensor.dim(), start)
+            why = f"{param.name} is too large to be followed element by element"
+            self.classes.fix(label, param.name.rpartition(".")[0], why)
+        else:
+            node = self._node(param, None, tuple(param.tensor.shape))
+            label = node.start + torch.arange(node.size).view(node.shape)
+        self.shadows.put(param.tensor, label)
+
+    def axis(self, param: Param, dim: int, size: int, side: Side = "out") -> Tensor:
+        """Return the labels of the positions along one dimension of a weight."""
+        if dim not in param.axes:
+            param.axes[dim] = self._node(param, dim, (size,), side)
+        node = param.axes[dim]
+        return self.classes.find(node.start + torch.arange(node.size))
+
+    def _node(
+        self, param: Param, dim: int | None, shape: tuple[int, ...], side: Side = "out"
+    ) -> Node:
+        size = int(np.prod(shape))
+        kind = ELEMENT if dim is None else PLAIN
+        node = Node(param.name, dim, self.classes.fresh(size, kind), shape, side)
+        self.nodes.append(node)
+        if param.why_fixed:
+            layer = param.name.rpartition(".")[0]
+            self.classes.fix(node.start + torch.arange(size), layer, param.why_fixed)
+        return node
+
+    def param_of(self, tensor: Tensor) -> Param | None:
+        """Return the parameter that a tensor is, or is a part of."""
+        param = self.params.get(storage_key(tensor))
+        return None if param is None or param.bare else param
+
+    def put_alias(self, tensor: Tensor, param: Param) -> None:
+        """Let a converted copy of a whole weight stand for the weight."""
+        twin = Param(param.name, tensor, param.why_fixed, axes=param.axes)
+        self.params[storage_key(tensor)] = twin
+
+    def _write(self, target: Tensor, label: Tensor | None) -> None:
+        shadow = self.shadows.find(target)
+        if shadow is None and storage_key(target) in self.params:
+            return  # a buffer that the network writes: its old value is gone
+        if shadow is None:
+            if label is None:
+                return
+            if target.numel() * target.element_size() == (
+                target.untyped_storage().nbytes()
+            ):
+                self.shadows.put(target, label)
+                return
+            self.shadows.put(target, torch.zeros((1,) * target.dim(), dtype=torch.long))
+            shadow = self.shadows.find(target)
+            assert shadow is not None
+        blank = torch.zeros((1,) * target.dim(), dtype=torch.long)
+        shadow.write(target, blank if label is None else label)
+
+    def reads(self, label: Tensor | None) -> None:
+        """Note that something reads these labels."""
+        if label is not None:
+            self.read.append(np.unique(label.numpy()))
+
+    def fix(self, label: Tensor | None, call: Call, why: str) -> None:
+        """Note that labels stay because of what an operation does."""
+        self.classes.fix(label, call.where, why)
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor)
+
+
+def _why_fixed(module: nn.Module, own: str) -> str:
+    """Return why a parameter of a module is not cut, an empty text if it may be."""
+    computed = parametrize.is_parametrized(module) or any(
+        hasattr(module, f"{own.removesuffix('_orig').removesuffix('_g')}{end}")
+        for end in ("_g", "_orig")
+    )
+    if own.endswith("_v"):
+        computed = computed or hasattr(module, own.removesuffix("_v") + "_g")
+    if isinstance(module, nn.modules.container.ParameterList | nn.ParameterDict):
+        return ""
+    if type(module).__name__ == "ParametrizationList" or computed:
+        return "its weight is computed from other parameters (weight norm?)"
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return f"{type(module).__name__} is a layer whose channels are not cut"
+    return ""
+
+
+def line_of_user() -> tuple[str, int]:
+    """Return file and line of the innermost code that is neither torch's nor this."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith(_OTHERS):
+            return path, int(frame.f_lineno)
+        frame = frame.f_back
+    return "", 0
+
+
+_OTHERS = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))

@@ -1,0 +1,78 @@
+"""What is used of torch beyond its public interface, in one place.
+
+Each of these has a test of its own (``tests/pytorch/labels/test_internals.py``), so that
+a new torch that changes one of them says which.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "StorageWeakRef",
+    "TorchDispatchMode",
+    "arguments_of",
+    "eagerly",
+    "is_pointwise",
+    "name_of",
+    "storage_key",
+]
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Return a number that tensors have in common if they share their storage."""
+    if tensor.layout is not torch.strided:
+        return id(tensor)
+    return int(tensor.untyped_storage()._cdata)
+
+
+def name_of(func: Any) -> str:
+    """Return an operator's name without namespace and overload."""
+    return str(func._schema.name).rpartition("::")[2]
+
+
+def arguments_of(func: Any, args: tuple[Any, ...], kwargs: Any) -> dict[str, Any]:
+    """Return an operator's arguments by their names, defaults included."""
+    found: dict[str, Any] = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args):
+            found[argument.name] = args[place]
+        elif argument.name in kwargs:
+            found[argument.name] = kwargs[argument.name]
+        elif argument.has_default_value():
+            found[argument.name] = argument.default_value
+    return found
+
+
+@cache
+def is_pointwise(name: str) -> bool:
+    """Tell whether an operator works element by element, by torch's own tag."""
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = packet.overloads() if packet is not None else ()
+    return any(torch.Tag.pointwise in getattr(packet, o).tags for o in overloads)
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Run attention and compiled parts by ordinary operators, which can be followed."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    # To import the compiler takes seconds; who has compiled a part has it already.
+    compiler = "torch._dynamo" in sys.modules
+    stance = torch.compiler.set_stance("force_eager") if compiler else nullcontext()
+    try:
+        with stance:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,0 +1,137 @@
+"""Labels that meet: element by element, along a dimension, as a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, HEAD
+from sirfp_opt.pytorch.coupling.labels.shadows import compact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt.pytorch.coupling.labels.engine import Call, Tracker
+
+__all__ = ["Labelled", "along", "group", "join", "labelled"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels, of size 1 where they do not vary, and the sizes of their tensor."""
+
+    label: Tensor
+    shape: tuple[int, ...]
+
+    def lift(self, rank: int) -> Labelled:
+        """Return the same with leading dimensions of size 1."""
+        lead = (1,) * (rank - len(self.shape))
+        label = self.label.reshape(lead + tuple(self.label.shape))
+        return Labelled(label, lead + self.shape)
+
+
+def labelled(label: Tensor, shape: Sequence[int]) -> Labelled:
+    """Return labels with the sizes of their tensor."""
+    return Labelled(label, tuple(shape))
+
+
+def join(tracker: Tracker, call: Call, one: Labelled, other: Labelled) -> Labelled | None:
+    """Return the labels of an element-wise result; those that meet are united.
+
+    Where a single value meets many channels, it goes with them as a group, or stays.
+    """
+    shape = tuple(torch.broadcast_shapes(one.shape, other.shape))
+    alone = [
+        [s == 1 and large.label.shape[d] > 1 for d, s in enumerate(small.shape)]
+        for small, large in ((one, other), (other, one))
+    ]
+    if all(any(flags) for flags in alone):
+        why = "an outer product or sum spreads its channels over others"
+        tracker.fix(one.label, call, why)
+        tracker.fix(other.label, call, why)
+        return None
+    for (small, large), flags in zip(((one, other), (other, one)), alone, strict=True):
+        if any(flags):
+            return Labelled(_spread(tracker, call, small.label, large.label), shape)
+    _keep_constants(tracker, call, one.label, other.label)
+    a, b = torch.broadcast_tensors(one.label, other.label)
+    tracker.classes.unite(a, b)
+    met = tracker.classes.find(torch.where(a > 0, a, b))
+    return Labelled(compact(met), shape)
+
+
+def _spread(tracker: Tracker, call: Call, small: Tensor, large: Tensor) -> Tensor:
+    """Relate labels to those that each of them is broadcast over."""
+    kinds = tracker.classes.kinds(small)
+    together = any(s > 1 and n > 1 for s, n in zip(small.shape, large.shape, strict=True))
+    if HEAD in kinds or together:
+        tracker.classes.link(small, large)
+    elif kinds != {ELEMENT}:  # a bare number may stay as it is
+        tracker.fix(small, call, "it is broadcast over other channels")
+    if HEAD in kinds:
+        return compact(torch.where(large > 0, large, small))
+    return large
+
+
+def _keep_constants(tracker: Tracker, call: Call, one: Tensor, other: Tensor) -> None:
+    """Fix channels that meet a part of a tensor that belongs to no channel."""
+    for bare, label in ((one, other), (other, one)):
+        if bool((bare > 0).all()):
+            continue
+        for dim in range(bare.dim()):
+            if bare.shape[dim] == 1 or label.shape[dim] != bare.shape[dim]:
+                continue
+            empty = bare.movedim(dim, 0).flatten(1).amax(1) == 0
+            if bool(empty.any()):
+                met = label.movedim(dim, 0)[empty]
+                tracker.fix(met, call, "its channels meet a constant of their number")
+
+
+def along(tracker: Tracker, one: Labelled, dim: int) -> Tensor:
+    """Return one label for each position of a dimension; those that share one unite."""
+    dim %= len(one.shape)
+    lines = one.label.movedim(dim, 0).flatten(1)
+    first = lines.amax(1, keepdim=True)
+    tracker.classes.unite(first, lines)
+    line = tracker.classes.find(first[:, 0])
+    return line.expand(one.shape[dim]).contiguous()
+
+
+def group(tracker: Tracker, sets: Tensor, *, hard: bool = False) -> Tensor | None:
+    """Make each distinct set of labels (last dimension) a group, and return its label.
+
+    Parameters
+    ----------
+    tracker : Tracker
+    sets : Tensor of shape (..., K)
+    hard : bool
+        Whether the members of a set can go together only. Otherwise the same place of
+        each set may go instead.
+
+    Returns
+    -------
+    Tensor of shape (...) or None
+        None if there are no two sets: then nothing is left to tell apart.
+    """
+    sets = tracker.classes.find(sets.contiguous())
+    rows, index = np.unique(
+        sets.reshape(-1, sets.shape[-1]).numpy(), axis=0, return_inverse=True
+    )
+    some = (rows > 0).any(axis=1)
+    if some.sum() < 2:
+        return None
+    numbers = np.zeros(len(rows), dtype=np.int64)
+    for place in np.flatnonzero(some):
+        row = rows[place]
+        key = tuple(row[row > 0].tolist())
+        if key not in tracker.heads:
+            tracker.heads[key] = tracker.classes.fresh(1, HEAD)
+            tracker.products[tracker.heads[key]] = tracker.where
+        numbers[place] = tracker.heads[key]
+        label = torch.tensor([int(numbers[place])])
+        tracker.classes.link(label, torch.from_numpy(row), hard=hard)
+    return torch.from_numpy(numbers[index.reshape(-1)]).view(sets.shape[:-1])

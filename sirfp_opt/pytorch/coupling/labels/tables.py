@@ -1,0 +1,268 @@
+"""From labels to tables: which positions of which tensors are one channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt.pytorch.coupling.labels.classes import components
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.sites import Side
+    from sirfp_opt.pytorch.coupling.labels.engine import Tracker
+
+__all__ = ["Draft", "Place", "Tables"]
+
+Reason = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dimension of a tensor at which channels live; `size` positions of it."""
+
+    tensor: str
+    dim: int
+    size: int
+    side: Side
+
+    @property
+    def layer(self) -> str:
+        """The module that holds the tensor."""
+        return self.tensor.rpartition(".")[0]
+
+
+@dataclass
+class Draft:
+    """Channels that may make a unit: on the same tensors, in the same way.
+
+    Attributes
+    ----------
+    tables : dict of Place to ndarray
+        By place: the positions of each channel, (channels, positions of one).
+    blocks : ndarray of shape (groups, channels of one)
+        Channels that only go together.
+    labels : dict of int to int
+        Label of each class that goes with the channels, and the channel.
+    why : (module, reason), optional
+        Why it stays whole.
+    """
+
+    tables: dict[Place, IntArray]
+    blocks: IntArray
+    labels: dict[int, int] = field(default_factory=dict)
+    why: Reason | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of channels."""
+        return int(self.blocks.size)
+
+
+class Tables:
+    """The channels of a traced network, under some choice of what goes together.
+
+    Parameters
+    ----------
+    tracker : Tracker
+        After the runs.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.roots = tracker.classes.all_roots()
+        self.fixed = tracker.classes.fixed()
+        self.hard = tracker.classes.links(hard=True)
+        self.soft = tracker.classes.links(hard=False)
+        everything = [np.zeros(0, np.int64), *tracker.read]
+        read = np.unique(np.concatenate(everything))
+        self.read = set(self.roots[read].tolist())
+        self._whole, self._split = self._nodes()
+
+    def _nodes(self) -> tuple[list[tuple[Place, IntArray]], list[tuple[str, IntArray]]]:
+        """Sort nodes: those along one dimension, and bare ones that vary along more.
+
+        Of each the classes: a row of labels along the dimension, or all of them.
+        """
+        whole: list[tuple[Place, IntArray]] = []
+        split: list[tuple[str, IntArray]] = []
+        for node in self.tracker.nodes:
+            found = self.roots[node.start : node.start + node.size].reshape(node.shape)
+            if node.dim is not None:
+                place = Place(node.name, node.dim, node.size, node.side)
+                whole.append((place, found))
+                continue
+            dim = _only_dimension(found)
+            if dim is None:
+                split.append((node.name, found))
+            else:
+                place = Place(node.name, dim, node.shape[dim], "out")
+                line = np.moveaxis(found, dim, 0).reshape(node.shape[dim], -1)[:, 0]
+                whole.append((place, line))
+        return whole, split
+
+    def groups(self, ties: Iterable[IntArray], *, heads: bool = True) -> IntArray:
+        """Return for each label the number of the group that it goes with.
+
+        Parameters
+        ----------
+        ties : iterable of ndarray of shape (2, n)
+            Pairs of classes that go together besides.
+        heads : bool
+            Whether heads go as wholes.
+        """
+        some = [self.hard, *ties, *([self.soft] if heads else [])]
+        left, right = np.concatenate(some, axis=1)
+        return components(left, right, len(self.roots))[self.roots]
+
+    def drafts(self, group: IntArray) -> list[Draft]:
+        """Return the candidates that follow from what goes together."""
+        places = list(self._whole)
+        why = {int(group[root]): reason for root, reason in self.fixed.items()}
+        for name, found in self._split:
+            dim = _only_dimension(group[found])
+            if dim is None:
+                layer = name.rpartition(".")[0]
+                reason = layer, f"its channels meet the bare parameter {name!r}"
+                for one in np.unique(group[found]).tolist():
+                    why.setdefault(one, reason)
+            else:
+                shape = found.shape
+                line = np.moveaxis(found, dim, 0).reshape(shape[dim], -1)[:, 0]
+                places.append((Place(name, dim, shape[dim], "out"), line))
+        return [
+            self._draft([places[i] for i in where], members, group, why)
+            for where, members in _alike(places, group)
+        ]
+
+    def _draft(
+        self,
+        places: list[tuple[Place, IntArray]],
+        members: IntArray,
+        group: IntArray,
+        why: dict[int, Reason],
+    ) -> Draft:
+        """Lay out groups that live at the same places, channel by channel."""
+        counts, found = [], []
+        for place, line in places:
+            here = np.flatnonzero(np.isin(group[line], members))
+            found.append((place, line[here], here))
+            counts.append(len(here) // len(members))
+        width = reduce(gcd, counts)
+        order = _order(found, group, members)
+        channel_of = _channels(found, group, order, width)
+        if channel_of is None:
+            width = 1
+            channel_of = _channels(found, group, order, 1)
+            assert channel_of is not None
+        tables = {}
+        for place, classes, here in found:
+            channel = np.array([channel_of[c] for c in classes.tolist()])
+            by = np.lexsort((here, channel))
+            tables[place] = here[by].reshape(len(members) * width, -1)
+        reasons = [why[g] for g in members.tolist() if g in why]
+        reason = reasons[0] if reasons else None
+        blocks = np.arange(len(members) * width).reshape(len(members), width)
+        # Number the channels as they stand where they are made.
+        first = next((t for p, t in tables.items() if p.side == "out"), None)
+        line = (next(iter(tables.values())) if first is None else first)[:, 0]
+        if (np.diff(line) < 0).any():
+            natural = np.argsort(line, kind="stable")
+            number = np.empty_like(natural)
+            number[natural] = np.arange(len(natural))
+            tables = {place: table[natural] for place, table in tables.items()}
+            blocks = np.sort(number[blocks], axis=1)
+            blocks = blocks[np.argsort(blocks[:, 0])]
+            channel_of = {one: int(number[c]) for one, c in channel_of.items()}
+        if reason is None and not any(c in self.read for c in channel_of):
+            reason = "", "nothing reads its channels: no output depends on them"
+        return Draft(tables, blocks, channel_of, reason)
+
+
+def _only_dimension(labels: IntArray) -> int | None:
+    """Return the only dimension along which labels vary; None if there are several.
+
+    Where they do not vary at all, the last one.
+    """
+    wide = [
+        d
+        for d in range(labels.ndim)
+        if labels.shape[d] > 1 and bool((labels != labels.take([0], axis=d)).any())
+    ]
+    if len(wide) > 1:
+        return None
+    if wide:
+        return wide[0]
+    return max(range(labels.ndim), key=lambda d: (labels.shape[d] > 1, d))
+
+
+def _alike(
+    places: list[tuple[Place, IntArray]], group: IntArray
+) -> list[tuple[list[int], IntArray]]:
+    """Sort groups by where they live: indices of places, and the groups that live there.
+
+    Groups of different numbers of positions at a place are told apart, too.
+    """
+    if not places:
+        return []
+    lines = [group[line] for _, line in places]
+    number = np.concatenate([np.full(len(v), i) for i, v in enumerate(lines)])
+    value = np.concatenate(lines)
+    pairs, counts = np.unique(np.stack([value, number]), axis=1, return_counts=True)
+    kinds: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    ends = np.flatnonzero(np.diff(pairs[0])) + 1
+    for some, times in zip(
+        np.split(pairs, ends, axis=1), np.split(counts, ends), strict=True
+    ):
+        key = tuple(zip(some[1].tolist(), times.tolist(), strict=True))
+        kinds.setdefault(key, []).append(int(some[0, 0]))
+    return [([i for i, _ in key], np.array(found)) for key, found in kinds.items()]
+
+
+def _order(
+    found: list[tuple[Place, IntArray, IntArray]], group: IntArray, members: IntArray
+) -> list[int]:
+    """Return the groups in the order of their first positions where they are made."""
+    made = [entry for entry in found if entry[0].side == "out"] or found
+    _, classes, here = made[0]
+    first: dict[int, int] = {}
+    for one, position in zip(group[classes].tolist(), here.tolist(), strict=True):
+        first.setdefault(one, position)
+    return sorted(members.tolist(), key=first.__getitem__)
+
+
+def _channels(
+    found: list[tuple[Place, IntArray, IntArray]],
+    group: IntArray,
+    order: list[int],
+    width: int,
+) -> dict[int, int] | None:
+    """Give each class its channel; None if classes do not divide evenly.
+
+    Of each group the classes that live at the same places are taken in their order, and
+    dealt out to its channels.
+    """
+    where: dict[int, list[tuple[int, int]]] = {}
+    for number, (_, classes, here) in enumerate(found):
+        for one, position in zip(classes.tolist(), here.tolist(), strict=True):
+            where.setdefault(one, []).append((number, position))
+    rank = {value: place for place, value in enumerate(order)}
+    kinds: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for one, places in where.items():
+        key = rank[int(group[one])], tuple(number for number, _ in places)
+        kinds.setdefault(key, []).append(one)
+    channel: dict[int, int] = {}
+    for (place, _), classes in kinds.items():
+        if len(classes) % width:
+            return None
+        classes.sort(key=lambda one: where[one][0])
+        share = len(classes) // width
+        for i, one in enumerate(classes):
+            channel[one] = place * width + i // share
+    return channel
