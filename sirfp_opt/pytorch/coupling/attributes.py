@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from sirfp_opt.network.plan import Attribute
+from sirfp_opt.network.plan import Attribute, Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,13 @@ OWN = (
     nn.MultiheadAttention, nn.Embedding, nn.PReLU,
 )  # fmt: skip
 """Layers whose own attributes surgery looks after."""
+
+COUNTS = {
+    nn.GroupNorm: "num_channels",
+    nn.LayerNorm: "normalized_shape",
+    nn.RMSNorm: "normalized_shape",
+}
+"""What stands for the tensors of a norm without any."""
 
 
 @dataclass
@@ -64,21 +71,26 @@ class Counting:
         found: set[str] = set().union(*(self._where[one] for one in first))
         return [name for name in self.modules if name in found]
 
-    def groups_of_norms(self, draft: Draft) -> list[Attribute]:
-        """Return the counts of norms over groups that hold no parameters."""
+    def norms_without_tensors(self, draft: Draft) -> list[Site]:
+        """Return the counts of norms that have no tensor of these channels.
+
+        Surgery cuts them as it does a tensor: ``"norm.num_channels"``.
+        """
         found = []
-        for where, labels in self.tables.tracker.grouped:
+        for where, dim, line in self.tables.tracker.counted:
             module: Any = self.modules.get(where)
-            if not isinstance(module, nn.GroupNorm) or module.weight is not None:
+            name = COUNTS.get(type(module))
+            if name is None or module.weight is not None:
                 continue
-            mine = [one for one in self.tables.roots[labels].tolist() if one in draft.labels]
-            for name, share in (
-                ("num_channels", len(mine)),
-                ("num_groups", len(mine) * module.num_groups // module.num_channels),
-            ):
-                if mine:
-                    value = int(getattr(module, name))
-                    found.append(Attribute(where, name, value, share))
+            roots = self.tables.roots[line]
+            rows: dict[int, list[int]] = defaultdict(list)
+            for position, root in enumerate(roots.tolist()):
+                if root in draft.labels:
+                    rows[draft.labels[root]].append(position)
+            if len(rows) == draft.size and len({len(row) for row in rows.values()}) == 1:
+                table = [rows[channel] for channel in range(draft.size)]
+                tensor = f"{where}.{name}" if where else name
+                found.append(Site.of_table(tensor, dim, len(line), table))
         return list(dict.fromkeys(found))
 
     def heads(self, draft: Draft) -> tuple[str | None, list[Attribute]]:
@@ -87,14 +99,12 @@ class Counting:
         None where the groups of the draft are no heads.
         """
         products = self.tables.tracker.products
-        roots = self.tables.roots
         heads = self._heads_of()
         mine = {one for one in draft.labels if one in heads}
         if not mine:
             return None, []
         labels = {label for one in mine for label in heads[one]}
         owners = {products[label] for label in labels if label in products}
-        del roots
         found = []
         for name in self.near(draft):
             module = self.modules[name]

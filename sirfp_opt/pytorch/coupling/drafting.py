@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Drafting:
 
     def sort(
         self, drafts: Sequence[Draft], ignored: Mapping[str, str]
-    ) -> tuple[list[Candidate], list[Exclusion]]:
+    ) -> tuple[list[Candidate], list[tuple[Exclusion, Draft]]]:
         """Return what may be cut and what may not, each in the network's order.
 
         Parameters
@@ -68,23 +68,37 @@ class Drafting:
         made = [draft for draft in drafts if self._makers(draft)]
         made.sort(key=lambda d: self._key(self._first(d)))
         names = self._names(made)
-        candidates, exclusions = [], []
+        candidates: list[Candidate] = []
+        exclusions: list[tuple[Exclusion, Draft]] = []
         for draft, name in zip(made, names, strict=True):
             layer, reason = self._hazard(draft, name, ignored)
             if reason:
-                exclusions.append(Exclusion(name, draft.size, layer, reason))
+                told = Exclusion(name, draft.size, layer, reason)
+                exclusions.append((told, draft))
             else:
                 candidates.append(Candidate(self._unit(name, draft), draft))
         return candidates, exclusions
+
+    def counting_broadly(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with all attributes near it that may count its channels."""
+        own = candidate.unit.attributes
+        taken = {(one.module, one.name, one.index) for one in own}
+        more = [
+            one
+            for one in self.counting.broadly(candidate.draft)
+            if (one.module, one.name, one.index) not in taken
+        ]
+        unit = replace(candidate.unit, attributes=(*own, *more))
+        return Candidate(unit, candidate.draft)
 
     def _unit(self, name: str, draft: Draft) -> PruningUnit:
         sites = [
             Site.of_table(place.tensor, place.dim, place.size, table, place.side)
             for place, table in draft.tables.items()
         ]
+        sites += self.counting.norms_without_tensors(draft)
         tied: Any = draft.blocks.tolist() if draft.blocks.shape[1] > 1 else ()
         heads, attributes = self.counting.heads(draft)
-        attributes += self.counting.groups_of_norms(draft)
         return PruningUnit(
             name,
             draft.size,

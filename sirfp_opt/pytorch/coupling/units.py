@@ -6,10 +6,14 @@ import logging
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
 from sirfp_opt.pytorch.batches import (
     Forward,
-    evaluating,
     first_and_all,
     run,
     small_sample,
@@ -20,12 +24,16 @@ from sirfp_opt.pytorch.coupling.coupling import Coupling, Exclusion, Member
 from sirfp_opt.pytorch.coupling.drafting import Drafting, members_of
 from sirfp_opt.pytorch.coupling.labels.engine import trace
 from sirfp_opt.pytorch.coupling.labels.tables import Tables
-from sirfp_opt.pytorch.coupling.probe import probe
+from sirfp_opt.pytorch.coupling.settling import settle
+from sirfp_opt.pytorch.coupling.trial import Trials, plain_copy
+from sirfp_opt.pytorch.cutting.norms import norm_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import nn
+
+    from sirfp_opt.pytorch.coupling.labels.engine import Tracker
 
 __all__ = ["Coupling", "Exclusion", "Member", "couple", "matches"]
 
@@ -85,45 +93,43 @@ def couple(
     first, _ = first_and_all(batches)
     ignore = _as_patterns(ignore)
     example = small_sample(model, to_model(first, model), forward)
-    modules = dict(model.named_modules())
-    tables = _follow(model, example, forward)
+    plain = plain_copy(model)
+    modules = dict(plain.named_modules())
+    rng = np.random.default_rng(seed)
+    tables = Tables(_followed(plain, example, forward))
     drafting = Drafting(tables, Counting(tables, modules), modules)
-    drafts = tables.drafts(tables.groups([]))
-    ignored = dict(matches(modules, ignore))
-    candidates, exclusions = drafting.sort(drafts, ignored)
-    units = [candidate.unit for candidate in candidates]
-    failed = probe(model, units, example, forward=forward, seed=seed)
+    trials = Trials(plain, example, forward, rng)
+    settled = settle(drafting, trials, dict(matches(modules, ignore)), rng)
+    units = [candidate.unit for candidate in settled.candidates]
     coupling = Coupling(
         units=tuple(units),
         members={unit.name: members_of(unit, modules) for unit in units},
-        exclusions=tuple(exclusions),
+        exclusions=tuple(settled.exclusions),
         untraced=drafting.untraced(),
-    )
-    sizes = {unit.name: unit.size for unit in units}
-    coupling = coupling.without(
-        Exclusion(name, sizes[name], layer, reason)
-        for name, (layer, reason) in failed.items()
     )
     for exclusion in coupling.exclusions:
         logger.info("not pruned: %s", exclusion)
     return coupling
 
 
-def _follow(model: nn.Module, example: Any, forward: Forward | None) -> Tables:
-    """Trace the network in evaluation mode."""
-    from torch import Tensor
-    from torch.utils import _pytree as pytree
+def _followed(plain: nn.Module, example: Any, forward: Forward | None) -> Tracker:
+    """Run a copy of the network once under the tracker."""
+    inputs = pytree.tree_map_only(Tensor, torch.clone, example)
+    known: dict[nn.Module, bool] = {}
 
-    inputs = pytree.tree_map_only(Tensor, lambda t: t.clone(), example)
+    def accepts(module: nn.Module) -> bool:
+        if module not in known:
+            known[module] = norm_of(module) is not None
+        return known[module]
+
+    run_once = [(inputs, lambda batch: run(plain, batch, forward))]
     try:
-        with evaluating(model):
-            tracker = trace(model, [(inputs, lambda batch: run(model, batch, forward))])
+        return trace(plain, run_once, accepts=accepts)
     except Exception as error:  # whatever the network raises
         raise UnsupportedError(
-            f"`model` must run on the first sample of the first batch, got "
+            "`model` must run on the first sample of the first batch, got "
             f"{type(error).__name__}: {error}. Check the batch, or pass `forward`."
         ) from error
-    return Tables(tracker)
 
 
 def matches(layers: Iterable[str], patterns: Sequence[str]) -> list[tuple[str, str]]:

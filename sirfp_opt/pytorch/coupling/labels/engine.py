@@ -21,13 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, INPUT, PLAIN, Classes
 from sirfp_opt.pytorch.coupling.labels.internals import storage_key
-from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact
+from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +86,10 @@ class Param:
     why_fixed: str = ""
     bare: bool = False
     axes: dict[int, Node] = field(default_factory=dict)
+
+    def same_as(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor is this one, under another name perhaps."""
+        return layout_of(tensor) == layout_of(self.tensor)
 
 
 @dataclass
@@ -192,8 +195,9 @@ class Tracker(internals.TorchDispatchMode):
         Modules that normalise across channels as `accepts` likes, and which.
     products : dict of int to str
         By label of a head: the module that multiplies its channels.
-    grouped : list of (str, ndarray)
-        Modules that normalise groups of channels, and which.
+    counted : list of (str, int, ndarray)
+        Norms of a fixed number of channels: the module, which of the normalised
+        dimensions, the label of each position.
     """
 
     def __init__(self, model: nn.Module, accepts: Callable[[nn.Module], bool]) -> None:
@@ -211,7 +215,7 @@ class Tracker(internals.TorchDispatchMode):
         self.norms: list[tuple[str, IntArray]] = []
         self.heads: dict[tuple[int, ...], int] = {}
         self.products: dict[int, str] = {}
-        self.grouped: list[tuple[str, IntArray]] = []
+        self.counted: list[tuple[str, int, IntArray]] = []
         self.modules = dict(model.named_modules())
         self._names = {module: name for name, module in self.modules.items()}
         self._stack: list[str] = [""]
@@ -228,12 +232,11 @@ class Tracker(internals.TorchDispatchMode):
                 continue
             if tensor.layout is not torch.strided or not tensor.numel():
                 continue
-            layer, _, own = name.rpartition(".")
-            param = Param(name, tensor.detach(), _why_fixed(self.modules[layer], own))
+            layer = name.rpartition(".")[0]
+            param = Param(name, tensor.detach(), _why_fixed(self.modules[layer]))
             known = self.params.setdefault(storage_key(tensor), param)
-            if known is not param:
-                other = known.name.rpartition(".")[0]
-                known.why_fixed = f"it shares a parameter with {other!r}"
+            if known is not param and not known.same_as(tensor):
+                known.why_fixed = f"it shares its memory with {name!r}"
 
     @property
     def where(self) -> str:
@@ -489,18 +492,10 @@ def _is_tensor(leaf: Any) -> bool:
     return isinstance(leaf, Tensor)
 
 
-def _why_fixed(module: nn.Module, own: str) -> str:
-    """Return why a parameter of a module is not cut, an empty text if it may be."""
-    computed = parametrize.is_parametrized(module) or any(
-        hasattr(module, f"{own.removesuffix('_orig').removesuffix('_g')}{end}")
-        for end in ("_g", "_orig")
-    )
-    if own.endswith("_v"):
-        computed = computed or hasattr(module, own.removesuffix("_v") + "_g")
-    if isinstance(module, nn.modules.container.ParameterList | nn.ParameterDict):
-        return ""
-    if type(module).__name__ == "ParametrizationList" or computed:
-        return "its weight is computed from other parameters (weight norm?)"
+def _why_fixed(module: nn.Module) -> str:
+    """Return why the parameters of a module are not cut, an empty text if they may be."""
+    if type(module).__name__ == "ParametrizationList":
+        return "its weight is computed from other parameters"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return f"{type(module).__name__} is a layer whose channels are not cut"
     return ""

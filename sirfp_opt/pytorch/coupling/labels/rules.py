@@ -316,9 +316,10 @@ def _group_norm(tracker: Tracker, call: Call) -> Tensor | None:
     vectors = [t for t in (call["weight"], call["bias"]) if isinstance(t, Tensor)]
     label = _vectors(tracker, call, vectors)
     width = source.shape[1] // groups
+    if label is not None and label.shape[1] > 1:
+        tracker.counted.append((call.where, 0, label.flatten().numpy()))
     if label is not None and width > 1 and label.shape[1] > 1:
         sets = label.view(groups, width)
-        tracker.grouped.append((call.where, sets.unique().numpy()))
         _normalise(tracker, call, sets, "normalises across channels")
     return label
 
@@ -337,6 +338,9 @@ def _layer_norm(tracker: Tracker, call: Call) -> Tensor | None:
     if total is None:
         return None
     dims = list(range(rank - len(normalized), rank))
+    wide = [place for place, d in enumerate(dims) if total.label.shape[d] > 1]
+    if len(wide) == 1 and total.label.numel() == max(total.label.shape):
+        tracker.counted.append((call.where, wide[0], total.label.flatten().numpy()))
     _normalise_along(tracker, call, total.label, dims)
     return total.label
 

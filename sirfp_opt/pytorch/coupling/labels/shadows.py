@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sirfp_opt.pytorch.coupling.labels.internals import StorageWeakRef, storage_key
 
-__all__ = ["Shadow", "compact", "varies"]
+__all__ = ["Shadow", "Shadows", "compact", "layout_of", "varies"]
 
 
 def varies(label: Tensor, dim: int) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from sirfp_opt.pytorch.coupling.labels.classes import components
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Sequence
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.sites import Side
@@ -107,18 +107,23 @@ class Tables:
                 whole.append((place, line))
         return whole, split
 
-    def groups(self, ties: Iterable[IntArray], *, heads: bool = True) -> IntArray:
+    def groups(
+        self, ties: Sequence[IntArray] = (), loose: Collection[int] = ()
+    ) -> IntArray:
         """Return for each label the number of the group that it goes with.
 
         Parameters
         ----------
-        ties : iterable of ndarray of shape (2, n)
+        ties : sequence of ndarray of shape (2, n)
             Pairs of classes that go together besides.
-        heads : bool
-            Whether heads go as wholes.
+        loose : collection of int
+            Classes that go without the rest of their heads.
         """
-        some = [self.hard, *ties, *([self.soft] if heads else [])]
-        left, right = np.concatenate(some, axis=1)
+        soft = self.soft
+        if loose:
+            out = np.fromiter(loose, dtype=np.int64)
+            soft = soft[:, ~np.isin(soft, out).any(axis=0)]
+        left, right = np.concatenate([self.hard, soft, *ties], axis=1)
         return components(left, right, len(self.roots))[self.roots]
 
     def drafts(self, group: IntArray) -> list[Draft]:

@@ -1,0 +1,285 @@
+"""Settle what may be cut: trial by trial, what fails gets another way, or stays whole.
+
+Labels say which positions are one channel; they do not say what the code around them
+takes for granted. It may lay channels out in rows and columns, count them in an
+attribute, or need two equal numbers. A failing trial points at an operation
+(`evidence`), that at the channels which it touches, and these are given another way to
+be cut, all alike in one go; without one they stay whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt.pytorch.coupling.coupling import Exclusion
+from sirfp_opt.pytorch.coupling.evidence import Witness
+from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
+from sirfp_opt.pytorch.coupling.trial import Finding, Trials, staggered
+from sirfp_opt.pytorch.coupling.ways import Way, Ways
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
+    from sirfp_opt.pytorch.coupling.labels.engine import Step
+
+__all__ = ["Settled", "settle"]
+
+logger = logging.getLogger(__name__)
+
+MOST = 40
+"""Trials after which whatever is still under suspicion stays whole."""
+
+ENOUGH = 2
+"""Units given up at one line of code after which all others of their kind are."""
+
+SMALL = 8
+"""Groups of a unit up to which a wrong one may fit by chance."""
+
+
+@dataclass
+class Settled:
+    """What passed, what did not, and the number of trials."""
+
+    candidates: list[Candidate]
+    exclusions: list[Exclusion]
+    trials: int
+
+
+@dataclass
+class _Decision:
+    """The ways for some channels, and which one is in use; -1 is none of them."""
+
+    labels: set[int]
+    ways: list[Way]
+    reason: tuple[str, str]
+    used: int = -1
+
+    @property
+    def way(self) -> Way | None:
+        return self.ways[self.used] if 0 <= self.used < len(self.ways) else None
+
+
+def settle(
+    drafting: Drafting,
+    trials: Trials,
+    ignored: Mapping[str, str],
+    rng: np.random.Generator,
+) -> Settled:
+    """Try units until a joint cut of all that are left is exact, twice in a row.
+
+    Parameters
+    ----------
+    drafting : Drafting
+    trials : Trials
+    ignored : mapping of str to str
+        Layers to leave whole, and the pattern that says so.
+    rng : numpy.random.Generator
+        Of the channels that are cut.
+    """
+    return _Settling(drafting, trials, ignored, rng).settle()
+
+
+@dataclass
+class _Settling:
+    drafting: Drafting
+    trials: Trials
+    ignored: Mapping[str, str]
+    rng: np.random.Generator
+    decisions: list[_Decision] = field(default_factory=list)
+    # Channels that are given up, by class: where and why.
+    whole: dict[int, tuple[str, str]] = field(default_factory=dict)
+    # How many were given up at a line of code.
+    lost_at: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def settle(self) -> Settled:
+        self.witness = Witness(self.drafting.tables)
+        self.ways = Ways(self.drafting)
+        self.members = _members_of_heads(self.drafting)
+        passed = turn = 0
+        while True:
+            candidates, exclusions = self._draft()
+            if not candidates:
+                break
+            finding = self._try(candidates, turn)
+            turn += 1
+            if finding is None:
+                passed += 1
+                if passed >= _turns(candidates):
+                    break
+                continue
+            passed = 0
+            hit, alike = self._blamed(finding, candidates)
+            logger.info(
+                "trial %d: %s; %s",
+                self.trials.runs,
+                finding.text,
+                [candidate.unit.name for candidate in [*hit, *alike]],
+            )
+            for candidate in hit:
+                self._advance(candidate, candidates, finding, direct=True)
+            for candidate in alike:
+                self._advance(candidate, candidates, finding, direct=False)
+        return Settled(candidates, exclusions, self.trials.runs)
+
+    def _draft(self) -> tuple[list[Candidate], list[Exclusion]]:
+        """Return what is to be tried under the decisions of now."""
+        while True:
+            ways = [d.way for d in self.decisions if d.way is not None]
+            ties = [tie for way in ways for tie in way.ties]
+            loose: set[int] = set().union(*(way.loose for way in ways))
+            tables = self.drafting.tables
+            drafts = tables.drafts(tables.groups(ties, loose))
+            candidates, excluded = self.drafting.sort(drafts, self.ignored)
+            # A way that ties channels to what stays is none.
+            stuck = [
+                decision
+                for decision in self.decisions
+                if decision.way is not None
+                and any(not decision.labels.isdisjoint(d.labels) for _, d in excluded)
+            ]
+            if not stuck:
+                break
+            for decision in stuck:
+                self._next(decision)
+        good, exclusions = [], [exclusion for exclusion, _ in excluded]
+        for candidate in candidates:
+            lost = next((o for o in candidate.draft.labels if o in self.whole), None)
+            if lost is not None:
+                layer, reason = self.whole[lost]
+                unit = candidate.unit
+                exclusions.append(Exclusion(unit.name, unit.size, layer, reason))
+                continue
+            decision = self._decision(candidate)
+            if decision is not None and decision.way is not None and decision.way.broad:
+                candidate = self.drafting.counting_broadly(candidate)
+            good.append(candidate)
+        return good, exclusions
+
+    def _try(self, candidates: Sequence[Candidate], turn: int) -> Finding | None:
+        units = [candidate.unit for candidate in candidates]
+        labels = {c.unit.name: c.draft.labels for c in candidates}
+        kept = staggered(units, self.rng, turn)
+        return self.trials.run(units, kept, labels, self.witness)
+
+    def _decision(self, candidate: Candidate) -> _Decision | None:
+        labels = candidate.draft.labels
+        for decision in self.decisions:
+            if not decision.labels.isdisjoint(labels):
+                return decision
+        return None
+
+    def _advance(
+        self,
+        candidate: Candidate,
+        others: Sequence[Candidate],
+        finding: Finding,
+        *,
+        direct: bool,
+    ) -> None:
+        """Give a candidate its next way; if it is to blame itself, perhaps none."""
+        decision = self._decision(candidate)
+        if decision is None:
+            layer = candidate.unit.name.partition("[")[0]
+            where = finding.step.where if finding.step is not None else ""
+            ways = self.ways.of(candidate, others)
+            reason = (where or layer, finding.text)
+            labels = set(candidate.draft.labels)
+            decision = _Decision(labels, ways, reason)
+            self.decisions.append(decision)
+        if self.trials.runs > MOST:
+            decision.used = len(decision.ways)
+        last = decision.used >= len(decision.ways) - 1
+        line = finding.step.line if finding.step is not None else ("", 0)
+        if last and not direct and self.lost_at[line] < ENOUGH:
+            return
+        if last and direct:
+            self.lost_at[line] += 1
+        self._next(decision)
+
+    def _next(self, decision: _Decision) -> None:
+        decision.used += 1
+        if decision.used >= len(decision.ways):
+            self.whole.update(dict.fromkeys(decision.labels, decision.reason))
+            self.decisions.remove(decision)
+
+    def _blamed(
+        self, finding: Finding, candidates: list[Candidate]
+    ) -> tuple[list[Candidate], list[Candidate]]:
+        """Return the candidates that are to blame, and others of their kind."""
+        step = finding.step
+        hit = [] if step is None else self._touching(step, candidates, finding.removed)
+        if step is None or not hit:
+            return self._searched(candidates), []
+        again = [
+            other
+            for other in self.witness.steps
+            if other.line == step.line and other.name == step.name
+        ]
+        ways = {d.used for c in hit for d in [self._decision(c)] if d is not None}
+        alike = []
+        for candidate in candidates:
+            decision = self._decision(candidate)
+            if decision is not None and decision.used not in ways:
+                continue
+            if candidate not in hit and any(
+                self._touching(other, [candidate], None) for other in again
+            ):
+                alike.append(candidate)
+        return hit, alike
+
+    def _touching(
+        self, step: Step, candidates: Sequence[Candidate], removed: IntArray | None
+    ) -> list[Candidate]:
+        """Return the candidates that an operation reads, or else touches at all."""
+        roots = self.drafting.tables.roots
+        touched = set(roots[step.touched].tolist())
+        for head in list(touched):
+            touched |= self.members.get(head, set())
+        made: set[int] = set()
+        if step.label is not None and step.name in PRODUCTS:
+            made = set(roots[step.label.numpy().ravel()].tolist())
+        lost = None if removed is None else set(removed.tolist())
+        for labels in (touched - made, touched):
+            mine = labels if lost is None else labels & lost
+            found = [c for c in candidates if not mine.isdisjoint(c.draft.labels)]
+            if found:
+                return found
+        return []
+
+    def _searched(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Find one candidate to blame by halving, where there is no evidence."""
+        alone = [c for c in candidates if not self.trials.can_cut(c.unit)]
+        if alone:
+            return alone
+        low, high = 0, len(candidates)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._try(candidates[:middle], middle) is None:
+                low = middle
+            else:
+                high = middle
+        return candidates[low:high]
+
+
+def _turns(candidates: Sequence[Candidate]) -> int:
+    """Return how many trials in a row must pass: small sets may fit by chance."""
+    smallest = min(len(candidate.draft.blocks) for candidate in candidates)
+    return 2 if smallest > SMALL else 3
+
+
+def _members_of_heads(drafting: Drafting) -> dict[int, set[int]]:
+    tables = drafting.tables
+    heads = {int(tables.roots[label]) for label in tables.tracker.products}
+    found: dict[int, set[int]] = {}
+    for one, other in tables.soft.T.tolist():
+        for head, member in ((one, other), (other, one)):
+            if head in heads:
+                found.setdefault(head, set()).add(member)
+    return found

@@ -1,0 +1,156 @@
+"""Other ways to cut channels, for when the first one fails a trial."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
+    from sirfp_opt.pytorch.coupling.labels.tables import Draft
+
+__all__ = ["Way", "Ways"]
+
+MOST_GRIDS = 3
+MOST_PARTNERS = 3
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to cut channels: what goes together besides, what is counted besides.
+
+    Attributes
+    ----------
+    what : str
+        For the log.
+    ties : tuple of ndarray of shape (2, n)
+        Pairs of classes that go together.
+    broad : bool
+        Whether all attributes that may count the channels shrink with them.
+    loose : frozenset of int
+        Classes that go without the rest of their heads.
+    """
+
+    what: str
+    ties: tuple[IntArray, ...] = ()
+    broad: bool = False
+    loose: frozenset[int] = frozenset()
+
+
+@dataclass
+class Ways:
+    """Lists the ways for a candidate, the likeliest first."""
+
+    drafting: Drafting
+    _grids: list[IntArray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        roots, seen = self.drafting.tables.roots, set()
+        for grid in self.drafting.tables.tracker.grids:
+            labels = roots[grid.labels]
+            key = (labels.shape, labels.tobytes())
+            if key not in seen:
+                seen.add(key)
+                self._grids.append(labels)
+
+    def of(self, candidate: Candidate, others: Sequence[Candidate]) -> list[Way]:
+        """Return the ways for a candidate beside others, without the one it came by."""
+        draft = candidate.draft
+        known = set(candidate.unit.attributes)
+        broad = bool(set(self.drafting.counting.broadly(draft)) - known)
+        found: list[Way] = [Way("counting attributes", broad=True)] if broad else []
+        for what, ties in self._along_grids(draft):
+            found.append(Way(what, ties))
+            found.append(Way(f"{what}, counting attributes", ties, broad=True))
+        for what, tie in self._partners(draft, others):
+            found.append(Way(what, (tie,)))
+            if broad:
+                found.append(Way(f"{what}, counting attributes", (tie,), broad=True))
+        found += self._in_every_head(draft)
+        return found
+
+    def _along_grids(self, draft: Draft) -> list[tuple[str, tuple[IntArray, ...]]]:
+        """Tie channels that the code lays out in rows and columns, by either."""
+        mine = np.fromiter(draft.labels, dtype=np.int64)
+        touched = []
+        for grid in self._grids:
+            here = np.isin(grid, mine)
+            if here.any() and len(np.unique(grid)) > max(grid.shape):
+                touched.append(grid)
+        found: list[tuple[str, tuple[IntArray, ...]]] = []
+        if not touched:
+            return found
+        for what, axis in (("columns", -1), ("rows", 0)):
+            found.append((what, tuple(_along(grid, axis) for grid in touched)))
+        if len(touched) > 1:
+            for number, grid in enumerate(touched[:MOST_GRIDS]):
+                for axis in range(grid.ndim):
+                    found.append((f"grid {number}, axis {axis}", (_along(grid, axis),)))
+        elif touched[0].ndim > 2:
+            for axis in range(1, touched[0].ndim - 1):
+                found.append((f"axis {axis}", (_along(touched[0], axis),)))
+        return found
+
+    def _partners(
+        self, draft: Draft, others: Sequence[Candidate]
+    ) -> list[tuple[str, IntArray]]:
+        """Tie the channels to those of units of the same size that meet the same code."""
+        near = set(self.drafting.counting.near(draft))
+        found = []
+        for other in others:
+            if other.draft is draft or other.draft.blocks.shape != draft.blocks.shape:
+                continue
+            shared = near.intersection(self.drafting.counting.near(other.draft))
+            if shared - {""}:
+                pair = _by_number(draft, other.draft)
+                found.append((len(shared), f"as many as {other.unit.name}", pair))
+        found.sort(key=lambda entry: -entry[0])
+        return [(what, tie) for _, what, tie in found[:MOST_PARTNERS]]
+
+    def _in_every_head(self, draft: Draft) -> list[Way]:
+        """Take the same place of every head, instead of whole heads."""
+        by_place: dict[tuple[int, int], list[int]] = defaultdict(list)
+        block_of = {int(c): b for b, row in enumerate(draft.blocks) for c in row}
+        place_of = {int(c): i for row in draft.blocks for i, c in enumerate(row)}
+        for one, channel in draft.labels.items():
+            by_place[block_of[channel], place_of[channel]].append(one)
+        if draft.blocks.shape[1] < 2 or len(draft.blocks) < 2:
+            return []
+        heads, _ = self.drafting.counting.heads(draft)
+        if heads is None:
+            return []
+        ties = []
+        for place in range(draft.blocks.shape[1]):
+            rows = [sorted(by_place[b, place]) for b in range(len(draft.blocks))]
+            if len({len(row) for row in rows}) > 1:
+                return []
+            table = np.array(rows)
+            ties.append(np.stack([table[:-1].ravel(), table[1:].ravel()]))
+        loose = frozenset(draft.labels)
+        tie = np.concatenate(ties, axis=1)
+        return [
+            Way("the same place of every head", (tie,), loose=loose),
+            Way("the same place of every head, counting", (tie,), True, loose),
+        ]
+
+
+def _along(grid: IntArray, axis: int) -> IntArray:
+    """Tie the entries of a grid that have the same place along an axis."""
+    lines = np.moveaxis(grid, axis, 0).reshape(grid.shape[axis], -1)
+    first = np.broadcast_to(lines[:, :1], lines.shape)
+    return np.stack([first.ravel(), lines.ravel()])
+
+
+def _by_number(one: Draft, other: Draft) -> IntArray:
+    """Tie the channels of two drafts that have the same number."""
+    first: dict[int, int] = {}
+    for label, channel in one.labels.items():
+        first.setdefault(channel, label)
+    pairs = [(first[c], label) for label, c in other.labels.items() if c in first]
+    return np.array(pairs, dtype=np.int64).T
