@@ -73,7 +73,10 @@ class Drafting:
         for draft, name in zip(made, names, strict=True):
             layer, reason = self._hazard(draft, name, ignored)
             if reason:
-                told = Exclusion(name, draft.size, layer, reason)
+                size = draft.size
+                if reason == INPUT_REASON:  # its channels are one class, the input's
+                    size = draft.tables[self._first(draft)[0]].size
+                told = Exclusion(name, size, layer, reason)
                 exclusions.append((told, draft))
             else:
                 candidates.append(Candidate(self._unit(name, draft), draft))

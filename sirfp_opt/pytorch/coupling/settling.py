@@ -217,10 +217,13 @@ class _Settling:
         hit = [] if step is None else self._touching(step, candidates, finding.removed)
         if step is None or not hit:
             return self._searched(candidates), []
+        kind = type(self.drafting.modules.get(step.where))
         again = [
             other
             for other in self.witness.steps
-            if other.line == step.line and other.name == step.name
+            if other.line == step.line
+            and other.name == step.name
+            and type(self.drafting.modules.get(other.where)) is kind
         ]
         ways = {d.used for c in hit for d in [self._decision(c)] if d is not None}
         alike = []
@@ -271,7 +274,7 @@ class _Settling:
 def _turns(candidates: Sequence[Candidate]) -> int:
     """Return how many trials in a row must pass: small sets may fit by chance."""
     smallest = min(len(candidate.draft.blocks) for candidate in candidates)
-    return 2 if smallest > SMALL else 3
+    return 2 if smallest > SMALL else 4
 
 
 def _members_of_heads(drafting: Drafting) -> dict[int, set[int]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.network.plan import PruningPlan
-from sirfp_opt.pytorch.batches import frozen_outputs
+from sirfp_opt.pytorch.batches import frozen_outputs, run
 from sirfp_opt.pytorch.comparison import compare
 from sirfp_opt.pytorch.coupling.evidence import replaced_modules
 from sirfp_opt.pytorch.coupling.labels import internals
@@ -21,7 +21,7 @@ from sirfp_opt.pytorch.cutting.masking import zero
 from sirfp_opt.pytorch.cutting.surgery import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningUnit
@@ -56,18 +56,21 @@ def staggered(
     unit included: what works only if two counts are equal does not pass. At each turn
     every unit gets another count.
     """
-    next_of: dict[int, int] = {}
+    seen: dict[int, int] = {}
+    first: dict[int, int] = {}
     kept = {}
     for unit in units:
         groups = unit.tied or tuple((c,) for c in range(unit.size))
         size = len(groups)
-        start = next_of.setdefault(size, int(rng.integers(size)))
-        next_of[size] = start + 1
-        stride = max(1, size // 3) if size > 4 else 1
-        count = 1 + (start * stride + turn) % size if size > 2 else 1 + (start + turn) % 2
-        if count == size and size > 2 and turn == 0:
-            count = size // 2
-        chosen = rng.choice(size, size=count, replace=False)
+        number = seen[size] = seen.get(size, -1) + 1
+        start = first.setdefault(size, int(rng.integers(size)))
+        if size == 2:  # one, the other, both
+            chosen = [[0], [1], [0, 1]][(number + turn) % 3]
+        else:
+            count = 1 + (start + number * max(1, size // 3) + turn) % size
+            if turn == 0 and count == size:
+                count = size // 2
+            chosen = rng.choice(size, size=count, replace=False).tolist()
         kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
     return kept
 
@@ -181,11 +184,21 @@ class Trials:
             step = witness.first(
                 removed,
                 replaced_modules(self.base, pruned),
-                lambda: frozen_outputs(twin, self.example, self.forward),
-                lambda: frozen_outputs(pruned, self.example, self.forward),
+                self._ready(twin),
+                self._ready(pruned),
             )
         return Finding(text, step, removed)
 
+
+    def _ready(self, model: nn.Module) -> Callable[[], Any]:
+        """Return what runs a network and does nothing else."""
+        inputs = pytree.tree_map_only(Tensor, torch.clone, self.example)
+
+        def go() -> Any:
+            with torch.no_grad():
+                return run(model, inputs, self.forward)
+
+        return go
 
     def can_cut(self, unit: PruningUnit) -> bool:
         """Tell whether surgery knows how to cut a unit, whatever comes out of it."""

@@ -235,9 +235,6 @@ def _convolve(tracker: Tracker, call: Call) -> Tensor | None:
         tracker.fix(label, call, why)
         tracker.fix(tracker.get(weight), call, "it makes the weight of a convolution")
         return None
-    if label is not None and any(n > 1 for n in label.shape[2:]):
-        tracker.fix(label, call, "its channels are positions of a convolution")
-        label = None
     line = None
     if label is not None:
         line = along(tracker, labelled(label, source.shape), 1)

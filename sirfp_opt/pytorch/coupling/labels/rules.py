@@ -426,9 +426,11 @@ def _places(tracker: Tracker, call: Call) -> Labels:
         tracker.fix(by, call, "its channels are positions to read at")
         return [None]
     lead = source.dim() - (3 if "3d" in name else 1 if "1d" in name else 2)
-    if any(n > 1 for n in label.shape[lead:]):
-        tracker.fix(label, call, f"{_title(tracker, call)} goes across its channels")
-        return [None]
+    if any(n > 1 for n in label.shape[lead:]):  # channels that stand side by side
+        rows = label.flatten(lead)
+        tracker.classes.unite(rows[..., :1], rows)
+        label = tracker.classes.find(rows[..., :1].contiguous())
+        label = label.view(*label.shape[:lead], *[1] * (source.dim() - lead))
     if by is not None:
         made = group(tracker, label.flatten(lead)[..., 0].reshape(-1, label.shape[lead - 1]))
         if made is not None:  # what moves a head's positions belongs to the head
