@@ -23,7 +23,7 @@ from sirfp_opt.pytorch.extraction.inputs import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sirfp_opt._validate import FloatArray
+    from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.extraction.averages import Counts
     from sirfp_opt.pytorch.extraction.metrics import Metric
@@ -284,8 +284,8 @@ def _vertex_weights(
     return weights
 
 
-def _channels(member: Member, unit: PruningUnit) -> slice:
-    return slice(member.offset, member.offset + unit.size * member.repeat)
+def _channels(member: Member, unit: PruningUnit) -> IntArray:
+    return member.positions(unit.size)
 
 
 def _shown(
@@ -300,7 +300,7 @@ def _shown(
 def _block(
     matrix: FloatArray, rows: Member, columns: Member, unit: PruningUnit
 ) -> FloatArray:
-    block = matrix[_channels(rows, unit), _channels(columns, unit)]
+    block = matrix[np.ix_(_channels(rows, unit), _channels(columns, unit))]
     if rows.repeat == columns.repeat == 1:
         return block
     split = block.reshape(unit.size, rows.repeat, unit.size, columns.repeat)

@@ -31,7 +31,7 @@ KINDS = (nn.modules.conv._ConvNd, nn.Linear)
 def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
     """Return the convolutions and linear layers that make a unit's channels."""
     return tuple(
-        Member(site.layer, site.offset)
+        Member.at(site, unit.size)
         for site in unit.ports
         if site.side == "out"
         and site.repeat == 1
@@ -85,7 +85,7 @@ def readers(
 ) -> tuple[Member, ...]:
     """Return the layers that read a unit's channels, `fold` entries taken as one."""
     return tuple(
-        Member(s.layer, s.offset // fold[s.layer], s.repeat // fold[s.layer])
+        Member.at(s, unit.size, fold[s.layer])
         for s in reading_sites(unit, modules)
     )
 

@@ -83,8 +83,7 @@ def places_of(members: tuple[Member, ...]) -> dict[str, list[Member]]:
 
 def table_of(member: Member, unit: PruningUnit) -> IntArray:
     """Return a layer's positions of each channel, of shape (n, positions of one)."""
-    first = member.offset + np.arange(unit.size)[:, None] * member.repeat
-    table: IntArray = first + np.arange(member.repeat)[None, :]
+    table: IntArray = member.positions(unit.size).reshape(unit.size, -1)
     return table
 
 
