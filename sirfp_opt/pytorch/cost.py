@@ -12,14 +12,23 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.network.cost import Affine, CostForm, CostModel
-from sirfp_opt.pytorch.batches import CORNER, Forward, first_sample, to_model
+from sirfp_opt.pytorch.batches import (
+    CORNER,
+    Forward,
+    first_sample,
+    small_sample,
+    to_model,
+)
 from sirfp_opt.pytorch.counting import Tally, tally
-from sirfp_opt.pytorch.cutting.layers import is_depthwise
+from sirfp_opt.pytorch.cutting.baking import bake, computed, duplicate
+from sirfp_opt.pytorch.products import activation_products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningUnit
+    from sirfp_opt.pytorch.counting import View
 
 __all__ = ["count_macs", "count_params", "read_cost"]
 
@@ -120,55 +129,35 @@ def read_cost(
     {'macs': 400, 'params': 32}
     """
     names = [unit.name for unit in units]
-    sides: dict[tuple[str, str], dict[str, float]] = {}
-    whole: dict[tuple[str, str], float] = {}
-    for unit in units:
-        for site in unit.ports:
-            key = (site.layer, site.side)
-            terms = sides.setdefault(key, {})
-            terms[unit.name] = terms.get(unit.name, 0.0) + site.repeat
-            whole[key] = whole.get(key, site.channels) - site.repeat * unit.size
-
-    modules: dict[str, Any] = dict(model.named_modules())
-    layers = list(dict.fromkeys(layer for layer, _ in sides))
+    if any(computed(module) for module in model.modules()):
+        model = duplicate(model)  # as surgery leaves it: with plain weights
+        bake(model)
     sample = first_sample(model, to_model(batch, model), forward)
-    attention = {unit.heads: unit for unit in units if unit.heads}
     done = tally_of(model, sample, forward)
-    counted = done.macs
-    applied = _times_applied(model, done)
-    macs: list[tuple[float, Affine, Affine]] = []
-    params: list[tuple[float, Affine, Affine]] = []
-    one = Affine(1.0)
-    for layer in layers:
-        module = modules[layer]
-
-        def width(side: str, otherwise: float, layer: str = layer) -> Affine:
-            terms = sides.get((layer, side))
-            if terms is None:
-                return Affine(float(otherwise))
-            return Affine(float(whole[layer, side]), terms)
-
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            kernel, groups, inputs, outputs = _shape(module)
-            makes = width("out", outputs)
-            reads = one if is_depthwise(module) else width("in", inputs)
-            divisor = 1 if is_depthwise(module) else groups
-            times = applied.get(f"{layer}.weight", 0.0)
-            macs.append((times * kernel / divisor, reads, makes))
-            params.append((kernel / divisor, reads, makes))
-            if module.bias is not None:
-                params.append((1.0, one, makes))
-        else:
-            own = list(module.parameters(recurse=False))
-            params.append((float(len(own)), one, width("out", 0)))
-
-    for name, unit in attention.items():  # each head costs the same
-        inside = sum(
-            product.macs
-            for product in done.products
-            if not product.weights and f"{product.module}.".startswith(f"{name}.")
-        )
-        macs.append((inside / unit.size, one, Affine(0.0, {unit.name: 1.0})))
+    widths = _widths(units)
+    tensors = {
+        name: tensor.numel()
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    params = [
+        (tensors[name] / whole, *sides)
+        for name, _ in model.named_parameters()
+        for whole, sides in [_sides(name, widths, None)]
+        if sides
+    ]
+    macs = []
+    for product in done.products:
+        for view in product.weights[:1]:
+            shape = _shape_of(model, view.name)
+            part = None if math.prod(view.shape) == math.prod(shape) else view
+            covered = None if part is None else _covered(part, shape)
+            whole, sides = _sides(view.name, widths, covered)
+            if sides:
+                macs.append((product.macs / whole, *sides))
+    small = small_sample(model, sample, forward)
+    macs += activation_products(
+        model, units, done.products, lambda network: tally_of(network, small, forward)
+    )
 
     sizes = np.array([unit.size for unit in units], dtype=np.int64)
 
@@ -176,25 +165,66 @@ def read_cost(
         known = CostForm.from_products(names, products)(sizes)
         return CostForm.from_products(names, products, total - round(known))
 
-    forms = {"macs": form(counted, macs), "params": form(count_params(model), params)}
+    forms = {"macs": form(done.macs, macs), "params": form(count_params(model), params)}
     return CostModel(tuple(names), sizes, forms)
 
 
-def _times_applied(model: nn.Module, done: Tally) -> dict[str, float]:
-    """Return, by parameter, how often each of its numbers is multiplied."""
-    sizes = {name: tensor.numel() for name, tensor in model.named_parameters()}
-    times: dict[str, float] = {}
-    for product in done.products:
-        for view in product.weights:
-            if view.name in sizes and math.prod(view.shape) == sizes[view.name]:
-                share = product.macs / sizes[view.name]
-                times[view.name] = times.get(view.name, 0.0) + share
-    return times
+def _widths(
+    units: Sequence[PruningUnit],
+) -> dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]]:
+    """Return, by tensor and dimension: its positions, and those of each unit."""
+    found: dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]] = {}
+    for unit in units:
+        for site in unit.sites:
+            if site.dim is None:
+                continue
+            dims = found.setdefault(site.tensor, {})
+            _, tables = dims.setdefault(site.dim, (site.channels, []))
+            tables.append((unit.name, site.table(unit.size)))
+    return found
 
 
-def _shape(module: Any) -> tuple[float, int, int, int]:
-    """Return a layer's kernel positions, groups, inputs and outputs."""
-    if isinstance(module, nn.Linear):
-        return 1.0, 1, module.in_features, module.out_features
-    kernel = float(math.prod(module.kernel_size))
-    return kernel, module.groups, module.in_channels, module.out_channels
+def _sides(
+    name: str,
+    widths: dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]],
+    covered: dict[int, IntArray] | None,
+) -> tuple[float, tuple[Affine, Affine] | tuple[()]]:
+    """Return a tensor's positions along the dimensions that are cut, and their counts.
+
+    Of a part of a tensor only the positions that it covers.
+    """
+    affines, whole = [], 1.0
+    for dim, (channels, tables) in widths.get(name, {}).items():
+        inside = np.ones(channels, dtype=bool)
+        if covered is not None and dim in covered:
+            inside[:] = False
+            inside[covered[dim]] = True
+        total = int(inside.sum())
+        terms: dict[str, float] = {}
+        for unit, table in tables:
+            terms[unit] = terms.get(unit, 0.0) + inside[table].sum() / len(table)
+        const = total - sum(
+            times * len(table)
+            for unit, times in terms.items()
+            for table in [next(t for u, t in tables if u == unit)]
+        )
+        affines.append(Affine(float(const), terms))
+        whole *= total
+    if not affines:
+        return 1.0, ()
+    left, right = [*affines, Affine(1.0)][:2]
+    return whole, (left, right)
+
+
+def _covered(view: View, shape: tuple[int, ...]) -> dict[int, IntArray]:
+    """Return which positions of a tensor's dimensions a part of it covers."""
+    places = np.array([view.offset])
+    for size, stride in zip(view.shape, view.stride, strict=True):
+        places = (places[:, None] + np.arange(size) * stride).ravel()
+    index = np.unravel_index(places, shape)
+    return {dim: np.unique(along) for dim, along in enumerate(index)}
+
+
+def _shape_of(model: nn.Module, name: str) -> tuple[int, ...]:
+    layer, _, leaf = name.rpartition(".")
+    return tuple(getattr(model.get_submodule(layer), leaf).shape)

@@ -78,121 +78,140 @@ def _chain(middle: nn.Module, width: int = 8, after: int = 8) -> nn.Module:
     return nn.Sequential(conv_bn(3, width), middle, conv_bn(after, 8), _conv(8, 4, 1))
 
 
+def _one(stem: int, body: Callable[[Any, Tensor], Tensor], after: int = 8) -> nn.Module:
+    """Return a stem, something done to its maps, a layer after that, a head."""
+    return Net(
+        lambda net, x: net.head(net.after(body(net, net.stem(x)))),
+        stem=conv_bn(3, stem), after=conv_bn(after, 8), head=_conv(8, 4, 1),
+    )  # fmt: skip
+
+
 HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
-    "layer norm": (lambda: _chain(_ChannelsFirstNorm()), "0.0", "normalises"),
-    "layer norm module": (
-        lambda: _chain(nn.LayerNorm([8, 16, 16])),
-        "0.0",
-        "LayerNorm",
+    "functional layer norm": (
+        lambda: _chain(_ChannelsFirstNorm()), "0.0", "normalises across channels",
     ),
-    "channel softmax": (lambda: _chain(nn.Softmax(dim=1)), "0.0", "normalises"),
-    "sigmoid": (lambda: _chain(nn.Sigmoid()), "0.0", "zeros"),
-    "pixel shuffle": (lambda: _chain(nn.PixelShuffle(2), after=2), "0.0", "positions"),
-    "depthwise multiplier": (
-        lambda: _chain(_conv(8, 16, groups=8), after=16),
-        "0.0",
-        "multiplier",
+    "channel softmax": (lambda: _chain(nn.Softmax(dim=1)), "0.0", "Softmax normalises"),
+    "channel cumsum": (
+        lambda: _one(8, lambda net, y: y.cumsum(1)), "stem.0", "cumsum normalises",
     ),
-    "bare parameter": (lambda: _chain(_Scale(8)), "0.0", "bare parameter"),
-    "weight norm": (_weight_norm, "0", "computed from other parameters"),
-    "shared parameter": (_shared_parameter, "2", "shares a parameter"),
-    "grouped transposed": (
-        lambda: _chain(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=4)),
-        "0.0",
-        "transposed",
+    "largest channel": (
+        lambda: _one(8, lambda net, y: y * y.amax(1, keepdim=True)), "stem.0",
+        "reduces over the channels",
     ),
-    "channel shuffle": (
-        lambda: Net(
-            lambda net, x: net.head(net.after(_shuffle(net.stem(x)))),
-            stem=conv_bn(3, 8), after=conv_bn(8, 8), head=_conv(8, 4, 1),
-        ),
-        "stem.0",
-        "",
-    ),
-    "channel shuffle of four": (
-        lambda: Net(
-            lambda net, x: net.head(net.after(_shuffle(net.stem(x)))),
-            stem=conv_bn(3, 4), after=conv_bn(4, 8), head=_conv(8, 4, 1),
-        ),
-        "stem.0",
-        "",
+    "unknown operation": (
+        lambda: _one(8, lambda net, y: y * torch.linalg.det(y)[:, :, None, None]),
+        "stem.0", "followed through",
     ),
     "hard-coded split": (
-        lambda: Net(
-            lambda net, x: net.head(
-                net.after(torch.split(net.stem(x), [3, 5], dim=1)[1])
-            ),
-            stem=conv_bn(3, 8), after=conv_bn(5, 8), head=_conv(8, 4, 1),
-        ),
-        "stem.0",
-        "splits",
-    ),
-    "chunk": (
-        lambda: Net(
-            lambda net, x: net.head(
-                net.after(torch.mul(*net.stem(x).chunk(2, dim=1)))
-            ),
-            stem=conv_bn(3, 8), after=conv_bn(4, 8), head=_conv(8, 4, 1),
-        ),
-        "stem.0",
-        "splits",
+        lambda: _one(8, lambda net, y: torch.split(y, [3, 5], dim=1)[1], 5),
+        "stem.0[3:8]", "the cut network fails",
     ),
     "channel slice": (
-        lambda: Net(
-            lambda net, x: net.head(net.after(net.stem(x)[:, 2:6])),
-            stem=conv_bn(3, 8), after=conv_bn(4, 8), head=_conv(8, 4, 1),
-        ),
-        "stem.0",
-        "slices",
+        lambda: _one(8, lambda net, y: y[:, 2:6], 4), "stem.0[2:6]", "cut network",
     ),
     "hard-coded view": (
-        lambda: Net(
-            lambda net, x: net.head(
-                net.after(net.stem(x).reshape(x.shape[0], 8, -1).unflatten(2, (16, 16)))
-            ),
-            stem=conv_bn(3, 8), after=conv_bn(8, 8), head=_conv(8, 4, 1),
+        lambda: _one(
+            8, lambda net, y: y.reshape(y.shape[0], 8, -1).view(-1, 8, 16, 16)
         ),
-        "stem.0",
-        "fails",
+        "stem.0", "fails",
     ),
     "residual with the input": (
         lambda: Net(
             lambda net, x: net.head(net.after(net.stem(x) + x)),
             stem=_conv(3, 3), after=conv_bn(3, 8), head=_conv(8, 4, 1),
         ),
-        "stem",
-        "network's input",
+        "stem", "network's input",
     ),
     "constant added": (
+        lambda: _one(8, lambda net, y: y + torch.ones(8, 1, 1)), "stem.0",
+        "meet a constant",
+    ),
+    "spatial gate": (
         lambda: Net(
-            lambda net, x: net.head(net.after(net.stem(x) + torch.ones(8, 1, 1))),
-            stem=conv_bn(3, 8), after=conv_bn(8, 8), head=_conv(8, 4, 1),
+            _spatial_gate, stem=conv_bn(3, 8), gate=_conv(2, 1, 7), head=_conv(8, 4, 1)
         ),
-        "stem.0",
-        "zeros",
+        "stem.0", "reduces over the channels",
+    ),
+    "channels mixed by place": (
+        lambda: _one(8, lambda net, y: y[:, [1, 0, 2, 3, 4, 5, 6, 7]]), "stem.0", "",
+    ),
+}  # fmt: skip
+"""name -> (network, unit that must be excluded, words of the reason)"""
+
+
+CUTTABLE: dict[str, tuple[Callable[[], nn.Module], str, int, int]] = {
+    "layer norm of maps": (lambda: _chain(nn.LayerNorm([8, 16, 16])), "0.0", 8, 1),
+    "group norm of one group": (lambda: _chain(nn.GroupNorm(1, 8)), "0.0", 8, 1),
+    "sigmoid": (lambda: _chain(nn.Sigmoid()), "0.0", 8, 1),
+    "softplus in place": (
+        lambda: _one(8, lambda net, y: F.softplus(y.relu_())), "stem.0", 8, 1,
+    ),
+    "padding by ones": (lambda: _chain(nn.ConstantPad2d(1, 1.0)), "0.0", 8, 1),
+    "one slope for all": (lambda: _chain(nn.PReLU()), "0.0", 8, 1),
+    "pixel shuffle": (lambda: _chain(nn.PixelShuffle(2), after=2), "0.0", 2, 1),
+    "pixel unshuffle": (lambda: _chain(nn.PixelUnshuffle(2), after=32), "0.0", 8, 1),
+    "depthwise multiplier": (
+        lambda: _chain(_conv(8, 16, groups=8), after=16), "0.0", 8, 1,
+    ),
+    "layer scale": (lambda: _chain(_Scale(8)), "0.0", 8, 1),
+    "instance norm": (lambda: _chain(nn.InstanceNorm2d(8)), "0.0", 8, 1),
+    "instance norm with statistics": (
+        lambda: _chain(nn.InstanceNorm2d(8, affine=True, track_running_stats=True)),
+        "0.0", 8, 1,
+    ),
+    "weight norm": (_weight_norm, "0", 8, 1),
+    "shared parameter": (_shared_parameter, "0", 8, 1),
+    "grouped transposed": (
+        lambda: _chain(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=4)), "0.0", 8, 4,
+    ),
+    "channel shuffle": (lambda: _one(8, lambda net, y: _shuffle(y)), "stem.0", 8, 2),
+    "channel shuffle of four": (
+        lambda: _one(4, lambda net, y: _shuffle(y), 4), "stem.0", 4, 2,
+    ),
+    "chunk": (
+        lambda: _one(8, lambda net, y: torch.mul(*y.chunk(2, dim=1)), 4),
+        "stem.0", 4, 1,
+    ),
+    "halves that part": (
+        lambda: _one(8, lambda net, y: torch.cat([y.chunk(2, 1)[1], y], 1), 12),
+        "stem.0", 4, 1,
     ),
     "attention": (
         lambda: Net(
             _attention, stem=conv_bn(3, 8), query=_conv(8, 8, 1), key=_conv(8, 8, 1),
             value=_conv(8, 8, 1), head=_conv(8, 4, 1),
         ),
-        "stem.0",
-        "activations",
+        "query", 8, 1,
     ),
-    "spatial gate": (
+    "sum over channels": (
         lambda: Net(
-            _spatial_gate, stem=conv_bn(3, 8), gate=_conv(2, 1, 7), head=_conv(8, 4, 1)
+            lambda net, x: net.head((net.one(x) * net.two(x)).sum(1, keepdim=True)),
+            one=_conv(3, 8), two=_conv(3, 8), head=_conv(1, 4, 1),
         ),
-        "stem.0",
-        "channels",
+        "one", 8, 1,
+    ),
+    "masks by einsum": (
+        lambda: Net(
+            lambda net, x: torch.einsum(
+                "qc,nchw->nqhw", net.queries.weight, net.pixels(x)
+            ),
+            queries=nn.Embedding(5, 8), pixels=_conv(3, 8),
+        ),
+        "pixels", 8, 1,
     ),
     "partly coupled": (
         lambda: Net(
             _partly_coupled, one=_conv(3, 3), two=_conv(3, 5), both=_conv(3, 8),
             after=conv_bn(8, 8), head=_conv(8, 4, 1),
         ),
-        "one",
-        "only a part",
+        "one", 3, 1,
+    ),
+    "input beside": (
+        lambda: Net(
+            lambda net, x: net.head(net.after(torch.cat([net.stem(x), x], 1))),
+            stem=conv_bn(3, 8), after=conv_bn(11, 8), head=_conv(8, 4, 1),
+        ),
+        "stem.0", 8, 1,
     ),
     "functional convolution": (
         lambda: Net(
@@ -201,8 +220,7 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
             ),
             stem=conv_bn(3, 8), after=_conv(8, 8), head=_conv(8, 4, 1),
         ),
-        "stem.0",
-        "functional",
+        "stem.0", 8, 1,
     ),
     "grouped after concatenation": (
         lambda: Net(
@@ -212,8 +230,38 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
             one=conv_bn(3, 4), two=conv_bn(3, 4), after=conv_bn(8, 8, groups=4),
             head=_conv(8, 4, 1),
         ),
-        "one.0",
-        "grouped",
+        "one.0", 4, 2,
+    ),
+    "maps from a vector": (
+        lambda: Net(
+            lambda net, x: net.head(
+                net.up(net.vector(x.mean((2, 3))).view(x.shape[0], -1, 4, 4))
+            ),
+            vector=nn.Linear(3, 8 * 16), up=nn.ConvTranspose2d(8, 6, 2, stride=2),
+            head=_conv(6, 4, 1),
+        ),
+        "vector", 8, 1,
+    ),
+    "one dimension, halves of the length": (
+        lambda: Net(
+            lambda net, x: net.head(sum(net.stem(x.flatten(2)).chunk(2, -1))),
+            stem=nn.Conv1d(3, 8, 3, padding=1), head=nn.Conv1d(8, 4, 1),
+        ),
+        "stem", 8, 1,
+    ),
+    "three dimensions": (
+        lambda: Net(
+            lambda net, x: net.head(F.relu(net.stem(x.view(*x.shape[:3], 4, 4)))),
+            stem=nn.Conv3d(3, 8, 3, padding=1), head=nn.Conv3d(8, 4, 1),
+        ),
+        "stem", 8, 1,
+    ),
+    "encoder without gradients": (
+        lambda: Net(
+            lambda net, x: net.head(F.relu(torch.no_grad()(net.stem)(x))),
+            stem=_conv(3, 8), head=_conv(8, 4, 1),
+        ),
+        "stem", 8, 1,
     ),
 }  # fmt: skip
-"""name -> (network, unit that must be excluded, words of the reason)"""
+"""name -> (network, unit that must be found, its channels, those that go at a time)"""

@@ -235,8 +235,8 @@ def test_bad_arguments(arguments: dict[str, Any], match: str) -> None:
 
 def test_nothing_to_prune() -> None:
     """A network without a prunable unit is an error with the reasons."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4), nn.Conv2d(4, 2, 1))
-    with pytest.raises(UnsupportedError, match="group norm"):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softmax(1), nn.Conv2d(4, 2, 1))
+    with pytest.raises(UnsupportedError, match="Softmax normalises"):
         prune(model, IMAGES, macs=0.5)
 
 
@@ -337,25 +337,24 @@ def test_verification_excludes_a_unit_that_slips_through() -> None:
     model = nn.Sequential(
         conv_bn(3, 8), Moody(), conv_bn(8, 8), nn.Conv2d(8, 4, 1)
     ).eval()
-    names = [unit.name for unit in couple(model, IMAGES, seed=2).units]
-    assert names == ["0.0", "2.0"]  # the probe happened to cut to another width
-    result = prune(model, IMAGES, keep=0.5, seed=2)
+    names = [unit.name for unit in couple(model, IMAGES, seed=0).units]
+    assert names == ["0.0", "2.0"]  # the trials happened to cut to other widths
+    result = prune(model, IMAGES, keep=0.5, seed=0)
     reasons = {e["unit"]: e["reason"] for e in result.report.exclusions}
     assert "not the masked one" in reasons["0.0"]
     assert result.plan.counts == {"2.0": 4}
-    blind = prune(model, IMAGES, keep=0.5, seed=2, verify=False)
+    blind = prune(model, IMAGES, keep=0.5, seed=0, verify=False)
     assert blind.report.max_difference is None
     assert blind.plan.counts == {"0.0": 4, "2.0": 4}
 
 
 def test_costs_that_are_not_the_layers_are_refused() -> None:
-    """A product that grows with the channels is no silent overshoot."""
+    """A product that grows with the third power of channels is no silent overshoot."""
 
     def body(net: Any, x: torch.Tensor) -> torch.Tensor:
         y = net.stem(x)
-        # Detached, so that the trace does not see it.
-        z = y.detach().mean(dim=(2, 3))
-        scores: torch.Tensor = net.head(y) + 0.0 * (z @ z.T).sum()
+        square = torch.ones(y.shape[1], y.shape[1])  # holds no channel
+        scores: torch.Tensor = net.head(y) + 0.0 * (square @ square).sum()
         return scores
 
     model = Net(body, stem=conv_bn(3, 8), head=nn.Conv2d(8, 4, 1)).eval()

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Counting"]
 
-HEADS = re.compile(r"^(n|num|n_attention|num_attention|num_key_value)?_?heads?$|^nheads?$")
-OF_HEADS = re.compile(r"^(all_head_size|inner_dim|inner_size|attn_dim|d_attn|proj_dim)$")
+HEADS = re.compile(
+    r"^(n|num|n_attention|num_attention|num_key_value)?_?heads?$|^nheads?$"
+)
+OF_HEADS = re.compile(
+    r"^(all_head_size|inner_dim|inner_size|attn_dim|d_attn|proj_dim)$"
+)
 ONE_HEAD = re.compile(r"head_(dim|size)|dim_(per_)?head|d_k|d_v|key_dim|scale|kernel")
 CHANNELS = re.compile(
     r"dim|size|width|channel|chs?$|feature|planes|hidden|inner|embed|filters|model"
@@ -37,6 +41,12 @@ COUNTS = {
     nn.GroupNorm: "num_channels",
     nn.LayerNorm: "normalized_shape",
     nn.RMSNorm: "normalized_shape",
+    nn.InstanceNorm1d: "num_features",
+    nn.InstanceNorm2d: "num_features",
+    nn.InstanceNorm3d: "num_features",
+    nn.BatchNorm1d: "num_features",
+    nn.BatchNorm2d: "num_features",
+    nn.BatchNorm3d: "num_features",
 }
 """What stands for the tensors of a norm without any."""
 
@@ -80,14 +90,18 @@ class Counting:
         for where, dim, line in self.tables.tracker.counted:
             module: Any = self.modules.get(where)
             name = COUNTS.get(type(module))
-            if name is None or module.weight is not None:
+            tensors = (*module._parameters.values(), *module._buffers.values())
+            if name is None or any(t is not None and t.dim() for t in tensors):
                 continue
             roots = self.tables.roots[line]
             rows: dict[int, list[int]] = defaultdict(list)
             for position, root in enumerate(roots.tolist()):
                 if root in draft.labels:
                     rows[draft.labels[root]].append(position)
-            if len(rows) == draft.size and len({len(row) for row in rows.values()}) == 1:
+            if (
+                len(rows) == draft.size
+                and len({len(row) for row in rows.values()}) == 1
+            ):
                 table = [rows[channel] for channel in range(draft.size)]
                 tensor = f"{where}.{name}" if where else name
                 found.append(Site.of_table(tensor, dim, len(line), table))
@@ -101,7 +115,7 @@ class Counting:
         products = self.tables.tracker.products
         heads = self._heads_of()
         mine = {one for one in draft.labels if one in heads}
-        if not mine:
+        if not mine or draft.loose:
             return None, []
         labels = {label for one in mine for label in heads[one]}
         owners = {products[label] for label in labels if label in products}
@@ -129,17 +143,22 @@ class Counting:
         return found
 
     def broadly(self, draft: Draft) -> list[Attribute]:
-        """Return every attribute near the channels whose name and value may count them."""
+        """Return all attributes near the channels that may count them."""
         found = []
         totals = _totals(draft)
+        whole = self.heads(draft)[0] is not None
         for name in self.near(draft):
             module = self.modules[name]
             if isinstance(module, OWN):
                 continue
             for key, value, index in _integers(module):
-                if value in totals and CHANNELS.search(key) and not ONE_HEAD.search(key):
-                    found.append(Attribute(name, key, value, None, index))
-                elif value == len(draft.blocks) and HEADS.search(key):
+                if ONE_HEAD.search(key):
+                    counts = not whole and value == len(draft.blocks)
+                elif HEADS.search(key):
+                    counts = whole and value == len(draft.blocks)
+                else:
+                    counts = value in totals and bool(CHANNELS.search(key))
+                if counts:
                     found.append(Attribute(name, key, value, None, index))
         return found
 

@@ -83,7 +83,7 @@ class Drafting:
         return candidates, exclusions
 
     def counting_broadly(self, candidate: Candidate) -> Candidate:
-        """Return a candidate with all attributes near it that may count its channels."""
+        """Return a candidate with all attributes that may count its channels."""
         own = candidate.unit.attributes
         taken = {(one.module, one.name, one.index) for one in own}
         more = [
@@ -130,7 +130,7 @@ class Drafting:
         return self._order[first[0].layer], first[1]
 
     def _names(self, drafts: Sequence[Draft]) -> list[str]:
-        """Name each draft after its first layer; parts of one by their positions, too."""
+        """Name each draft after its first layer; parts of one by positions, too."""
         firsts = [self._first(draft) for draft in drafts]
         layers = [place.layer for place, _ in firsts]
         names = []

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import sirfp_opt.pytorch.cutting as cutting
-from sirfp_opt.pytorch.coupling.labels.internals import TorchDispatchMode, name_of
+from sirfp_opt.pytorch.coupling.labels.internals import DispatchMode, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class _Print:
         return not off > NEAR * scale
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(DispatchMode):
     """Notes what each operation makes; what surgery brought in is not counted.
 
     Parameters
@@ -61,7 +61,9 @@ class _Recorder(TorchDispatchMode):
         By operation: which elements of its result are kept. Without, all are.
     """
 
-    def __init__(self, keeps: Sequence[Callable[[Tensor], Tensor] | None] | None) -> None:
+    def __init__(
+        self, keeps: Sequence[Callable[[Tensor], Tensor] | None] | None
+    ) -> None:
         super().__init__()
         self.keeps = keeps
         self.prints: list[_Print] = []
@@ -142,7 +144,9 @@ class Witness:
         steps = [
             step
             for step in self.steps
-            if not any(step.where == r or step.where.startswith(r + ".") for r in replaced)
+            if not any(
+                step.where == r or step.where.startswith(r + ".") for r in replaced
+            )
         ]
         gone = np.zeros(len(self.tables.roots), dtype=bool)
         gone[removed] = True

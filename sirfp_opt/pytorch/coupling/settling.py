@@ -14,8 +14,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sirfp_opt.pytorch.coupling.coupling import Exclusion
 from sirfp_opt.pytorch.coupling.evidence import Witness
 from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
@@ -24,6 +22,8 @@ from sirfp_opt.pytorch.coupling.ways import Way, Ways
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
@@ -38,6 +38,9 @@ MOST = 40
 
 ENOUGH = 2
 """Units given up at one line of code after which all others of their kind are."""
+
+MOST_BACK = 6
+"""Units given up that are tried once more when the others have passed."""
 
 SMALL = 8
 """Groups of a unit up to which a wrong one may fit by chance."""
@@ -97,22 +100,55 @@ class _Settling:
     whole: dict[int, tuple[str, str]] = field(default_factory=dict)
     # How many were given up at a line of code.
     lost_at: Counter[tuple[str, int]] = field(default_factory=Counter)
+    lost: list[_Decision] = field(default_factory=list)
 
     def settle(self) -> Settled:
         self.witness = Witness(self.drafting.tables)
         self.ways = Ways(self.drafting)
         self.members = _members_of_heads(self.drafting)
+        candidates, exclusions = self._narrow()
+        back = self._readmit()
+        if back:  # whatever is taken back has to pass with all others, too
+            taken, excluded = self._draft()
+            if self._passes(taken):
+                candidates, exclusions = taken, excluded
+            else:
+                for decision in back:
+                    self.whole.update(dict.fromkeys(decision.labels, decision.reason))
+        return Settled(candidates, exclusions, self.trials.runs)
+
+    def _passes(self, candidates: Sequence[Candidate]) -> bool:
+        turns = range(1, 1 + _turns(candidates))
+        return all(self._try(candidates, turn) is None for turn in turns)
+
+    def _readmit(self) -> list[_Decision]:
+        """Take back what was given up beside others that were to blame."""
+        back = []
+        if len(self.lost) < 2:  # it was to blame alone
+            return []
+        for decision in self.lost[:MOST_BACK]:
+            for one in decision.labels:
+                self.whole.pop(one, None)
+            candidates, _ = self._draft()
+            if self._try(candidates, 1) is None and self._try(candidates, 2) is None:
+                back.append(decision)
+            else:
+                self.whole.update(dict.fromkeys(decision.labels, decision.reason))
+        return back
+
+    def _narrow(self) -> tuple[list[Candidate], list[Exclusion]]:
+        """Try until all that is left passes."""
         passed = turn = 0
         while True:
             candidates, exclusions = self._draft()
             if not candidates:
-                break
+                return [], exclusions
             finding = self._try(candidates, turn)
             turn += 1
             if finding is None:
                 passed += 1
                 if passed >= _turns(candidates):
-                    break
+                    return candidates, exclusions
                 continue
             passed = 0
             hit, alike = self._blamed(finding, candidates)
@@ -126,7 +162,6 @@ class _Settling:
                 self._advance(candidate, candidates, finding, direct=True)
             for candidate in alike:
                 self._advance(candidate, candidates, finding, direct=False)
-        return Settled(candidates, exclusions, self.trials.runs)
 
     def _draft(self) -> tuple[list[Candidate], list[Exclusion]]:
         """Return what is to be tried under the decisions of now."""
@@ -136,6 +171,8 @@ class _Settling:
             loose: set[int] = set().union(*(way.loose for way in ways))
             tables = self.drafting.tables
             drafts = tables.drafts(tables.groups(ties, loose))
+            for draft in drafts:
+                draft.loose = not loose.isdisjoint(draft.labels)
             candidates, excluded = self.drafting.sort(drafts, self.ignored)
             # A way that ties channels to what stays is none.
             stuck = [
@@ -170,10 +207,8 @@ class _Settling:
 
     def _decision(self, candidate: Candidate) -> _Decision | None:
         labels = candidate.draft.labels
-        for decision in self.decisions:
-            if not decision.labels.isdisjoint(labels):
-                return decision
-        return None
+        mine = (d for d in self.decisions if not d.labels.isdisjoint(labels))
+        return next(mine, None)
 
     def _advance(
         self,
@@ -188,7 +223,7 @@ class _Settling:
         if decision is None:
             layer = candidate.unit.name.partition("[")[0]
             where = finding.step.where if finding.step is not None else ""
-            ways = self.ways.of(candidate, others)
+            ways = self.ways.of(candidate, others, where)
             reason = (where or layer, finding.text)
             labels = set(candidate.draft.labels)
             decision = _Decision(labels, ways, reason)
@@ -208,6 +243,7 @@ class _Settling:
         if decision.used >= len(decision.ways):
             self.whole.update(dict.fromkeys(decision.labels, decision.reason))
             self.decisions.remove(decision)
+            self.lost.append(decision)
 
     def _blamed(
         self, finding: Finding, candidates: list[Candidate]
@@ -225,7 +261,8 @@ class _Settling:
             and other.name == step.name
             and type(self.drafting.modules.get(other.where)) is kind
         ]
-        ways = {d.used for c in hit for d in [self._decision(c)] if d is not None}
+        decisions = [self._decision(candidate) for candidate in hit]
+        ways = {decision.used for decision in decisions if decision is not None}
         alike = []
         for candidate in candidates:
             decision = self._decision(candidate)

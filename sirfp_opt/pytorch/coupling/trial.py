@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod, remove
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.network.plan import PruningPlan
@@ -42,8 +43,8 @@ def plain_copy(model: nn.Module) -> nn.Module:
     bake(twin)
     for module in twin.modules():
         for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, torch.nn.utils.prune.BasePruningMethod):
-                torch.nn.utils.prune.remove(module, hook._tensor_name)
+            if isinstance(hook, BasePruningMethod):
+                remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     return twin
 
 
@@ -188,7 +189,6 @@ class Trials:
                 self._ready(pruned),
             )
         return Finding(text, step, removed)
-
 
     def _ready(self, model: nn.Module) -> Callable[[], Any]:
         """Return what runs a network and does nothing else."""

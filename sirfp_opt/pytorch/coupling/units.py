@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.errors import InvalidProblemError, SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import (
     Forward,
     first_and_all,
+    outputs_of,
     run,
     small_sample,
     to_model,
@@ -93,7 +94,13 @@ def couple(
     first, _ = first_and_all(batches)
     ignore = _as_patterns(ignore)
     example = small_sample(model, to_model(first, model), forward)
-    plain = plain_copy(model)
+    try:
+        plain = plain_copy(model)
+    except Exception as error:  # whatever a member of the network raises
+        raise UnsupportedError(
+            f"`model` must be copyable by copy.deepcopy, got {error!r}. "
+            "Remove cached tensors and unpicklable members before pruning."
+        ) from error
     modules = dict(plain.named_modules())
     rng = np.random.default_rng(seed)
     tables = Tables(_followed(plain, example, forward))
@@ -122,13 +129,24 @@ def _followed(plain: nn.Module, example: Any, forward: Forward | None) -> Tracke
             known[module] = norm_of(module) is not None
         return known[module]
 
-    run_once = [(inputs, lambda batch: run(plain, batch, forward))]
+    def run_and_check(batch: Any) -> Any:
+        outputs = run(plain, batch, forward)
+        if not outputs_of(outputs):
+            raise UnsupportedError(
+                "`model` must return a floating-point tensor, got none (an argmax?). "
+                "Pass `forward` that returns the scores."
+            )
+        return outputs
+
     try:
-        return trace(plain, run_once, accepts=accepts)
+        return trace(plain, [(inputs, run_and_check)], accepts=accepts)
+    except SirfpError:
+        raise
     except Exception as error:  # whatever the network raises
         raise UnsupportedError(
-            "`model` must run on the first sample of the first batch, got "
-            f"{type(error).__name__}: {error}. Check the batch, or pass `forward`."
+            "`model` must run on the first batch, got "
+            f"{type(error).__name__}: {error}. Try it by hand first: model(batch), or "
+            "pass `forward`."
         ) from error
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt.pytorch.coupling.attributes import OWN
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,8 +61,19 @@ class Ways:
                 seen.add(key)
                 self._grids.append(labels)
 
-    def of(self, candidate: Candidate, others: Sequence[Candidate]) -> list[Way]:
-        """Return the ways for a candidate beside others, without the one it came by."""
+    def of(
+        self, candidate: Candidate, others: Sequence[Candidate], where: str
+    ) -> list[Way]:
+        """Return the ways for a candidate beside others, without the one it came by.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        others : sequence of Candidate
+            What it may be tied to.
+        where : str
+            The module whose code fails.
+        """
         draft = candidate.draft
         known = set(candidate.unit.attributes)
         broad = bool(set(self.drafting.counting.broadly(draft)) - known)
@@ -68,7 +81,7 @@ class Ways:
         for what, ties in self._along_grids(draft):
             found.append(Way(what, ties))
             found.append(Way(f"{what}, counting attributes", ties, broad=True))
-        for what, tie in self._partners(draft, others):
+        for what, tie in self._partners(draft, others, where):
             found.append(Way(what, (tie,)))
             if broad:
                 found.append(Way(f"{what}, counting attributes", (tie,), broad=True))
@@ -98,20 +111,19 @@ class Ways:
         return found
 
     def _partners(
-        self, draft: Draft, others: Sequence[Candidate]
+        self, draft: Draft, others: Sequence[Candidate], where: str
     ) -> list[tuple[str, IntArray]]:
-        """Tie the channels to those of units of the same size that meet the same code."""
-        near = set(self.drafting.counting.near(draft))
+        """Tie the channels to those of units of the same size in the same code."""
+        if isinstance(self.drafting.modules.get(where), OWN):
+            return []  # a layer of PyTorch's own takes no two counts for equal
         found = []
         for other in others:
             if other.draft is draft or other.draft.blocks.shape != draft.blocks.shape:
                 continue
-            shared = near.intersection(self.drafting.counting.near(other.draft))
-            if shared - {""}:
+            if where in self.drafting.counting.near(other.draft):
                 pair = _by_number(draft, other.draft)
-                found.append((len(shared), f"as many as {other.unit.name}", pair))
-        found.sort(key=lambda entry: -entry[0])
-        return [(what, tie) for _, what, tie in found[:MOST_PARTNERS]]
+                found.append((f"as many as {other.unit.name}", pair))
+        return found[:MOST_PARTNERS]
 
     def _in_every_head(self, draft: Draft) -> list[Way]:
         """Take the same place of every head, instead of whole heads."""

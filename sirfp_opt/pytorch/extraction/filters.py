@@ -85,8 +85,7 @@ def readers(
 ) -> tuple[Member, ...]:
     """Return the layers that read a unit's channels, `fold` entries taken as one."""
     return tuple(
-        Member.at(s, unit.size, fold[s.layer])
-        for s in reading_sites(unit, modules)
+        Member.at(s, unit.size, fold[s.layer]) for s in reading_sites(unit, modules)
     )
 
 

@@ -36,8 +36,8 @@ def components(left: IntArray, right: IntArray, count: int) -> IntArray:
 class Classes:
     """Labels 0, 1, 2, ... and what is known of them.
 
-    Three relations: *united* labels are one channel; *linked* ones belong to one head or
-    group, which goes as a whole; a *fixed* one stays, for a reason.
+    Three relations: *united* labels are one channel; *linked* ones belong to one head
+    or group, which goes as a whole; a *fixed* one stays, for a reason.
     """
 
     def __init__(self) -> None:
@@ -130,4 +130,6 @@ class Classes:
     def links(self, *, hard: bool) -> IntArray:
         """Return the linked pairs of classes, by their roots, of shape (2, n)."""
         nothing = np.zeros((2, 0), dtype=np.int64)
-        return self.all_roots()[np.concatenate([nothing, *self._links[hard]], axis=1)]
+        pairs: IntArray = np.concatenate([nothing, *self._links[hard]], axis=1)
+        found: IntArray = self.all_roots()[pairs]
+        return found

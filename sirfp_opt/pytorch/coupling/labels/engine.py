@@ -5,9 +5,9 @@ integers, a label for each element, 0 for none.  Views and in-place writes need 
 since they share the storage and so the shadow; operations that copy elements are run on
 the labels themselves; rules remain for arithmetic (`rules`, `products`).
 
-Labels start at parameters: a *node* is a position of one side of a weight, or an element
-of any other parameter or buffer.  Nodes whose labels end up in one class belong to one
-channel: nothing is guessed from shapes, and no dimension is taken for the channels.
+Labels start at parameters: a *node* is a position of one side of a weight, or an
+element of any other parameter or buffer.  Nodes whose labels end up in one class are
+one channel: nothing is guessed from shapes, and no dimension is taken for the channels.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def trace(
     return tracker
 
 
-class Tracker(internals.TorchDispatchMode):
+class Tracker(internals.DispatchMode):
     """The dispatch mode under which a network runs; holds what was seen.
 
     Attributes
@@ -328,7 +328,9 @@ class Tracker(internals.TorchDispatchMode):
             self.shadows.put(tensor, label)
         return result
 
-    def _call(self, name: str, func: Any, args: Any, kwargs: Any, given: Any, out: Any):
+    def _call(
+        self, name: str, func: Any, args: Any, kwargs: Any, given: Any, out: Any
+    ) -> Call:
         return Call(name, func, args, kwargs, given, out, self._stack[-1])
 
     def _log(self, call: Call, label: Tensor | None, *, followed: bool = True) -> None:
@@ -369,13 +371,15 @@ class Tracker(internals.TorchDispatchMode):
         if call.name == "slice":
             if whole.shape[dim] % length or whole.shape[dim] == length:
                 return
-            rows = list(whole.split(length, dim))
+            rows = list(torch.split(whole, length, dim))
         else:
             rows = [part for part in parts if part is not None]
             if any(row.shape[dim] != length for row in rows):
                 return
         if length > 1 and len(rows) > 1:
-            flat = [row.movedim(dim, 0).reshape(row.shape[dim], -1)[:, 0] for row in rows]
+            flat = [
+                row.movedim(dim, 0).reshape(row.shape[dim], -1)[:, 0] for row in rows
+            ]
             if all(len(row) == length for row in flat):
                 self._grid(torch.stack(flat))
 
@@ -409,7 +413,9 @@ class Tracker(internals.TorchDispatchMode):
                 return None
         label = shadow.read(tensor)
         if label is None:  # seen as numbers of another width
-            self.classes.fix(shadow.label, self._stack[-1], "its bytes are reinterpreted")
+            self.classes.fix(
+                shadow.label, self._stack[-1], "its bytes are reinterpreted"
+            )
             return None
         label = compact(self.classes.find(label))
         return label if bool((label > 0).any()) else None
@@ -493,7 +499,7 @@ def _is_tensor(leaf: Any) -> bool:
 
 
 def _why_fixed(module: nn.Module) -> str:
-    """Return why the parameters of a module are not cut, an empty text if they may be."""
+    """Return why the parameters of a module are not cut; empty if they may be."""
     if type(module).__name__ == "ParametrizationList":
         return "its weight is computed from other parameters"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):

@@ -1,7 +1,7 @@
 """What is used of torch beyond its public interface, in one place.
 
-Each of these has a test of its own (``tests/pytorch/labels/test_internals.py``), so that
-a new torch that changes one of them says which.
+Each of these has a test of its own (``tests/pytorch/labels/test_internals.py``), so
+that a new torch that changes one of them says which.
 """
 
 from __future__ import annotations
@@ -20,14 +20,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "StorageWeakRef",
-    "TorchDispatchMode",
+    "DispatchMode",
+    "StorageReference",
     "arguments_of",
+    "broadcast_shape",
     "eagerly",
     "is_pointwise",
     "name_of",
     "storage_key",
 ]
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation below autograd, once composite ones are taken apart."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+
+class StorageReference:
+    """A reference to a tensor's storage that does not keep it alive."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self._weak: Any = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+
+    def expired(self) -> bool:
+        """Tell whether the storage is gone, and another may have its address."""
+        return bool(self._weak.expired())
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sizes of tensors of these sizes broadcast together."""
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
 def storage_key(tensor: Tensor) -> int:

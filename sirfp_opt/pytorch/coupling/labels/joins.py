@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, HEAD
+from sirfp_opt.pytorch.coupling.labels.internals import broadcast_shape
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ def labelled(label: Tensor, shape: Sequence[int]) -> Labelled:
     return Labelled(label, tuple(shape))
 
 
-def join(tracker: Tracker, call: Call, one: Labelled, other: Labelled) -> Labelled | None:
+def join(
+    tracker: Tracker, call: Call, one: Labelled, other: Labelled
+) -> Labelled | None:
     """Return the labels of an element-wise result; those that meet are united.
 
     Where a single value meets many channels, it goes with them as a group, or stays.
     """
-    shape = tuple(torch.broadcast_shapes(one.shape, other.shape))
+    shape = broadcast_shape(one.shape, other.shape)
     alone = [
         [s == 1 and large.label.shape[d] > 1 for d, s in enumerate(small.shape)]
         for small, large in ((one, other), (other, one))
@@ -58,16 +61,18 @@ def join(tracker: Tracker, call: Call, one: Labelled, other: Labelled) -> Labell
         if any(flags):
             return Labelled(_spread(tracker, call, small.label, large.label), shape)
     _keep_constants(tracker, call, one.label, other.label)
-    a, b = torch.broadcast_tensors(one.label, other.label)
-    tracker.classes.unite(a, b)
-    met = tracker.classes.find(torch.where(a > 0, a, b))
+    tracker.classes.unite(one.label, other.label)
+    met = torch.where(one.label > 0, one.label, other.label)
+    met = tracker.classes.find(met)
     return Labelled(compact(met), shape)
 
 
 def _spread(tracker: Tracker, call: Call, small: Tensor, large: Tensor) -> Tensor:
     """Relate labels to those that each of them is broadcast over."""
     kinds = tracker.classes.kinds(small)
-    together = any(s > 1 and n > 1 for s, n in zip(small.shape, large.shape, strict=True))
+    together = any(
+        s > 1 and n > 1 for s, n in zip(small.shape, large.shape, strict=True)
+    )
     if HEAD in kinds or together:
         tracker.classes.link(small, large)
     elif kinds != {ELEMENT}:  # a bare number may stay as it is

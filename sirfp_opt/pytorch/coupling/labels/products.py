@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT
-from sirfp_opt.pytorch.coupling.labels.internals import storage_key
+from sirfp_opt.pytorch.coupling.labels.internals import broadcast_shape
 from sirfp_opt.pytorch.coupling.labels.joins import (
     Labelled,
     along,
@@ -97,7 +96,9 @@ def _weighted(
         made = made.view((1,) * (len(shape) - 2) + tuple(made.shape))
         if label is not None:
             tracker.reads(label)
-            mixes = label.shape[k] == 1 and label.shape[rows] > 1 and source.shape[k] > 1
+            mixes = (
+                label.shape[k] == 1 and label.shape[rows] > 1 and source.shape[k] > 1
+            )
             if mixes:  # the channels stand beside: two labels for one element
                 both = torch.cat([inner, outer])
                 why = "its weight mixes positions, and leaves the channels alone"
@@ -119,25 +120,32 @@ def _sides(tracker: Tracker, param: Param, weight: Tensor, flipped: bool) -> Any
     whole = param.tensor
     if whole.dim() < 2 or not whole.is_contiguous():
         return None
-    if any(n > 1 and s for n, s in zip(weight.shape[:-2], weight.stride()[:-2], strict=True)):
+    if any(
+        n > 1 and s
+        for n, s in zip(weight.shape[:-2], weight.stride()[:-2], strict=True)
+    ):
         return None  # a matrix for each head: no side of the weight
     columns = int(whole.shape[1])
     inner = int(np.prod(whole.shape[2:]))
     found: list[tuple[int, Tensor] | None] = []
     for size, stride in zip(weight.shape[-2:], weight.stride()[-2:], strict=True):
-        flat = weight.storage_offset() - whole.storage_offset()
+        flat = int(weight.storage_offset()) - int(whole.storage_offset())
         places = flat + torch.arange(size) * stride
         rows = places // (inner * columns)
+        within = places % (inner * columns)
         if size == 1:
             found.append(None)
-        elif bool((rows != rows[0]).any()):
-            if bool((places % (inner * columns) != places[0] % (inner * columns)).any()):
+        elif not torch.equal(rows, rows[:1].expand_as(rows)):
+            if not torch.equal(within, within[:1].expand_as(within)):
                 return None
             found.append((0, rows))
         else:
             found.append((1, places // inner % columns))
-    flat = weight.storage_offset() - whole.storage_offset()
-    here = (torch.tensor([flat // (inner * columns)]), torch.tensor([flat // inner % columns]))
+    flat = int(weight.storage_offset()) - int(whole.storage_offset())
+    here = (
+        torch.tensor([flat // (inner * columns)]),
+        torch.tensor([flat // inner % columns]),
+    )
     first, second = found
     if first is None:
         dim = 0 if second is None else 1 - second[0]
@@ -192,7 +200,7 @@ def _contract(
 
 
 def _product_shape(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    batch = torch.broadcast_shapes(one[:-2], other[:-2])
+    batch = broadcast_shape(one[:-2], other[:-2])
     return (*batch, one[-2], other[-1])
 
 
@@ -212,7 +220,9 @@ def _attend(tracker: Tracker, call: Call) -> Tensor | None:
     q, k, v = labels
     turned = None
     if k is not None:
-        turned = labelled(k.label.transpose(-1, -2), (*k.shape[:-2], k.shape[-1], k.shape[-2]))
+        turned = labelled(
+            k.label.transpose(-1, -2), (*k.shape[:-2], k.shape[-1], k.shape[-2])
+        )
     score = _contract(tracker, call, q, turned)
     shape = (*query.shape[:-1], key.shape[-2])
     mask = call["attn_mask"]
@@ -240,12 +250,16 @@ def _convolve(tracker: Tracker, call: Call) -> Tensor | None:
         line = along(tracker, labelled(label, source.shape), 1)
     inputs, outputs = source.shape[1], call.out.shape[1]
     if groups > 1 and groups == inputs:  # each channel makes its own
-        outer = tracker.axis(param, int(transposed), outputs) if not transposed else None
+        outer = (
+            tracker.axis(param, int(transposed), outputs) if not transposed else None
+        )
         if outer is None:
             whole = tracker.axis(param, 0, inputs)
             outer = whole.repeat_interleave(outputs // inputs)
             if weight.shape[1] > 1:
-                tracker.fix(whole, call, "a transposed one with a multiplier is not cut")
+                tracker.fix(
+                    whole, call, "a transposed one with a multiplier is not cut"
+                )
         rows = outer.view(groups, -1)
         tracker.classes.unite(rows[:, :1], rows)
         if line is not None:
@@ -266,7 +280,9 @@ def _convolve(tracker: Tracker, call: Call) -> Tensor | None:
         met = tracker.get(bias)
         if met is not None:
             tracker.classes.unite(outer, met.expand(outputs))
-    return tracker.classes.find(outer.contiguous()).view(1, -1, *[1] * (call.out.dim() - 2))
+    return tracker.classes.find(outer.contiguous()).view(
+        1, -1, *[1] * (call.out.dim() - 2)
+    )
 
 
 PRODUCTS: dict[str, Callable[[Tracker, Call], Any]] = {

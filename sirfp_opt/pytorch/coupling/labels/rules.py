@@ -6,13 +6,14 @@ the channels that it reads whole, and says so: it is never an error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sirfp_opt.pytorch.coupling.labels.classes import HEAD
-from sirfp_opt.pytorch.coupling.labels.internals import is_pointwise, storage_key
+from sirfp_opt.pytorch.coupling.labels.internals import is_pointwise
 from sirfp_opt.pytorch.coupling.labels.joins import (
     Labelled,
     along,
@@ -24,47 +25,61 @@ from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from sirfp_opt.pytorch.coupling.labels.engine import Call, Tracker
 
 __all__ = ["apply"]
 
-Labels = Sequence[Tensor | None] if TYPE_CHECKING else Any
+Labels = Sequence[Tensor | None]
 
-MOVES = set(
-    """cat stack clone repeat roll flip rot90 index_select index gather take
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
+
+MOVES = words(
+    """
+    cat stack clone repeat roll flip rot90 index_select index gather take
     constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
-    native_channel_shuffle slice_scatter index_put select_scatter _to_copy copy tril
-    triu unfold_copy reflection_pad1d reflection_pad2d reflection_pad3d
-    replication_pad1d replication_pad2d replication_pad3d lift_fresh lift_fresh_copy
-    _unsafe_index _unsafe_index_put diagonal_scatter as_strided_copy scatter index_copy
-    masked_scatter block_diag contiguous _reshape_copy view_copy narrow_copy permute_copy
-    diag_embed""".split()
+    native_channel_shuffle slice_scatter index_put select_scatter _to_copy copy
+    tril triu unfold_copy reflection_pad1d reflection_pad2d reflection_pad3d
+    replication_pad1d replication_pad2d replication_pad3d lift_fresh
+    lift_fresh_copy _unsafe_index _unsafe_index_put diagonal_scatter
+    as_strided_copy scatter index_copy masked_scatter block_diag contiguous
+    _reshape_copy view_copy narrow_copy permute_copy diag_embed
+    """
 )
 """Operations that only move elements: they are run on the labels themselves."""
 
-POINTWISE = set(
-    """_prelu_kernel masked_fill dropout native_dropout where bernoulli zeros_like
-    nan_to_num ones_like full_like rand_like randn_like empty_like logical_not clamp_min
-    clamp_max hardswish hardsigmoid hardtanh elu mish softplus leaky_relu prelu
-    rrelu_with_noise celu glu_jvp alpha_dropout feature_dropout gelu silu lerp
-    fake_quantize_per_tensor_affine threshold _fused_dropout hardshrink softshrink
-    log_sigmoid_forward addcmul addcdiv""".split()
+POINTWISE = words(
+    """
+    _prelu_kernel masked_fill dropout native_dropout where bernoulli zeros_like
+    nan_to_num ones_like full_like rand_like randn_like empty_like logical_not
+    clamp_min clamp_max hardswish hardsigmoid hardtanh elu mish softplus
+    leaky_relu prelu rrelu_with_noise celu glu_jvp alpha_dropout feature_dropout
+    gelu silu lerp fake_quantize_per_tensor_affine threshold _fused_dropout
+    hardshrink softshrink log_sigmoid_forward addcmul addcdiv
+    """
 )
 """Operations that work element by element without torch's tag that says so."""
 
-REDUCTIONS = set(
-    """mean sum amax amin max min prod var std logsumexp var_mean argmax argmin aminmax
-    linalg_vector_norm norm any all std_mean nansum count_nonzero median nanmedian
-    mode kthvalue""".split()
+REDUCTIONS = words(
+    """
+    mean sum amax amin max min prod var std logsumexp var_mean argmax argmin
+    aminmax linalg_vector_norm norm any all std_mean nansum count_nonzero median
+    nanmedian mode kthvalue
+    """
 )
 ADDS_UP = {"sum", "nansum", "linalg_vector_norm", "norm", "count_nonzero"}
 """Reductions to which a channel of zeros contributes nothing."""
 
-ALONG = set(
-    """_softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp cummax cummin sort
-    topk _fft_r2c""".split()
+ALONG = words(
+    """
+    _softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp cummax
+    cummin sort topk _fft_r2c
+    """
 )
 """Operations along one dimension that leave the others alone."""
 
@@ -147,7 +162,9 @@ def _pointwise(tracker: Tracker, call: Call) -> Tensor | None:
         return None
     for shape in plain:
         if any(n > 1 and total.label.shape[d] > 1 for d, n in enumerate(shape)):
-            tracker.fix(total.label, call, "its channels meet a constant of their number")
+            tracker.fix(
+                total.label, call, "its channels meet a constant of their number"
+            )
     return total.label
 
 
@@ -193,10 +210,10 @@ def _copy(tracker: Tracker, call: Call) -> Tensor | None:
     source = call.args[1] if call.name == "copy" else call.args[0]
     param = tracker.param_of(source)
     whole = param is not None and tuple(source.shape) == tuple(param.tensor.shape)
-    if param is not None and whole and call.name != "copy" and source.is_contiguous():
-        if tracker.shadows.find(source) is None and call.out.is_contiguous():
-            tracker.put_alias(call.out, param)
-            return None
+    plain = source.is_contiguous() and call.out.is_contiguous()
+    if param is not None and whole and plain and call.name != "copy":
+        tracker.put_alias(call.out, param)
+        return None
     label = tracker.get(source)
     if label is None:
         return None
@@ -228,7 +245,9 @@ def _repeat(tracker: Tracker, call: Call) -> Tensor | None:
         return None
     times = list(call.args[1])
     label = label.reshape((1,) * (len(times) - label.dim()) + tuple(label.shape))
-    return label.repeat([n if s > 1 else 1 for n, s in zip(times, label.shape, strict=True)])
+    return label.repeat(
+        [n if s > 1 else 1 for n, s in zip(times, label.shape, strict=True)]
+    )
 
 
 def _pad(tracker: Tracker, call: Call) -> Tensor | None:
@@ -291,11 +310,15 @@ def _embedding(tracker: Tracker, call: Call) -> Tensor | None:
 
 
 def _batch_norm(tracker: Tracker, call: Call) -> Tensor | None:
-    return _vectors(tracker, call, [t for t in call.args[1:5] if isinstance(t, Tensor)])
+    vectors = [t for t in call.args[1:5] if isinstance(t, Tensor)]
+    label = _vectors(tracker, call, vectors)
+    if label is not None and label.shape[1] > 1:
+        tracker.counted.append((call.where, 0, label.flatten().numpy()))
+    return label
 
 
 def _vectors(tracker: Tracker, call: Call, vectors: list[Tensor]) -> Tensor | None:
-    """Unite the channels (dimension 1) with parameters that have one number for each."""
+    """Unite the channels (dimension 1) with parameters of one number for each."""
     source = call.args[0]
     label = tracker.get(source)
     met = [one for one in map(tracker.get, vectors) if one is not None]
@@ -366,7 +389,12 @@ def _normalise_along(
         rest = [d for d in range(label.dim()) if d not in dims]
         sizes = [label.shape[d] for d in rest]
         sets = label.permute(*rest, *dims).reshape(*sizes, -1)
-        _normalise(tracker, call, sets.reshape(-1, sets.shape[-1]), "normalises across channels")
+        _normalise(
+            tracker,
+            call,
+            sets.reshape(-1, sets.shape[-1]),
+            "normalises across channels",
+        )
 
 
 def _normalise(tracker: Tracker, call: Call, sets: Tensor, what: str) -> None:
@@ -378,7 +406,7 @@ def _normalise(tracker: Tracker, call: Call, sets: Tensor, what: str) -> None:
         return
     module = tracker.modules.get(call.where)
     if module is not None and tracker.accepts(module):
-        tracker.norms.append((call.where, sets.unique().numpy()))
+        tracker.norms.append((call.where, np.unique(sets.numpy())))
         return
     tracker.fix(sets, call, f"{_title(tracker, call)} {what}")
 
@@ -402,7 +430,12 @@ def _reduce(tracker: Tracker, call: Call) -> Labels:
         if adds:
             result = group(tracker, sets)
         else:
-            _normalise(tracker, call, sets.reshape(-1, sets.shape[-1]), "reduces over the channels")
+            _normalise(
+                tracker,
+                call,
+                sets.reshape(-1, sets.shape[-1]),
+                "reduces over the channels",
+            )
             result = group(tracker, sets)
     if result is not None and call.out.dim() == rank and len(rest) < rank:
         for dim in dims:
@@ -432,7 +465,9 @@ def _places(tracker: Tracker, call: Call) -> Labels:
         label = tracker.classes.find(rows[..., :1].contiguous())
         label = label.view(*label.shape[:lead], *[1] * (source.dim() - lead))
     if by is not None:
-        made = group(tracker, label.flatten(lead)[..., 0].reshape(-1, label.shape[lead - 1]))
+        made = group(
+            tracker, label.flatten(lead)[..., 0].reshape(-1, label.shape[lead - 1])
+        )
         if made is not None:  # what moves a head's positions belongs to the head
             tracker.classes.link(made.view(-1, *[1] * (by.dim() - 1)), by)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sirfp_opt.pytorch.coupling.labels.internals import StorageWeakRef, storage_key
+from sirfp_opt.pytorch.coupling.labels.internals import StorageReference, storage_key
 
 __all__ = ["Shadow", "Shadows", "compact", "layout_of", "varies"]
 
@@ -36,7 +36,7 @@ class Shadow:
 
     Attributes
     ----------
-    reference : StorageWeakRef
+    reference : StorageReference
         Of the storage; expired when that is gone, and another may have its place.
     size : int
         Elements of the storage.
@@ -48,7 +48,7 @@ class Shadow:
         Its labels, int64, broadcast to its sizes.
     """
 
-    reference: StorageWeakRef
+    reference: StorageReference
     size: int
     width: int
     layout: tuple[tuple[int, ...], tuple[int, ...], int]
@@ -61,7 +61,7 @@ class Shadow:
         storage = tensor.untyped_storage()
         width = tensor.element_size()
         size = storage.nbytes() // width
-        return cls(StorageWeakRef(storage), size, width, layout_of(tensor), label)
+        return cls(StorageReference(tensor), size, width, layout_of(tensor), label)
 
     def read(self, tensor: Tensor) -> Tensor | None:
         """Return a tensor's labels, compact; None if its elements are smaller ones."""
@@ -98,7 +98,7 @@ class Shadow:
 
 def layout_of(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Return a tensor's sizes, strides and offset."""
-    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+    return tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
 
 
 class Shadows:

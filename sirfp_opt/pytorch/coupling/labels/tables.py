@@ -52,12 +52,15 @@ class Draft:
         Label of each class that goes with the channels, and the channel.
     why : (module, reason), optional
         Why it stays whole.
+    loose : bool
+        Whether its channels go without the rest of their heads.
     """
 
     tables: dict[Place, IntArray]
     blocks: IntArray
     labels: dict[int, int] = field(default_factory=dict)
     why: Reason | None = None
+    loose: bool = False
 
     @property
     def size(self) -> int:
@@ -210,7 +213,7 @@ def _only_dimension(labels: IntArray) -> int | None:
 def _alike(
     places: list[tuple[Place, IntArray]], group: IntArray
 ) -> list[tuple[list[int], IntArray]]:
-    """Sort groups by where they live: indices of places, and the groups that live there.
+    """Sort groups by where they live: indices of places, and the groups there.
 
     Groups of different numbers of positions at a place are told apart, too.
     """
@@ -263,11 +266,11 @@ def _channels(
         key = rank[int(group[one])], tuple(number for number, _ in places)
         kinds.setdefault(key, []).append(one)
     channel: dict[int, int] = {}
-    for (place, _), classes in kinds.items():
-        if len(classes) % width:
+    for (place, _), some in kinds.items():
+        if len(some) % width:
             return None
-        classes.sort(key=lambda one: where[one][0])
-        share = len(classes) // width
-        for i, one in enumerate(classes):
+        some.sort(key=lambda one: where[one][0])
+        share = len(some) // width
+        for i, one in enumerate(some):
             channel[one] = place * width + i // share
     return channel
