@@ -163,6 +163,11 @@ class Drafting:
             return layer, "there is only one channel, or one tied group, to keep"
         return "", ""
 
+    def ordered(self, exclusions: Sequence[Exclusion]) -> list[Exclusion]:
+        """Return exclusions in the network's order."""
+        names = {e: e.unit.partition("[")[0].rstrip("'") for e in exclusions}
+        return sorted(exclusions, key=lambda e: self._order[names[e]])
+
     def untraced(self) -> tuple[str, ...]:
         """Return the layers with channels that no run has come by."""
         kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.conv._ConvNd, nn.Linear)

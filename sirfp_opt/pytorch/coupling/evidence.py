@@ -52,7 +52,7 @@ class _Print:
         return not off > NEAR * scale
 
 
-class _Recorder(DispatchMode):
+class _Recorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Notes what each operation makes; what surgery brought in is not counted.
 
     Parameters

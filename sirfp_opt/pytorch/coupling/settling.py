@@ -115,7 +115,7 @@ class _Settling:
             else:
                 for decision in back:
                     self.whole.update(dict.fromkeys(decision.labels, decision.reason))
-        return Settled(candidates, exclusions, self.trials.runs)
+        return Settled(candidates, self.drafting.ordered(exclusions), self.trials.runs)
 
     def _passes(self, candidates: Sequence[Candidate]) -> bool:
         turns = range(1, 1 + _turns(candidates))
@@ -193,8 +193,8 @@ class _Settling:
                 unit = candidate.unit
                 exclusions.append(Exclusion(unit.name, unit.size, layer, reason))
                 continue
-            decision = self._decision(candidate)
-            if decision is not None and decision.way is not None and decision.way.broad:
+            chosen = self._decision(candidate)
+            if chosen is not None and chosen.way is not None and chosen.way.broad:
                 candidate = self.drafting.counting_broadly(candidate)
             good.append(candidate)
         return good, exclusions
@@ -254,13 +254,12 @@ class _Settling:
         if step is None or not hit:
             return self._searched(candidates), []
         kind = type(self.drafting.modules.get(step.where))
-        again = [
-            other
-            for other in self.witness.steps
-            if other.line == step.line
-            and other.name == step.name
-            and type(self.drafting.modules.get(other.where)) is kind
-        ]
+        again: set[int] = set()
+        for other in self.witness.steps:
+            where = type(self.drafting.modules.get(other.where))
+            if (other.line, other.name, where) == (step.line, step.name, kind):
+                read, touched = self._touched(other)
+                again |= read or touched
         decisions = [self._decision(candidate) for candidate in hit]
         ways = {decision.used for decision in decisions if decision is not None}
         alike = []
@@ -268,16 +267,25 @@ class _Settling:
             decision = self._decision(candidate)
             if decision is not None and decision.used not in ways:
                 continue
-            if candidate not in hit and any(
-                self._touching(other, [candidate], None) for other in again
-            ):
+            touches = not again.isdisjoint(candidate.draft.labels)
+            if touches and candidate not in hit:
                 alike.append(candidate)
         return hit, alike
 
     def _touching(
-        self, step: Step, candidates: Sequence[Candidate], removed: IntArray | None
+        self, step: Step, candidates: Sequence[Candidate], removed: IntArray
     ) -> list[Candidate]:
         """Return the candidates that an operation reads, or else touches at all."""
+        lost = set(removed.tolist())
+        for labels in self._touched(step):
+            mine = labels & lost
+            found = [c for c in candidates if not mine.isdisjoint(c.draft.labels)]
+            if found:
+                return found
+        return []
+
+    def _touched(self, step: Step) -> tuple[set[int], set[int]]:
+        """Return the classes that an operation reads, and those that it touches."""
         roots = self.drafting.tables.roots
         touched = set(roots[step.touched].tolist())
         for head in list(touched):
@@ -285,13 +293,7 @@ class _Settling:
         made: set[int] = set()
         if step.label is not None and step.name in PRODUCTS:
             made = set(roots[step.label.numpy().ravel()].tolist())
-        lost = None if removed is None else set(removed.tolist())
-        for labels in (touched - made, touched):
-            mine = labels if lost is None else labels & lost
-            found = [c for c in candidates if not mine.isdisjoint(c.draft.labels)]
-            if found:
-                return found
-        return []
+        return touched - made, touched
 
     def _searched(self, candidates: list[Candidate]) -> list[Candidate]:
         """Find one candidate to blame by halving, where there is no evidence."""

@@ -176,7 +176,7 @@ def trace(
     return tracker
 
 
-class Tracker(internals.DispatchMode):
+class Tracker(internals.DispatchMode):  # type: ignore[no-untyped-call]
     """The dispatch mode under which a network runs; holds what was seen.
 
     Attributes
