@@ -21,6 +21,7 @@ from sirfp_opt.demo.network import checkpoint_figures, load_checkpoint
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
 from sirfp_opt.pytorch import (
+    apply_plan,
     count_macs,
     count_params,
     extract,
@@ -43,6 +44,8 @@ MACS = 0.4
 
 LAYER = "decoder.fuse_fine.0"
 """The unit that every solver gets to solve: small enough for a proof in seconds."""
+
+REFITTED = "pruned, refitted: no labels"
 
 METHODS = ("greedy", "anneal", "tabu", "cpsat", "milp", "exact")
 TOLERANCE = 1e-5
@@ -161,7 +164,8 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
         ]
 
         tick("extracting the channel graphs")
-        graphs = extract(network, batches)
+        # Cliques for the solvers; what `prune` needs for a refit is kept beside them.
+        graphs = extract(network, batches, metric="refit")
 
         solutions: dict[str, Solution] = {}
         for method in methods:
@@ -177,10 +181,13 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
         console.print(_solver_table(graphs[LAYER], solutions))
 
         tick(f"pruning to {MACS:.0%} of the MACs")
-        result = prune(network, batches, macs=MACS, method="greedy", seed=seed)
+        result = prune(
+            network, batches, macs=MACS, method="greedy", graphs=graphs, seed=seed
+        )
         result.plan.to_json(folder / "plan.json")
+        cut = apply_plan(network, result.plan)
         difference = _check_against_masked(
-            result.model, mask(network, result.plan), images[: pace.batch_size]
+            cut, mask(network, result.plan), images[: pace.batch_size]
         )
         console.print(
             f"pruned and masked network differ by at most {difference:.1e} "
@@ -188,10 +195,10 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
         )
 
         tick("re-estimating the batch norms")
-        networks: dict[str, nn.Module] = {"original": network, "pruned": result.model}
-        restored = reestimate_batch_norm(result.model, batches)
-        networks["+ BN re-estimated"] = restored
-        networks["+ fine-tuned"] = tuned = copy.deepcopy(restored)
+        networks: dict[str, nn.Module] = {"original": network, "pruned": cut}
+        networks["+ BN re-estimated"] = reestimate_batch_norm(cut, batches)
+        networks[REFITTED] = result.model
+        networks["+ fine-tuned"] = tuned = copy.deepcopy(result.model)
         tick("fine-tuning")
         train(
             tuned,
@@ -215,10 +222,10 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
         maps={
             "truth": labels[SCENE].numpy(),
             **{
-                f"{name.strip('+ ')}: {rows[name]['macs'] / 1e6:.0f} M MACs": (
+                f"{title}: {rows[name]['macs'] / 1e6:.0f} M MACs": (
                     _predict(networks[name], images[SCENE])
                 )
-                for name in ("original", "+ fine-tuned")
+                for name, title in (("original", "original"), (REFITTED, "refitted"))
             },
         },
     )

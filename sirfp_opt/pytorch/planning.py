@@ -13,7 +13,7 @@ import numpy as np
 from sirfp_opt._validate import as_int
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.allocation import Threshold, create_allocator, worth_of
+from sirfp_opt.network.allocation import worth_of
 from sirfp_opt.network.allocation.uniform import counts_at
 from sirfp_opt.network.budget import Budget
 from sirfp_opt.network.cost import CostForm
@@ -50,9 +50,7 @@ def network_problem(
         If `keep` names no unit of the network, or a number that it cannot keep.
     """
     units = graphs.coupling.units
-    # A threshold ranks single channels, which a refit problem has no scores for.
-    scored = isinstance(create_allocator(request.allocation), Threshold)
-    refitted = bool(graphs.reads) and not scored
+    refitted = bool(graphs.reads) and request.knows_refit
     problem = NetworkProblem(
         layers={
             unit.name: graphs.problem(unit.name) if refitted else graphs[unit.name]

@@ -246,6 +246,7 @@ def _prune(
                 forward=forward,
                 inputs=graphs.inputs,
                 pictures=graphs.images,
+                skipping=request.measured.on_nan != "raise",
             )
     with clock.stage("count"):
         done = tally_of(pruned, sample, forward)

@@ -20,6 +20,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.limits import Limits
 from sirfp_opt.network.allocation import (
     Allocator,
+    Threshold,
     as_plain,
     create_allocator,
     from_plain,
@@ -31,6 +32,7 @@ from sirfp_opt.pytorch.extraction.settings import Extraction, as_extraction
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 from sirfp_opt.pytorch.verification import TOLERANCE
+from sirfp_opt.registry import create_solver
 
 if TYPE_CHECKING:
     from sirfp_opt.protocols import Solver
@@ -88,13 +90,15 @@ class PruneRequest:
     n_jobs : int
         Units solved at a time, by joblib's threads; -1 for all cores.
     extraction : Extraction or mapping, optional
-        What is measured, and how; by default ``Extraction()``, or whatever ready-made
-        graphs are.
-    refit : {"full", "merge"} or Refit, optional
+        What is measured, and how; by default what suits `refit`, or whatever
+        ready-made graphs are.
+    refit : {"full", "merge"}, Refit or None
         Refit the layers that read what was cut, in closed form and without labels, on
         the batches; see `refit`. Channels are then chosen, and the budget split, by
-        what is left after it (metric "refit", unless `extraction` names another). The
-        cut is verified before it: afterwards the network is no longer the masked one.
+        what is left after it: `extraction` has the metric "refit" by default, where
+        method and allocation know such problems. The cut is verified before it:
+        afterwards the network is no longer the masked one. None leaves all weights as
+        they are, as the reference mode does.
     verify : bool
         Compare the pruned network's outputs with the masked original's, on a sample of
         every batch and in training mode, too (`Verifier`). Units that make a difference
@@ -133,7 +137,7 @@ class PruneRequest:
     certify: bool | str = False
     n_jobs: int = 1
     extraction: Extraction | None = None
-    refit: Refit | None = None
+    refit: Refit | None = field(default_factory=Refit)
     verify: bool = ruled(flag(), True)
     tolerance: float = ruled(number(0.0, way="The default is 1e-5."), TOLERANCE)
 
@@ -194,8 +198,15 @@ class PruneRequest:
     @property
     def measured(self) -> Extraction:
         """What is extracted where no graphs are given."""
-        plain = Extraction() if self.refit is None else Extraction("refit")
-        return self.extraction or plain
+        refitted = self.refit is not None and self.knows_refit
+        return self.extraction or Extraction("refit" if refitted else "reconstruction")
+
+    @property
+    def knows_refit(self) -> bool:
+        """Whether method and allocation take problems of refitted readers."""
+        _, solver = create_solver(self.method, self.options)
+        scored = isinstance(create_allocator(self.allocation), Threshold)
+        return Objective.REFIT in solver.info.objectives and not scored
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse patterns that match no layer of a network, with the nearest names.
@@ -239,6 +250,7 @@ class PruneRequest:
             "constraints": {k: v.to_dict() for k, v in self.constraints.items()},
             "ignore": list(self.ignore),
             "limits": limits,
+            "refit": None if self.refit is None else self.refit.to_dict(),
             "extraction": None
             if self.extraction is None
             else self.extraction.to_dict(),
@@ -380,15 +392,22 @@ def as_request(
     reference = short.get("reference", False)
     if reference is not False:
         parts = _as_reference(parts, reference)
-    if parts.get("refit") is not None and isinstance(parts.get("extraction"), Mapping):
-        suits = Extraction("refit")
+    if isinstance(parts.get("extraction"), Mapping):
+        rest = {k: v for k, v in parts.items() if k != "extraction"}
+        suits = _made(request and replace(request, extraction=None), rest).measured
         parts["extraction"] = as_extraction(parts["extraction"], default=suits)
     if "metric" in short:
         base_extraction = request.extraction if request else None
         stated = as_extraction(parts.get("extraction"), default=base_extraction)
         parts["extraction"] = as_extraction(stated, {"metric": short["metric"]})
+    return _made(request, parts)
+
+
+def _made(request: PruneRequest | None, parts: dict[str, Any]) -> PruneRequest:
+    """Return a request with some fields given."""
     if request is None:
         return PruneRequest(**parts)
+    parts = dict(parts)
     if "budget" in parts and "keep" not in parts:
         parts["keep"] = None  # one takes the place of the other
     elif parts.get("keep") is not None and "budget" not in parts:
@@ -410,6 +429,7 @@ def _as_reference(parts: dict[str, Any], reference: Any) -> dict[str, Any]:
         "allocation": reference.threshold,
         "min_keep": reference.min_keep,
         "drop_dead": False,
+        "refit": parts.get("refit"),
         "extraction": as_extraction(stated, reference.extraction),
     }
 

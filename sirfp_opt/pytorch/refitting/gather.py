@@ -116,8 +116,11 @@ class Gatherer:
         readers: Sequence[Reader],
         how: Refit,
         known: Collection[str] = (),
+        *,
+        skipping: bool = False,
     ) -> None:
         self.known = known
+        self.skipping = skipping
         self.readers = {reader.layer: reader for reader in readers}
         self.records: dict[str, Record] = {}
         self.how = how
@@ -256,13 +259,16 @@ class Gatherer:
         shared = self._shared(reader, tensor, record)
         maps = as_maps(module, tensor, reader.fold)
         made = as_maps(module, output)
-        if not bool(torch.isfinite(maps).all()):
-            raise InvalidProblemError(
-                f"`batches` must give finite activations, got NaN or inf in what "
-                f"{reader.layer!r} reads. Check the input and the weights."
-            )
-        record.passes += 1
         hold = self._held_of(len(maps))
+        finite = torch.isfinite(maps).flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            if not self.skipping:
+                raise InvalidProblemError(
+                    f"`batches` must give finite activations, got NaN or inf in what "
+                    f"{reader.layer!r} reads. Check the input and the weights."
+                )
+            maps, made, hold = maps[finite], made[finite], hold[finite.cpu()]
+        record.passes += 1
         seed = hash((self.how.seed, self.batch, record.passes)) % (1 << 31)
         if not shared and reader.layer not in self.known:
             flat = maps[~hold].flatten(2)

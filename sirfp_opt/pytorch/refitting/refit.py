@@ -166,6 +166,7 @@ def refit_pruned(
     distributed: bool | None = None,
     inputs: Mapping[str, ReaderInputs] | None = None,
     pictures: int = 0,
+    skipping: bool = False,
 ) -> RefitReport:
     """Refit a network in place that `apply_plan` has cut; see `refit`.
 
@@ -177,6 +178,8 @@ def refit_pruned(
         From ``extract(..., metric="refit")`` on `pictures` pictures. To merge, nothing
         more is needed than to run a few of them, on which the layers are judged.
     pictures : int
+    skipping : bool
+        Leave pictures with NaN or inf out of the layers that read them.
     """
     clock = Clock(None)
     together = over_ranks(distributed)
@@ -186,11 +189,12 @@ def refit_pruned(
     open_ = [reader for reader in readers if not reader.reason]
     known = inputs or {}
     enough = settings.kind == "merge" and all(r.layer in known for r in open_)
-    gatherer = Gatherer(model, open_, settings, known if enough else {})
+    some = known if enough else {}
+    gatherer = Gatherer(model, open_, settings, some, skipping=skipping)
     if open_:
         with clock.stage("gather"):
-            some = _few(batches, pictures) if enough else batches
-            _run(model, some, gatherer, forward)
+            few = _few(batches, pictures) if enough else batches
+            _run(model, few, gatherer, forward)
     flags = _flags(gatherer, device_of(model) if together else None)
     with clock.stage("solve"):
         layers = tuple(

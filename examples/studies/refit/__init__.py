@@ -1,0 +1,1 @@
+"""Study: what a refit without labels is worth, and which channels it wants kept."""

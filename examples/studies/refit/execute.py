@@ -1,0 +1,154 @@
+"""One run: measure, cut, repair, judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from examples.studies.accuracy.criteria import graphs_of
+from examples.studies.accuracy.networks import load_network
+from examples.studies.refit.runs import SCORES, Run
+from sirfp_opt import SirfpError
+from sirfp_opt.demo.scenes import make_scenes, scene_batches
+from sirfp_opt.demo.training import evaluate, mean_iou, train
+from sirfp_opt.pytorch import (
+    count_macs,
+    couple,
+    extract,
+    prune,
+    reestimate_batch_norm,
+    refit,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.pytorch import ExtractedGraphs
+
+__all__ = ["FIGURES", "execute"]
+
+Scenes = tuple["Tensor", "Tensor"]
+
+FIGURES = ("status", "macs", "miou", "plan", "refitted", "repair_s", "seconds")
+"""What is measured of a run, beside its identity; README.md says what each one is."""
+
+BATCH = 16
+TEST = 192
+LEARNING_RATE = 2e-3
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Do one run; what fails is a result too.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict
+        The `FIGURES` that there are.
+    """
+    torch.set_num_threads(1)
+    began = time.process_time()
+    try:
+        figures = {"status": "ok"} | _execute(run)
+    except SirfpError as error:  # such as a budget out of a criterion's reach
+        figures = {"status": f"{type(error).__name__}: {error}"}
+    return figures | {"seconds": round(time.process_time() - began, 2)}
+
+
+def _execute(run: Run) -> dict[str, Any]:
+    network, batches = load_network(run.network), _calibration(run.pictures, run.seed)
+    plan = _plan(run.network, run.sets, run.split, run.budget, run.pictures, run.seed)
+    images = [some for some, _ in batches]
+    began = time.process_time()
+    refitted = ""
+    if run.repair == "bn":
+        cut = prune(
+            network,
+            images,
+            keep=plan.counts,
+            graphs=_graphs(run.network, run.sets, run.pictures, run.seed),
+            method="top_k" if run.sets in SCORES else "greedy",
+            drop_dead=run.sets not in SCORES,
+            seed=run.seed,
+        ).model
+        repaired = reestimate_batch_norm(cut, images)
+    else:
+        result = refit(network, plan, images, run.repair)
+        repaired = result.model
+        done = sum(row.kind != "cut" for row in result.report.layers)
+        refitted = f"{done}/{len(result.report.layers)}"
+    taken = time.process_time() - began
+    if run.steps:
+        scenes = scene_batches(run.steps, BATCH, split="train", seed=1000 + run.seed)
+        train(repaired, scenes, run.steps, learning_rate=LEARNING_RATE)
+    repaired.eval()
+    text = json.dumps({name: kept.tolist() for name, kept in plan.items()})
+    one = images[0][:1]
+    return {
+        "macs": round(count_macs(repaired, one) / count_macs(network, one), 6),
+        "miou": round(float(mean_iou(evaluate(repaired, *_test()))), 6),
+        "plan": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "refitted": refitted,
+        "repair_s": round(taken, 2),
+    }
+
+
+@lru_cache(maxsize=64)
+def _plan(
+    name: str, sets: str, split: str, budget: float, pictures: int, seed: int
+) -> PruningPlan:
+    network = load_network(name)
+    images = [some for some, _ in _calibration(pictures, seed)]
+    rules: dict[str, Any] = {"macs": budget}
+    if sets != split:
+        counts = _plan(name, split, split, budget, pictures, seed).counts
+        rules = {"keep": counts}
+    return prune(
+        network,
+        images,
+        **rules,
+        graphs=_graphs(name, sets, pictures, seed),
+        method="top_k" if sets in SCORES else "greedy",
+        drop_dead=sets not in SCORES,
+        seed=seed,
+    ).plan
+
+
+@lru_cache(maxsize=8)
+def _graphs(name: str, sets: str, pictures: int, seed: int) -> ExtractedGraphs:
+    network, batches = load_network(name), _calibration(pictures, seed)
+    base = _measured(name, pictures, seed)
+    if sets in SCORES:
+        plain = replace(base, reads={}, inputs={})
+        return graphs_of(network, sets, batches, base.coupling, plain, seed)
+    # One measurement serves both: without covariances it is that of the cliques.
+    return base if sets == "refit" else replace(base, reads={}, inputs={})
+
+
+@lru_cache(maxsize=2)
+def _measured(name: str, pictures: int, seed: int) -> ExtractedGraphs:
+    network: nn.Module = load_network(name)
+    images = [some for some, _ in _calibration(pictures, seed)]
+    coupling = couple(network, images[:1])
+    return extract(network, images, coupling=coupling, metric="refit")
+
+
+@lru_cache(maxsize=4)
+def _calibration(pictures: int, seed: int) -> list[Scenes]:
+    batch = min(BATCH, pictures)
+    return list(scene_batches(pictures // batch, batch, split="calibration", seed=seed))
+
+
+@lru_cache(maxsize=1)
+def _test() -> Scenes:
+    return make_scenes(TEST, split="test", seed=0)

@@ -1,0 +1,70 @@
+"""The page of the study: prose by hand, tables from the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PAGE", "fill", "tables"]
+
+PAGE = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+
+ARM = ["sets", "split", "repair", "steps"]
+CELL = ["network", "budget"]
+
+
+def tables(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the tables, as Markdown, by title: mIoU, mean over seeds."""
+    done = frame[frame["status"] == "ok"]
+    usual = done[done["pictures"] == 64]
+    main = usual[usual["steps"] == 0]
+    return {
+        "Without any label: mean IoU on the test scenes": _pivot(main, ARM[:3]),
+        "With 60 labelled steps afterwards": _pivot(
+            usual[(usual["steps"] > 0) | (usual["seed"] == 0)], ARM
+        ),
+        "By the number of pictures (refit sets, full, 15 % of the MACs)": _pivot(
+            done[
+                (done["budget"] == 0.15)
+                & (done["sets"] == "refit")
+                & (done["split"] == "refit")
+                & (done["repair"] == "full")
+                & (done["steps"] == 0)
+                & (done["seed"] == 0)
+            ],
+            ["pictures"],
+        ),
+        "CPU seconds of the repair": _pivot(main, ["repair"], "repair_s"),
+    }
+
+
+def fill(frame: pd.DataFrame, page: Path = PAGE) -> None:
+    """Put the tables of `frame` into a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    parts = [f"### {title}\n\n{table}\n" for title, table in tables(frame).items()]
+    text = "\n".join(parts)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def _pivot(frame: pd.DataFrame, rows: list[str], value: str = "miou") -> str:
+    """Return means over seeds, with how many there were where it is more than one."""
+    columns = sorted(
+        {tuple(pair) for pair in frame[CELL].itertuples(index=False)},
+        key=lambda pair: (pair[0], -pair[1]),
+    )
+    head = [*rows, *(f"{name} {budget:.0%}" for name, budget in columns)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for key, some in frame.groupby(rows, sort=False):
+        entries = []
+        for name, budget in columns:
+            cell = some[(some["network"] == name) & (some["budget"] == budget)][value]
+            many = f" ({len(cell)})" if len(cell) > 1 else ""
+            form = ".3f" if value == "miou" else ".1f"
+            entries.append(f"{cell.mean():{form}}{many}" if len(cell) else "")
+        lines.append("| " + " | ".join([*map(str, key), *entries]) + " |")
+    return "\n".join(lines)
