@@ -41,10 +41,17 @@ import pandas as pd
 import torch
 
 from benchmarks.networks import deeplab_network
-from sirfp_opt.network import solve_network
-from sirfp_opt.pytorch import Refit, apply_plan, couple, extract, reestimate_batch_norm
+from sirfp_opt.network import Budget, solve_network
+from sirfp_opt.pytorch import (
+    PruneRequest,
+    Refit,
+    apply_plan,
+    couple,
+    extract,
+    reestimate_batch_norm,
+)
 from sirfp_opt.pytorch.cost import read_cost
-from sirfp_opt.pytorch.planning import Request, network_problem
+from sirfp_opt.pytorch.planning import network_problem
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
 
@@ -96,7 +103,7 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
     graphs = extract(model, batches, coupling=coupling, metric="refit", importance=None)
     clock = step("extract", clock)
     cost = read_cost(model, coupling.units, batches[0][:1])
-    request = Request(macs=options.macs)
+    request = PruneRequest(budget=Budget(macs=options.macs))
     problem = network_problem(graphs, cost, request)
     clock = time.process_time()
     problem.curves.build()

@@ -183,6 +183,7 @@ def _prune(
         time_limit=pace.exact_seconds if run.solver == "exact" else None,
         drop_dead=not scored,
         seed=run.seed,
+        refit=None,
     )
 
 
