@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
 from sirfp_opt.network.plan import Attribute, PruningPlan, Site
 from sirfp_opt.pytorch.cutting.baking import mask_tensors
-from sirfp_opt.pytorch.cutting.layers import COUNTED, sides_of, width
+from sirfp_opt.pytorch.cutting.layers import CONTAINERS, COUNTED, sides_of, width
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
@@ -225,7 +225,11 @@ def _check_length(
             "A plan is applied once, to the network before pruning."
         )
     own = type(module).__module__.startswith("torch.nn.")
-    if own and not isinstance(module, (*COUNTED, nn.MultiheadAttention)):
+    if (
+        own
+        and type(module) not in CONTAINERS
+        and not isinstance(module, (*COUNTED, nn.MultiheadAttention))
+    ):
         raise UnsupportedError(
             f"`plan` must not cut a {type(module).__name__}, got {tensor!r} in it: its "
             "counts are not known here. Leave the unit out (`ignore=`)."

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from sirfp_opt.network.plan import Side
 
-__all__ = ["BATCH_NORM", "COUNTED", "is_depthwise", "sides_of", "sync", "width"]
+__all__ = [
+    "BATCH_NORM",
+    "CONTAINERS",
+    "COUNTED",
+    "is_depthwise",
+    "sides_of",
+    "sync",
+    "width",
+]
 
 BATCH_NORM = nn.modules.batchnorm._NormBase
 """Batch norms, and instance norms, of all ranks."""
@@ -25,6 +33,17 @@ COUNTED = (
     nn.RMSNorm,
 )
 """Layers whose own counts follow from their tensors: no plan may set them."""
+
+
+CONTAINERS = (
+    nn.Module,
+    nn.Sequential,
+    nn.ModuleList,
+    nn.ModuleDict,
+    nn.ParameterList,
+    nn.ParameterDict,
+)
+"""Types of PyTorch's own that hold tensors and count nothing."""
 
 
 def is_depthwise(module: nn.Module) -> bool:
