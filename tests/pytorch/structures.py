@@ -448,7 +448,7 @@ def res2net(how: str) -> nn.Module:
             parts += [m.layers[0](parts[-1])]
             parts += [m.layers[1](parts[-1])]
             return m.head(F.relu(m.mix(torch.cat(parts, 1))))  # type: ignore[no-any-return]
-        a, b, c, d = x.split(6, 1)
+        a, b, c, d = torch.split(x, 6, 1)
         b = F.relu(m.layers[0](b))
         c = F.relu(m.layers[1](c + b))
         return m.head(F.relu(m.mix(torch.cat([a, b, c, d], 1))))  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.pytorch.coupling.labels.engine import Call, Tracker
 
-__all__ = ["Labelled", "along", "group", "join", "labelled"]
+__all__ = ["Labelled", "along", "group", "join", "labelled", "unite_bare"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,28 @@ def along(tracker: Tracker, one: Labelled, dim: int) -> Tensor:
     tracker.classes.unite(first, lines)
     line = tracker.classes.find(first[:, 0])
     return line.expand(one.shape[dim]).contiguous()
+
+
+def unite_bare(tracker: Tracker, label: Tensor, dims: Sequence[int]) -> Tensor:
+    """Unite sets along some dimensions that are bare parameters with the other one.
+
+    A class token or a learned query has no channels of its own: position by position
+    they are those of the tokens it stands among. Where these are of several kinds
+    (heads), it is left to others to say which.
+    """
+    label = tracker.classes.find(label)
+    rest = [d for d in range(label.dim()) if d not in dims]
+    rows = label.permute(*rest, *dims).flatten(len(rest)).flatten(0, len(rest) - 1)
+    rows = torch.unique(rows.reshape(-1, rows.shape[-1]), dim=0)
+    if len(rows) < 2 or rows.shape[1] < 2:
+        return label
+    bare = [tracker.classes.kinds(row) == {ELEMENT} for row in rows]
+    others = [row for row, own in zip(rows, bare, strict=True) if not own]
+    if not any(bare) or len(others) > 1:
+        return label
+    first = others[0] if others else rows[0]
+    tracker.classes.unite(first.expand(rows.shape), rows)
+    return compact(tracker.classes.find(label))
 
 
 def group(tracker: Tracker, sets: Tensor, *, hard: bool = False) -> Tensor | None:

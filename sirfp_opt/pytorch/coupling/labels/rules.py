@@ -20,6 +20,7 @@ from sirfp_opt.pytorch.coupling.labels.joins import (
     group,
     join,
     labelled,
+    unite_bare,
 )
 from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
@@ -361,6 +362,7 @@ def _layer_norm(tracker: Tracker, call: Call) -> Tensor | None:
     if total is None:
         return None
     dims = list(range(rank - len(normalized), rank))
+    total = labelled(unite_bare(tracker, total.label, dims), total.shape)
     wide = [place for place, d in enumerate(dims) if total.label.shape[d] > 1]
     if len(wide) == 1 and total.label.numel() == max(total.label.shape):
         tracker.counted.append((call.where, wide[0], total.label.flatten().numpy()))
@@ -420,6 +422,7 @@ def _reduce(tracker: Tracker, call: Call) -> Labels:
     if dims is None or (isinstance(dims, (list, tuple)) and not dims):
         dims = range(rank)
     dims = sorted({d % rank for d in ([dims] if isinstance(dims, int) else dims)})
+    label = unite_bare(tracker, label, dims)
     rest = [d for d in range(rank) if d not in dims]
     sizes = [label.shape[d] for d in rest]
     result: Tensor | None = label.permute(*rest, *dims).reshape(*sizes, -1)[..., 0]
