@@ -12,13 +12,15 @@ from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
     plot_embedding,
-    plot_gaps,
-    plot_performance_profile,
     plot_plan,
     plot_redundancy,
+)
+from sirfp_opt.study import (
+    compare,
+    plot_gaps,
+    plot_performance_profile,
     plot_value_curve,
 )
-from sirfp_opt.study import compare
 
 DATA = Path(__file__).parents[1] / "examples" / "data" / "layers.npz"
 

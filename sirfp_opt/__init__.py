@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import PackageNotFoundError, version
 
+from sirfp_opt._moved import tell_of_moves
 from sirfp_opt.api import solve
 from sirfp_opt.bounds import Bound, bound
 from sirfp_opt.constraints import LayerConstraints
@@ -49,6 +50,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+tell_of_moves()
 
 __all__ = [
     "Bound",

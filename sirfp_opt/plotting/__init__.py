@@ -11,6 +11,11 @@
 'layer: 3 of 8 channels kept'
 """
 
+from __future__ import annotations
+
+from typing import NoReturn
+
+from sirfp_opt._moved import raise_moved
 from sirfp_opt.plotting.frontier import plot_frontier, plot_kept
 from sirfp_opt.plotting.layers import (
     plot_embedding,
@@ -18,22 +23,20 @@ from sirfp_opt.plotting.layers import (
     plot_redundancy,
 )
 from sirfp_opt.plotting.networks import plot_plan
-from sirfp_opt.plotting.runs import (
-    plot_anytime,
-    plot_gaps,
-    plot_performance_profile,
-    plot_value_curve,
-)
+from sirfp_opt.plotting.runs import plot_anytime
 
 __all__ = [
     "plot_anytime",
     "plot_embedding",
     "plot_feature_maps",
     "plot_frontier",
-    "plot_gaps",
     "plot_kept",
-    "plot_performance_profile",
     "plot_plan",
     "plot_redundancy",
-    "plot_value_curve",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say where the pictures of a study are."""
+    of_a_study = ("plot_gaps", "plot_performance_profile", "plot_value_curve")
+    raise_moved(__name__, name, {n: f"sirfp_opt.study.{n}" for n in of_a_study})

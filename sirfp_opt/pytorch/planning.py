@@ -20,7 +20,7 @@ from sirfp_opt.network.cost import CostForm
 from sirfp_opt.network.problem import NetworkProblem
 from sirfp_opt.network.unit import MemberGraph
 from sirfp_opt.network.worth import Worth
-from sirfp_opt.pytorch.request import must_match
+from sirfp_opt.pytorch.keywords import must_match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 from sirfp_opt.pytorch.planning import network_problem, with_forms
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
-from sirfp_opt.pytorch.request import PruneRequest, PruneSettings, as_request
+from sirfp_opt.pytorch.request import PruneRequest, as_request
 from sirfp_opt.pytorch.verification import Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.network.solution import NetworkSolution
+    from sirfp_opt.pytorch.keywords import PruneSettings
     from sirfp_opt.solution import Solution
 
 __all__ = ["PruneResult", "prune", "prune_"]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._parallel import check_jobs
 from sirfp_opt._rules import check_fields, check_names, flag, number, ruled, whole
@@ -27,8 +25,14 @@ from sirfp_opt.network.allocation import (
 )
 from sirfp_opt.network.budget import Budget
 from sirfp_opt.objective import Objective
-from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
+from sirfp_opt.pytorch.extraction.metrics import find_metric
 from sirfp_opt.pytorch.extraction.settings import Extraction, as_extraction
+from sirfp_opt.pytorch.keywords import (
+    MOVED,
+    SHORT,
+    as_patterns,
+    must_match,
+)
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 from sirfp_opt.pytorch.verification import TOLERANCE
@@ -37,7 +41,7 @@ from sirfp_opt.registry import create_solver
 if TYPE_CHECKING:
     from sirfp_opt.protocols import Solver
 
-__all__ = ["PruneRequest", "PruneSettings", "as_request", "must_match"]
+__all__ = ["PruneRequest", "as_request"]
 
 FORMAT = "sirfp-opt/request/1"
 
@@ -152,8 +156,8 @@ class PruneRequest:
                     "Pass a dict."
                 )
             store(self, name, dict(getattr(self, name)))
-        store(self, "ignore", _as_patterns(self.ignore, "ignore"))
-        _as_patterns(self.constraints, "constraints")
+        store(self, "ignore", as_patterns(self.ignore, "ignore"))
+        as_patterns(self.constraints, "constraints")
         for name, rules in self.constraints.items():
             if not isinstance(rules, LayerConstraints):
                 raise InvalidProblemError(
@@ -185,7 +189,7 @@ class PruneRequest:
                 "Pass for instance macs=0.4."
             )
         if isinstance(self.keep, Mapping):
-            _as_patterns(self.keep, "keep")
+            as_patterns(self.keep, "keep")
             for name, value in self.keep.items():
                 if isinstance(value, Integral) and not isinstance(value, bool):
                     as_int(value, f"keep[{name!r}]", least=1)
@@ -309,42 +313,6 @@ class PruneRequest:
         return cls.from_dict(json.loads(text))
 
 
-class PruneSettings(TypedDict, total=False):
-    """The keywords of `prune`: the fields of `PruneRequest`, and short ones."""
-
-    macs: float | None
-    params: float | None
-    latency: float | None
-    metric: str | Metric
-    time_limit: float | None
-    reference: bool | ReferenceOptions
-    budget: Budget | Mapping[str, float]
-    keep: float | Mapping[str, int | float] | None
-    method: str | Solver
-    options: Mapping[str, Any]
-    allocation: str | Allocator
-    constraints: Mapping[str, LayerConstraints]
-    min_keep: float
-    multiple_of: int
-    ignore: Iterable[str]
-    drop_dead: bool
-    limits: Limits
-    seed: int
-    certify: bool | str
-    n_jobs: int
-    extraction: Extraction | Mapping[str, Any] | None
-    refit: str | Refit | None
-    verify: bool
-    tolerance: float
-
-
-SHORT = ("macs", "params", "latency", "metric", "time_limit", "reference")
-"""Keywords that stand for a part of a field."""
-
-MOVED = {"callback": "progress"}
-"""Keywords of earlier versions, and what they are called now."""
-
-
 def as_request(
     request: PruneRequest | Mapping[str, Any] | None, settings: Mapping[str, Any]
 ) -> PruneRequest:
@@ -432,55 +400,6 @@ def _as_reference(parts: dict[str, Any], reference: Any) -> dict[str, Any]:
         "refit": parts.get("refit"),
         "extraction": as_extraction(stated, reference.extraction),
     }
-
-
-def must_match(
-    patterns: Iterable[str],
-    names: Iterable[str],
-    argument: str,
-    *,
-    literal: bool = False,
-) -> None:
-    """Refuse patterns that match nothing, with the nearest of the names.
-
-    Parameters
-    ----------
-    patterns : iterable of str
-    names : iterable of str
-        What there is.
-    argument : str
-        For the message.
-    literal : bool
-        Whether the patterns are plain names.
-
-    Raises
-    ------
-    InvalidProblemError
-    """
-    known = list(names)
-    for pattern in patterns:
-        if literal and pattern in known:
-            continue
-        if not literal and any(fnmatchcase(name, pattern) for name in known):
-            continue
-        near = get_close_matches(pattern.replace("*", ""), known, n=3, cutoff=0.4)
-        nearest = f"The nearest are {near}." if near else f"There are {known[:6]} ..."
-        what = "a name" if literal else "a pattern"
-        raise InvalidProblemError(
-            f"`{argument}` must name layers of the network, got {pattern!r}, {what} "
-            f"that matches none. {nearest}"
-        )
-
-
-def _as_patterns(patterns: Any, argument: str) -> tuple[str, ...]:
-    single = isinstance(patterns, (str, bytes)) or not isinstance(patterns, Iterable)
-    listed = [patterns] if single else list(patterns)
-    if single or not all(isinstance(pattern, str) for pattern in listed):
-        raise InvalidProblemError(
-            f"`{argument}` must hold patterns of layer names, got {brief(patterns)}. "
-            "Pass for instance ['head.*']."
-        )
-    return tuple(listed)
 
 
 def _fraction(value: Any, name: str) -> None:

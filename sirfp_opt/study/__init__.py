@@ -10,6 +10,11 @@ Study(6 runs: 2 problems x 3 methods x 1 seeds)
 from sirfp_opt.study.bench import compare
 from sirfp_opt.study.facts import GraphFacts, describe
 from sirfp_opt.study.metrics import gap_to, primal_integral
+from sirfp_opt.study.pictures import (
+    plot_gaps,
+    plot_performance_profile,
+    plot_value_curve,
+)
 from sirfp_opt.study.profile import performance_profile
 from sirfp_opt.study.record import RunRecord
 from sirfp_opt.study.result import Study
@@ -25,6 +30,9 @@ __all__ = [
     "friedman",
     "gap_to",
     "performance_profile",
+    "plot_gaps",
+    "plot_performance_profile",
+    "plot_value_curve",
     "primal_integral",
     "ranks",
     "wilcoxon",

@@ -139,15 +139,16 @@ def _pictures(study: Study) -> Iterator[tuple[str, Figure]]:
     from matplotlib.figure import Figure
 
     from sirfp_opt import plotting
+    from sirfp_opt.study import pictures
 
     if all(run.objective is None for run in study):
         return
     wide = (6.4, 3.8)
     figure = Figure(figsize=(6.4, 1.2 + 0.5 * len(study.methods)), layout="constrained")
-    plotting.plot_gaps(study, ax=figure.subplots())
+    pictures.plot_gaps(study, ax=figure.subplots())
     yield "Gap of each run to the best known set of its problem.", figure
     figure = Figure(figsize=wide, layout="constrained")
-    plotting.plot_performance_profile(study, ax=figure.subplots())
+    pictures.plot_performance_profile(study, ax=figure.subplots())
     yield (
         "Performance profile: on how many runs a method finds the best known set "
         "within τ times the time of the fastest method.",
@@ -166,5 +167,5 @@ def _pictures(study: Study) -> Iterator[tuple[str, Figure]]:
     counts = {run.k for run in study if run.instance == slowest.instance}
     if len(counts) > 2:
         figure = Figure(figsize=wide, layout="constrained")
-        plotting.plot_value_curve(study, slowest.instance, ax=figure.subplots())
+        pictures.plot_value_curve(study, slowest.instance, ax=figure.subplots())
         yield f"Objective against the channels kept on {slowest.instance}.", figure

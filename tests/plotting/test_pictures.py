@@ -26,13 +26,16 @@ from sirfp_opt.plotting import (
     plot_anytime,
     plot_embedding,
     plot_feature_maps,
-    plot_gaps,
-    plot_performance_profile,
     plot_plan,
     plot_redundancy,
+)
+from sirfp_opt.study import (
+    Study,
+    compare,
+    plot_gaps,
+    plot_performance_profile,
     plot_value_curve,
 )
-from sirfp_opt.study import Study, compare
 
 mpl.use("agg")
 

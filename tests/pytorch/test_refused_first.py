@@ -31,7 +31,7 @@ from sirfp_opt.pytorch import (
     prune,
     read_cost,
 )
-from sirfp_opt.pytorch.request import SHORT, PruneSettings
+from sirfp_opt.pytorch.keywords import SHORT, PruneSettings
 from tests.pytorch.networks import Residual, randomized
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from sirfp_opt._moved import raise_moved
 from sirfp_opt._rules import check_names
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.allocation.lagrangian import Lagrangian, SplitAllocator
@@ -122,3 +123,13 @@ def from_plain(data: Any) -> str | Allocator:
 _CLASSES: dict[Any, Any] = {
     one.__name__: one for one in (Uniform, Threshold, Lagrangian, Optimal)
 }
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say where names of earlier versions are."""
+    homes = {
+        "Budget": "sirfp_opt.network.Budget",
+        "MemberGraph": "sirfp_opt.network.MemberGraph",
+        "Layer": "sirfp_opt.network.unit.UnitView",
+    }
+    raise_moved(__name__, name, homes)
