@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from sirfp_opt._rules import number
 from sirfp_opt._validate import brief
 from sirfp_opt.errors import InvalidProblemError
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.reference import ReferenceOptions
     from sirfp_opt.pytorch.refitting.settings import Refit
 
-__all__ = ["MOVED", "SHORT", "PruneSettings", "as_patterns", "must_match"]
+__all__ = [
+    "MOVED",
+    "SHORT",
+    "PruneSettings",
+    "as_patterns",
+    "check_fraction",
+    "must_match",
+]
 
 
 class PruneSettings(TypedDict, total=False):
@@ -113,3 +121,18 @@ def as_patterns(patterns: Any, argument: str) -> tuple[str, ...]:
             "Pass for instance ['head.*']."
         )
     return tuple(listed)
+
+
+def check_fraction(value: Any, name: str) -> None:
+    """Raise unless a value is a fraction of channels that may stay.
+
+    Raises
+    ------
+    InvalidProblemError
+    """
+    number(
+        0.0,
+        1.0,
+        above=True,
+        way="Pass the fraction that stays, or by unit a whole number of channels.",
+    ).check(value, name)

@@ -31,6 +31,7 @@ from sirfp_opt.pytorch.keywords import (
     MOVED,
     SHORT,
     as_patterns,
+    check_fraction,
     must_match,
 )
 from sirfp_opt.pytorch.reference import ReferenceOptions
@@ -194,10 +195,10 @@ class PruneRequest:
                 if isinstance(value, Integral) and not isinstance(value, bool):
                     as_int(value, f"keep[{name!r}]", least=1)
                 else:
-                    _fraction(value, f"keep[{name!r}]")
+                    check_fraction(value, f"keep[{name!r}]")
             object.__setattr__(self, "keep", dict(self.keep))
         elif self.keep is not None:
-            _fraction(self.keep, "keep")
+            check_fraction(self.keep, "keep")
 
     @property
     def measured(self) -> Extraction:
@@ -400,15 +401,6 @@ def _as_reference(parts: dict[str, Any], reference: Any) -> dict[str, Any]:
         "refit": parts.get("refit"),
         "extraction": as_extraction(stated, reference.extraction),
     }
-
-
-def _fraction(value: Any, name: str) -> None:
-    number(
-        0.0,
-        1.0,
-        above=True,
-        way="Pass the fraction that stays, or by unit a whole number of channels.",
-    ).check(value, name)
 
 
 def _as_rules(rules: Any, pattern: str) -> Any:
