@@ -136,7 +136,8 @@ class Study(Sequence[RunRecord]):
             runs of the problem; 1 for a run without a solution), status, limit,
             seconds, overran (its time limit, by much), time_to_best (until the run
             found its own best), primal_integral (seconds, see
-            `sirfp_opt.study.primal_integral`), error, versions (JSON), machine, problem (fingerprint of graph and constraints).
+            `sirfp_opt.study.primal_integral`), error, versions (JSON), machine, problem
+            (fingerprint of graph and constraints).
         """
         import pandas as pd
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "instance, n, k, sense, method, options, seed, objective, bound, gap, gap_to_best, "
-    "status, limit, seconds, overran, time_to_best, primal_integral, error, versions, machine, "
-    "problem"
+    "status, limit, seconds, overran, time_to_best, primal_integral, error, versions, "
+    "machine, problem"
 )
 
 
