@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+T = TypeVar("T")
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -93,6 +97,15 @@ def as_channels(values: Any, name: str) -> list[int]:
 def as_indices(values: Any, name: str) -> tuple[int, ...]:
     """Return channel numbers as a sorted tuple without repeats."""
     return tuple(sorted(set(as_channels(values, name))))
+
+
+def as_text(value: Any, name: str, *, hint: str) -> str:
+    """Return `value` if it is a text, raise if not."""
+    if not isinstance(value, str):
+        raise InvalidProblemError(
+            f"`{name}` must be a text, got {brief(value)}. {hint}"
+        )
+    return value
 
 
 def in_range(indices: Iterable[int], n: int, name: str) -> None:
@@ -273,6 +286,48 @@ def as_vector(values: Any, n: int, name: str) -> FloatArray:
 def frozen(array: NDArray[Any]) -> None:
     """Make `array` read-only: value objects never change under their user."""
     array.setflags(write=False)
+
+
+def as_path(path: Any, name: str = "path") -> Path:
+    """Return a path; a number, which `open` would take for a descriptor, is none."""
+    try:
+        if isinstance(path, bytes) or "\0" in (text := os.fspath(path)):
+            raise TypeError
+        return Path(text)
+    except TypeError:
+        raise InvalidProblemError(
+            f"`{name}` must be a path, got {brief(path)}. "
+            "Pass for instance 'layers.npz'."
+        ) from None
+
+
+def require(value: T, kind: Any, name: str) -> T:
+    """Return `value` if it is of a kind, raise if not."""
+    if not isinstance(value, kind):
+        raise InvalidProblemError(
+            f"`{name}` must be a {kind.__name__}, got {brief(value)}. "
+            f"Make a {kind.__name__} of it first."
+        )
+    return value
+
+
+def as_labels(labels: Any, n: int) -> tuple[str, ...]:
+    """Return one text for each channel."""
+    try:
+        if isinstance(labels, (str, bytes)):
+            raise TypeError
+        named = tuple(str(label) for label in labels)
+    except TypeError:
+        raise InvalidProblemError(
+            f"`labels` must be a sequence of names, got {brief(labels)}. "
+            "Pass one for each channel."
+        ) from None
+    if len(named) != n:
+        raise InvalidProblemError(
+            f"`labels` must have one entry for each of {n} channels, got "
+            f"{len(named)}. Drop the argument to number the channels."
+        )
+    return named
 
 
 def brief(value: Any, most: int = 60) -> str:

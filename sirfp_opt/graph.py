@@ -15,8 +15,10 @@ from sirfp_opt._validate import (
     FloatArray,
     IntArray,
     as_floats,
+    as_labels,
     as_real,
     as_square,
+    as_text,
     as_vector,
     brief,
     frozen,
@@ -122,12 +124,7 @@ class ChannelGraph:
             # A missing edge carries no weight, whatever the matrix said.
             matrix[~edges] = 0.0
             frozen(edges)
-        named = None if labels is None else _as_labels(labels)
-        if named is not None and len(named) != n:
-            raise InvalidProblemError(
-                f"`labels` must have one entry for each of {n} channels, got "
-                f"{len(named)}. Drop the argument to number the channels."
-            )
+        named = None if labels is None else as_labels(labels, n)
         for array in (matrix, diagonal, vertex):
             frozen(array)
         store = object.__setattr__
@@ -349,6 +346,9 @@ class ChannelGraph:
                 "`graph` must be an undirected networkx.Graph without parallel edges, "
                 f"got {type(graph).__name__}. Convert it with networkx.Graph(graph)."
             )
+        as_text(weight, "weight", hint="It names an attribute of edges.")
+        if vertex_weight is not None:
+            as_text(vertex_weight, "vertex_weight", hint="It names one of nodes.")
         nodes = list(graph.nodes)
         if not 0 < len(nodes) <= MOST_CHANNELS:
             raise InvalidProblemError(
@@ -457,15 +457,6 @@ class ChannelGraph:
             if self.adjacency is None or self.adjacency[i, j]:
                 out.add_edge(i, j, weight=float(self.weights[i, j]))
         return out
-
-
-def _as_labels(labels: Any) -> tuple[str, ...]:
-    if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
-        raise InvalidProblemError(
-            f"`labels` must be a sequence of names, got {brief(labels)}. "
-            "Pass one for each channel."
-        )
-    return tuple(str(label) for label in labels)
 
 
 def _as_adjacency(adjacency: Any, n: int) -> BoolArray | None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import require
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +53,9 @@ def combinatorial_bound(problem: PruningProblem) -> float:
     >>> round(combinatorial_bound(PruningProblem(graph, LayerConstraints(2))), 6)
     3.0
     """
-    canonical = problem.canonical
+    from sirfp_opt.problem import PruningProblem
+
+    canonical = require(problem, PruningProblem, "problem").canonical
     return canonical.to_objective(max(bounds_by_count(canonical).values()))
 
 

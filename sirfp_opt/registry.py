@@ -157,6 +157,11 @@ def create_solver(
     InvalidProblemError
         If `method` is neither, or an option is of another type than declared.
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidProblemError(
+            f"`options` must be a mapping, got {brief(options)}. "
+            "Pass for instance {'samples': 10}."
+        )
     options = dict(options or {})
     if not isinstance(method, str):
         if isinstance(method, type) or not hasattr(type(method), "info"):
@@ -265,10 +270,10 @@ def unregister_solver(name: str) -> None:
     UnknownSolverError
         If no solver was registered under that name.
     """
-    if name not in _registered:
+    if not isinstance(name, str) or name not in _registered:
         raise UnknownSolverError(
             f"`name` must be one of the registered solvers {sorted(_registered)}, got "
-            f"{name!r}. Installed solvers go when their package goes."
+            f"{brief(name)}. Installed solvers go when their package goes."
         )
     del _registered[name]
 

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import require
 from sirfp_opt.canonical import CanonicalProblem
 from sirfp_opt.canonical_refit import CanonicalRefit
 from sirfp_opt.errors import InvalidProblemError, SolverError, UnsupportedError
 from sirfp_opt.limits import Limits
 from sirfp_opt.sense import relative_gap
+from sirfp_opt.set_problem import SetProblem
 from sirfp_opt.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.canonical_form import CanonicalForm
-    from sirfp_opt.set_problem import SetProblem
     from sirfp_opt.solution import Solution
 
 __all__ = ["Callback", "Progress", "Search"]
@@ -120,7 +121,7 @@ class Search:
         started: float | None = None,
         solver: str = "",
     ) -> None:
-        self.problem = problem
+        self.problem = require(problem, SetProblem, "problem")
         self.limits = limits or Limits()
         self.seed = seed
         self.solver = solver

@@ -158,7 +158,7 @@ class SetProblem(ABC):
         """Return distinct channels of this layer, ascending."""
         # A Solution stands for its set, also where it is that of another problem.
         selected = getattr(selected, "selected", selected)
-        if isinstance(selected, np.ndarray) and selected.dtype.kind in "iu":
+        if type(selected) is np.ndarray and selected.dtype.kind in "iu":
             if selected.ndim != 1:
                 raise InvalidProblemError(
                     f"`{name}` must be a vector of channel numbers, got shape "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sirfp_opt._fields import Fields
+from sirfp_opt._validate import brief, require
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import Sense, relative_gap
 
@@ -153,6 +154,11 @@ class Solution:
             and `best_known_for`: one line then says how the objective compares, and
             flags one that is better.
         """
+        if published is not None and not hasattr(published, "verdict"):
+            raise InvalidProblemError(
+                f"`published` must be a BestKnown, got {brief(published)}. "
+                "Pass what sirfp_opt.io.best_known returned."
+            )
         rows = self._rows(published)
         return "\n".join(f"{name:<10}{value}" for name, value in rows)
 
@@ -208,7 +214,9 @@ class Solution:
         objective, bound = fields.real("objective"), fields.real_or_none("bound")
         sense = Sense.of(fields.text("sense"))
         if problem is not None:
-            selected = problem.check(selected)
+            from sirfp_opt.set_problem import SetProblem
+
+            selected = require(problem, SetProblem, "problem").check(selected)
             priced = problem.evaluate(selected)
             slack = problem.canonical.objective_rounding + 1e-9 * abs(priced)
             if (n, sense) != (problem.n, problem.sense) or (

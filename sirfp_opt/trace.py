@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+from sirfp_opt._validate import as_path
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import relative_gap
 
@@ -97,7 +98,7 @@ class Trace(Sequence[TraceEvent]):
 
     def to_csv(self, path: str | Path) -> None:
         """Write the events to a CSV file that `from_csv` reads back exactly."""
-        with open(path, "w", newline="", encoding="utf-8") as handle:
+        with as_path(path).open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             writer.writerow(_COLUMNS)
             for e in self.events:
@@ -119,7 +120,7 @@ class Trace(Sequence[TraceEvent]):
         InvalidProblemError
             If the file is not one that `to_csv` wrote; the line is named.
         """
-        with open(path, newline="", encoding="utf-8-sig") as handle:
+        with as_path(path).open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.reader(handle)
             try:
                 if tuple(next(reader, ())) != _COLUMNS:

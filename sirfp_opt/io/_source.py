@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirfp_opt._validate import as_path
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
@@ -44,19 +44,8 @@ class Source:
         """
         if isinstance(path, Source):
             return path
-        try:
-            place = Path(path)
-        except TypeError:
-            raise InvalidProblemError(
-                f"`path` must be a path, got {type(path).__name__}. "
-                "Pass for instance 'layers.npz'."
-            ) from None
-        try:
-            return cls(str(path), place.stem, place.read_bytes())
-        except ValueError as error:  # a null byte in the name
-            raise InvalidProblemError(
-                f"`path` must be a path, got {path!r}: {error}. Correct the name."
-            ) from None
+        place = as_path(path)
+        return cls(str(place), place.stem, place.read_bytes())
 
     def lines(self) -> list[str]:
         """Return the lines of a text, without a byte-order mark.

@@ -6,13 +6,11 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+from sirfp_opt._validate import as_text, require
 from sirfp_opt.objective import Objective
 from sirfp_opt.sense import Sense
-
-if TYPE_CHECKING:
-    from sirfp_opt.set_problem import SetProblem
+from sirfp_opt.set_problem import SetProblem
 
 __all__ = ["BestKnown", "best_known", "best_known_for"]
 
@@ -79,7 +77,7 @@ def best_known(instance: str) -> BestKnown | None:
     instance : str
         The file's name without its suffix, for instance "GKD-c_1_n500_m50".
     """
-    return _table().get(instance)
+    return _table().get(as_text(instance, "instance", hint="It is a file's name."))
 
 
 def best_known_for(problem: SetProblem) -> BestKnown | None:
@@ -88,7 +86,7 @@ def best_known_for(problem: SetProblem) -> BestKnown | None:
     The graph's name must be that of an instance, and n, k and the sense its own;
     a problem with further constraints is another problem.
     """
-    found = best_known(problem.title)
+    found = best_known(require(problem, SetProblem, "problem").title)
     if (
         found is None
         or problem.objective is not Objective.CLIQUE

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import as_path, require
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._edges import (
@@ -165,6 +165,7 @@ def write_dimacs(graph: ChannelGraph, path: str | os.PathLike[str]) -> None:
     InvalidProblemError
         If the graph is to be minimised.
     """
+    graph = require(graph, ChannelGraph, "graph")
     if graph.sense is not Sense.MAXIMIZE:
         raise InvalidProblemError(
             f"`graph` must be maximised for DIMACS, got sense {graph.sense.value!r}. "
@@ -188,4 +189,4 @@ def write_dimacs(graph: ChannelGraph, path: str | os.PathLike[str]) -> None:
             strict=True,
         )
     ]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    as_path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

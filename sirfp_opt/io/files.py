@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirfp_opt._validate import as_path, require
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
@@ -188,7 +188,9 @@ def write(
     InvalidProblemError
         If the suffix is not known or the format has no room for what the graph has.
     """
-    kind = SUFFIXES.get(Path(path).suffix.lower())
+    kind = SUFFIXES.get(as_path(path).suffix.lower())
+    if not isinstance(graph, PruningProblem):
+        require(graph, ChannelGraph, "graph")
     bare = graph.graph if isinstance(graph, PruningProblem) else graph
     if kind == "mdplib":
         if isinstance(graph, ChannelGraph):

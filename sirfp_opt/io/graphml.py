@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from sirfp_opt._validate import as_real
+from sirfp_opt._validate import as_path, as_real, require
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._edges import as_number
@@ -149,9 +149,11 @@ def write_graphml(graph: ChannelGraph, path: str | os.PathLike[str]) -> None:
     """
     import networkx
 
+    graph = require(graph, ChannelGraph, "graph")
+    target = as_path(path)
     out = graph.to_networkx()
     out.graph["sense"] = graph.sense.value
     out.graph["name"] = graph.name
     for i in range(graph.n):
         out.nodes[i]["self_redundancy"] = float(graph.self_redundancy[i])
-    networkx.write_graphml(out, path)
+    networkx.write_graphml(out, target)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import as_path, require
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
@@ -114,6 +114,7 @@ def write_mdplib(problem: PruningProblem, path: str | os.PathLike[str]) -> None:
     InvalidProblemError
         If the problem has more to it than the format can hold.
     """
+    problem = require(problem, PruningProblem, "problem")
     graph, counts = problem.graph, problem.constraints.counts(problem.graph.n)
     if graph.sense is not Sense.MAXIMIZE or problem.features or len(counts) != 1:
         extra = ", ".join(sorted(problem.features)) or f"sense {graph.sense.value!r}"
@@ -131,4 +132,4 @@ def write_mdplib(problem: PruningProblem, path: str | os.PathLike[str]) -> None:
             rows.tolist(), columns.tolist(), weights.tolist(), strict=True
         )
     ]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    as_path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._validate import brief
+from sirfp_opt._validate import as_path, brief, require
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._source import Source
@@ -167,6 +166,10 @@ def _foreign(
     return graphs
 
 
+def _name(graph: Any) -> str:
+    return require(graph, ChannelGraph, "graphs").name
+
+
 def write_npz(
     graphs: ChannelGraph | Mapping[str, ChannelGraph], path: str | os.PathLike[str]
 ) -> None:
@@ -182,13 +185,15 @@ def write_npz(
     InvalidProblemError
         If the mapping is empty.
     """
-    named = graphs if isinstance(graphs, Mapping) else {graphs.name: graphs}
+    target = as_path(path)
+    named = graphs if isinstance(graphs, Mapping) else {_name(graphs): graphs}
     if not named:
         raise InvalidProblemError(
             "`graphs` must hold at least one graph, got none. Pass a ChannelGraph."
         )
     entries: dict[str, Any] = {_MARK: np.array(list(named), dtype=np.str_)}
     for number, graph in enumerate(named.values()):
+        require(graph, ChannelGraph, "graphs")
         entries[f"{number}.weights"] = graph.weights
         entries[f"{number}.self_redundancy"] = graph.self_redundancy
         entries[f"{number}.vertex_weights"] = graph.vertex_weights
@@ -198,5 +203,5 @@ def write_npz(
             entries[f"{number}.adjacency"] = graph.adjacency
         if graph.labels is not None:
             entries[f"{number}.labels"] = np.array(graph.labels)
-    with Path(path).open("wb") as file:
+    with target.open("wb") as file:
         np.savez_compressed(file, **entries)

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._extras import require_extra
-from sirfp_opt._validate import as_indices, as_int
+from sirfp_opt._validate import as_indices, as_int, require
+from sirfp_opt.bounds import check_effort
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.limits import Limits
+from sirfp_opt.objective import Objective
 from sirfp_opt.study.methods import as_methods
 from sirfp_opt.study.problems import Count, as_instances
 from sirfp_opt.study.record import RunRecord
@@ -109,6 +111,12 @@ def compare(
     [['layer', 3, 'greedy', 'feasible'], ['layer', 3, 'brute_force', 'optimal']]
     """
     require_extra("study", "joblib")
+    if limits is not None:
+        require(limits, Limits, "limits")
+    if not isinstance(certify, bool):
+        check_effort(certify, Objective.CLIQUE, "certify")
+    if n_jobs is not None:
+        effective_jobs(n_jobs)  # refused before anything is read or run
     if time_limit is not None:
         if limits is not None:
             raise InvalidProblemError(
@@ -117,7 +125,6 @@ def compare(
             )
         limits = Limits(time=time_limit)
     tasks = _tasks(problems, methods, k, _as_seeds(seeds), limits or Limits(), certify)
-    effective_jobs(n_jobs)  # refused before anything is read or run
     if results is None:
         done = _run(tasks, None, n_jobs, warm_up, progress, retry_failed)
     else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from sirfp_opt.graph import ChannelGraph
+from sirfp_opt._validate import require
+from sirfp_opt.graph import ChannelGraph
 
 __all__ = ["GraphFacts", "describe"]
 
@@ -86,7 +86,7 @@ def describe(graph: ChannelGraph) -> GraphFacts:
     >>> facts.mean, facts.twins, facts.convex
     (1.0, 6, True)
     """
-    n = graph.n
+    n = require(graph, ChannelGraph, "graph").n
     present = np.triu(np.ones((n, n), dtype=bool), 1)
     missing = 0
     if graph.adjacency is not None:

@@ -60,6 +60,7 @@ def as_methods(methods: Any) -> list[Method]:
         isinstance(methods, str)
         or _is_pair(methods)
         or not isinstance(methods, Iterable)
+        or getattr(methods, "ndim", 1) != 1
     ):
         made = [_as_method(methods)]
     else:

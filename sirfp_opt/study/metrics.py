@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sirfp_opt._validate import as_real
 from sirfp_opt.sense import relative_gap
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def gap_to(reference: float, value: float | None) -> float:
     >>> gap_to(100.0, 80.0), gap_to(100.0, None)
     (0.2, 1.0)
     """
-    if value is None or reference * value < 0:
+    reference = as_real(reference, "reference")
+    if value is None or reference * as_real(value, "value") < 0:
         return 1.0
     return relative_gap(value, reference)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sirfp_opt._validate import brief
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
@@ -139,7 +140,15 @@ def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 def _as_counts(k: Count | Iterable[Count] | None) -> list[Count | None]:
     if k is None:
         return [None]
-    counts = [k] if isinstance(k, (int, float, tuple)) else list(k)
+    if isinstance(k, (int, float, tuple)):
+        counts = [k]
+    elif isinstance(k, (list, range)) or getattr(k, "ndim", 0) == 1:
+        counts = list(k)
+    else:
+        raise InvalidProblemError(
+            f"`k` must be a number, a share, a range or a list of these, got "
+            f"{brief(k)}. Pass for instance [0.25, 0.5]."
+        )
     if not counts:
         raise InvalidProblemError(
             "`k` must hold at least one number of channels, got none. "

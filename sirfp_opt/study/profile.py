@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import brief, require
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.study.metrics import horizon_of, primal_integral, time_to_reference
 
@@ -54,10 +55,17 @@ def performance_profile(study: Study, metric: str = "time_to_best") -> pd.DataFr
     """
     import pandas as pd
 
-    if metric not in ("time_to_best", "seconds", "primal_integral"):
+    from sirfp_opt.study.result import Study
+
+    require(study, Study, "study")
+    if not isinstance(metric, str) or metric not in (
+        "time_to_best",
+        "seconds",
+        "primal_integral",
+    ):
         raise InvalidProblemError(
             "`metric` must be 'time_to_best', 'seconds' or 'primal_integral', got "
-            f"{metric!r}. Less must be better."
+            f"{brief(metric)}. Less must be better."
         )
     costs: dict[tuple[str, int], dict[str, float]] = {}
     for problem, runs in study.by_problem.items():

@@ -83,7 +83,7 @@ def effective_jobs(n_jobs: int | None) -> int:
     """
     import joblib
 
-    if n_jobs is not None and n_jobs != -1:
+    if n_jobs is not None and not (type(n_jobs) is int and n_jobs == -1):
         as_int(n_jobs, "n_jobs", least=1)
     return int(joblib.effective_n_jobs(n_jobs))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt._validate import brief, require
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
@@ -59,9 +60,13 @@ def table_of(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     InvalidProblemError
         If the metric is not known.
     """
-    if metric not in METRICS:
+    from sirfp_opt.study.result import Study
+
+    require(study, Study, "study")
+    if not isinstance(metric, str) or metric not in METRICS:
         raise InvalidProblemError(
-            f"`metric` must be one of {METRICS}, got {metric!r}. Less is better in all."
+            f"`metric` must be one of {METRICS}, got {brief(metric)}. "
+            "Less is better in all."
         )
     frame = study.to_frame()
     failed = [run.objective is None for run in study]

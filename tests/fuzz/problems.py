@@ -105,7 +105,8 @@ def _adjacency(n: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
     if rng.random() < 0.6:
         return None
     missing = np.triu(rng.random((n, n)) < rng.choice([0.1, 0.3, 0.7]), 1)
-    return ~(missing | missing.T)
+    joined: NDArray[np.bool_] = ~(missing | missing.T)
+    return joined
 
 
 def _rules(n: int, rng: np.random.Generator) -> LayerConstraints:
