@@ -167,7 +167,7 @@ def _foreign(
 
 
 def _name(graph: Any) -> str:
-    return require(graph, ChannelGraph, "graphs").name
+    return str(require(graph, ChannelGraph, "graphs").name)
 
 
 def write_npz(
