@@ -229,7 +229,9 @@ def _newton(
         decrement = float(gradient @ direction)
         if decrement <= 1e-3 * mu * box.m:
             return dual
-        length = 1.0
+        # A step of self-concordant theory's damped length, 1 / (1 + λ) with λ² the
+        # decrement over mu, stays in the cone; half as much again mostly does.
+        length = min(1.0, 1.5 * float(np.sqrt(mu / decrement)))
         while length > 1e-3:
             moved = _evaluate(
                 box,
