@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Auto"]
 
 _NODES = 30
+# Where readers are refitted, so many items are proved within a second or so.
+_REFIT_PROVE_UP_TO = 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Auto:
     Few subsets are enumerated. Up to `prove_below` items, branch and bound gets so many
     nodes that it ends within about a second; trained layers are proved by then. Where
     missing edges leave tabu search without any feasible set, CP-SAT takes over:
-    it finds one, or proves that there is none.
+    it finds one, or proves that there is none. Where readers are refitted, 32 items are
+    proved, and more are left to local search.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ class Auto:
             BruteForce(max_subsets=self.enumerate_below).solve(search)
             return
         if search.problem.objective is Objective.REFIT:
-            LocalSearch().solve(search)
+            proves = search.form.m <= _REFIT_PROVE_UP_TO
+            (Exact() if proves else LocalSearch()).solve(search)
             return
         small = search.canonical.m <= self.prove_below
         # Exact starts from tabu search, too.

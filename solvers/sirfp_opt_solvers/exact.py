@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from sirfp_opt._validate import as_int
-from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.runs import check_jobs
 from sirfp_opt_solvers._proof.incumbent import is_proved, offer_start
@@ -93,6 +94,7 @@ class Exact:
         exact=True,
         limits=frozenset({"time", "iterations", "gap", "target"}),
         requires=("numba",),
+        objectives=frozenset(Objective),
     )
 
     def __post_init__(self) -> None:
@@ -110,6 +112,9 @@ class Exact:
 
     def solve(self, search: Search) -> None:
         """Offer a start, then close the tree from the least bound on."""
+        if search.problem.objective is Objective.REFIT:
+            self._solve_refit(search)
+            return
         bounds = offer_start(search)
         if search.stop() or is_proved(search):
             return
@@ -119,3 +124,16 @@ class Exact:
 
         effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
         BestFirst(search, bounds, effort, self.n_jobs, self.max_nodes).run()
+
+    def _solve_refit(self, search: Search) -> None:
+        """Close the tree of a refit problem."""
+        for field in fields(self):
+            if field.name != "max_nodes" and getattr(self, field.name) != field.default:
+                raise UnsupportedError(
+                    f"`{field.name}` must be left as it is where readers are refitted, "
+                    f"got {getattr(self, field.name)!r}. It is a parameter of the "
+                    "clique tree; max_nodes and limits hold for both."
+                )
+        from sirfp_opt_solvers._refit.proof import prove
+
+        prove(search, self.max_nodes)

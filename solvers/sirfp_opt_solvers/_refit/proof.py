@@ -1,0 +1,150 @@
+"""Branch and bound where readers are refitted: the tree, from its roots on."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sirfp_opt_solvers._refit.descents import RefitDescents
+from sirfp_opt_solvers._refit.minorant import Drops, Minorant
+from sirfp_opt_solvers._refit.paths import greedy_items
+from sirfp_opt_solvers._refit.tree import (
+    Enumeration,
+    Node,
+    eigenvalue_loss,
+    explore,
+)
+
+if TYPE_CHECKING:
+    from sirfp_opt.canonical_refit import CanonicalRefit
+    from sirfp_opt.search import Search
+
+__all__ = ["prove", "root_drops"]
+
+_NOTHING = np.zeros(0, dtype=np.int64)
+# Part of the loss, and of what comes through, below which sets count as equal: half of
+# the tolerance with which a proof of optimality is stated.
+_SLACK = 5e-7
+# Sets that an enumeration may look into, and at how many a second it may.
+_BUDGET, _PACE = 4_000_000, 1e6
+# Problems of so few sets need no bound at the root: they are enumerated.
+_FEW = 1e9
+# Descents before the tree.
+_DESCENTS = 4
+
+
+def prove(search: Search, max_nodes: int | None) -> None:
+    """Offer a start, then close the tree; see `Exact`."""
+    form = search.refit
+    if search.best is None or search.warm_items is not None:
+        search.offer_items(greedy_items(form))
+    _descend(search)
+    order = itertools.count()
+    heap: list[tuple[float, int, Node]] = []
+    trial = Enumeration(_BUDGET)
+    for count in form.counts:
+        node = _root(search, count, len(form.counts))
+        heap.append((node.likely, next(order), node))
+    heapq.heapify(heap)
+    _report(search, [node for _, _, node in heap], 0)
+    visited = 0
+    while heap and not search.stop(visited):
+        cut = _cut(search)
+        _, _, node = heapq.heappop(heap)
+        if node.lower >= cut:
+            continue
+        trial.budget = int(min(_BUDGET, max(1e4, _PACE * search.remaining())))
+        outcome = explore(form, node, cut, trial, search.rng, search.stop)
+        visited += 1
+        for dropped in outcome.found:
+            search.offer_items(np.flatnonzero(~dropped), visited)
+        for child in outcome.children:
+            heapq.heappush(heap, (child.likely, next(order), child))
+        _report(search, [node for _, _, node in heap], visited)
+        if max_nodes is not None and visited >= max_nodes:
+            break
+    if not heap:
+        _report(search, [], visited)
+
+
+def _cut(search: Search) -> float:
+    """Return the loss from which on a set is no better than the incumbent."""
+    form = search.refit
+    loss = form.most - search.best_value
+    value = 0.0 if search.objective is None else max(search.objective, 0.0)
+    return loss - max(_SLACK * min(loss, value), 2.0 * form.rounding_error)
+
+
+def _report(search: Search, nodes: list[Node], visited: int) -> None:
+    """Tell the search what the tree has proved: all else was cut off."""
+    least = min((node.lower for node in nodes), default=np.inf)
+    loss = min(least, max(_cut(search), 0.0))
+    search.tighten_canonical(search.refit.most - loss, visited)
+
+
+def _descend(search: Search) -> None:
+    """Make the incumbent a local optimum, and then a few shaken ones."""
+    form = search.refit
+    items = search.best_items
+    if items is None:
+        return
+    starts = [items, greedy_items(form), greedy_items(form, "forward")]
+    walker = RefitDescents(form, search.rng, starts=starts, descents=_DESCENTS)
+    while not walker.done and not search.stop():
+        found = walker.advance(1)
+        if found is not None:
+            search.offer_items(found, 0)
+
+
+def root_drops(form: CanonicalRefit, count: int) -> Drops:
+    """Return the whole problem for one number of channels to keep."""
+    every = np.arange(form.m)
+    member = np.zeros((form.m, form.u))
+    for item in every.tolist():
+        member[item, form.blocks[item]] = 1.0
+    return Drops(form.precisions, form.products, member, form.u - count)
+
+
+def _root(search: Search, count: int, roots: int) -> Node:
+    """Return the root for one count, bounded where enumeration will not settle it."""
+    form = search.refit
+    drops = root_drops(form, count)
+    lower = eigenvalue_loss(form.precisions, form.products, drops.total)
+    node = Node(
+        kept=_NOTHING,
+        dropped=_NOTHING,
+        total=drops.total,
+        lower=lower,
+        likely=lower,
+        columns=np.zeros((0, form.m), dtype=bool),
+        logs=np.zeros(0),
+    )
+    cut = _cut(search)
+    best = search.best_items
+    if form.subsets <= _FEW or lower >= cut or best is None or roots > 1:
+        return node
+    columns = np.ones((1, form.m), dtype=bool)
+    columns[0, best] = False
+    minorant = Minorant(drops, search.rng)
+    share = search.remaining() / 4
+    ends = time.monotonic() + share
+    minorant.ascend(columns, cut, stop=lambda: search.stop() or time.monotonic() > ends)
+    for dropped in minorant.columns[np.argsort(drops.losses(minorant.columns))[:1]]:
+        search.offer_items(np.flatnonzero(~dropped), 0)
+    if minorant.best is not None and not search.stop():
+        seconds = None if math.isinf(share) else share
+        proof = minorant.best.prove(drops, seconds=seconds, stop=search.stop)
+        lower = max(lower, proof - form.rounding_error)
+    return replace(
+        node,
+        lower=lower,
+        likely=max(lower, min(minorant.ceiling, cut)),
+        columns=minorant.columns,
+        logs=minorant.weights,
+    )
