@@ -101,7 +101,14 @@ def prune(
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What is measured: reconstruction, spatial, ..."),
+        typer.Option(help="What is measured: refit, reconstruction, spatial, ..."),
+    ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(
+            help="How layers that read what was cut are refitted, without labels: "
+            "full (the default), merge or none."
+        ),
     ] = None,
     reference: Annotated[
         bool, typer.Option("--reference", help="Do as the authors' code does.")
@@ -181,7 +188,10 @@ def prune(
     from sirfp_opt import pytorch  # first: it says what to install
     from sirfp_opt.pytorch.request import as_request
 
-    request = as_request(base, {k: v for k, v in settings.items() if v is not None})
+    asked = {k: v for k, v in settings.items() if v is not None}
+    if refit is not None:
+        asked["refit"] = None if refit == "none" else refit
+    request = as_request(base, asked)
     with _current_folder(), progress_stages(sys.stderr.isatty()) as tell:
         network = _network(run["model"])
         result = pytorch.prune(

@@ -37,7 +37,7 @@ original whose removed channels are zero: their outputs differ by at most
 {{ "{:.2g}".format(report.max_difference) }}, at outputs up to
 {{ "{:.3g}".format(report.output_scale) }}.
 {% else %}The pruned network was not compared with the masked original.
-{% endif %}</p>
+{% endif %}{% if report.refit %}That was before the refit.{% endif %}</p>
 {% if report.split and report.split.bound is not none %}<p>The plan has objective
 {{ "{:.6g}".format(report.split.objective) }}, proven bound
 {{ "{:.6g}".format(report.split.bound) }} over all splits, gap
@@ -64,6 +64,22 @@ objective is that of its graph, in the graph's scale: {{ goal }}. Gap: between t
 objective and a proven bound, where there is one. Set: <em>optimal</em> is proved,
 <em>feasible</em> is the method's best, <em>threshold</em> was chosen by the allocation,
 <em>all</em> lost nothing.</p>
+
+{% if report.refit %}<h2>Refitted</h2>
+<div class="wide"><table class="refit">
+<thead><tr><th>layer</th><th>how</th><th>unknowns</th><th>error as cut</th>
+<th>refitted</th><th>held out: as cut</th><th>refitted</th><th></th></tr></thead><tbody>
+{% for row in report.refit.layers %}<tr><td>{{ row.layer }}</td><td>{{ row.kind }}</td>
+<td>{{ row.unknowns or "" }}</td>
+{% for value in (row.before, row.after, row.held_before, row.held_after) %}
+<td>{{ "{:.4f}".format(value) if value is not none else "" }}</td>
+{% endfor %}<td>{{ row.reason }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p>Layers that lost inputs, with weights refitted without labels on
+{{ report.refit.pictures - report.refit.held_out }} pictures. Errors are shares of the
+variance of a layer's outputs, when it reads what it read in the original network.
+{% if report.refit.norms %}{{ report.refit.norms }} batch norms were re-estimated.
+{% endif %}</p>{% endif %}
 
 <h2>Left whole</h2>
 {% if excluded is not none %}<div class="wide">{{ excluded }}</div>

@@ -131,6 +131,9 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
         assert said in page.text
     for unit in alone.report.units:
         assert f" {unit.unit} {unit.kept} {unit.size} " in " ".join(page.text.split())
+    assert alone.report.refit is not None
+    for row in alone.report.refit.layers:
+        assert f" {row.layer} {row.kind} " in " ".join(page.text.split())
     kinds = [e for e in alone.report.exclusions if "across channels" in e["reason"]]
     (excluded,) = kinds
     assert (excluded["unit"], excluded["size"]) == ("6", 6)

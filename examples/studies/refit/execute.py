@@ -79,6 +79,7 @@ def _execute(run: Run) -> dict[str, Any]:
             graphs=_graphs(run.network, run.sets, run.pictures, run.seed),
             method="top_k" if run.sets in SCORES else "greedy",
             drop_dead=run.sets not in SCORES,
+            refit=None,
             seed=run.seed,
         ).model
         repaired = reestimate_batch_norm(cut, images)
@@ -120,6 +121,7 @@ def _plan(
         graphs=_graphs(name, sets, pictures, seed),
         method="top_k" if sets in SCORES else "greedy",
         drop_dead=sets not in SCORES,
+        refit=None,
         seed=seed,
     ).plan
 

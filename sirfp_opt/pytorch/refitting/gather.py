@@ -135,9 +135,9 @@ class Gatherer:
         self._made: dict[int, tuple[weakref.ref[Tensor], str]] = {}
         self._fed: dict[str, list[str]] = {}
         for reader in readers:
-            # Of 1 x 1 filters the two kinds are the same; a flattened map has but one
-            # row for each picture.
-            full = how.kind == "full" and reader.taps > 1 and reader.fold == 1
+            # Of filters that see all of the input, a pixel at a time, the two kinds are
+            # the same; a flattened map has but one row for each picture.
+            full = how.kind == "full" and not reader.pointwise and reader.fold == 1
             full = full and reader.unknowns <= how.max_unknowns
             wide = prod(weight_of(reader.module).shape[i] for i in (0, 2, 3))
             most = max(16, min(JUDGED, JUDGED_ELEMENTS // wide))
@@ -287,13 +287,13 @@ class Gatherer:
             )
             for part, target in pairs:
                 self._add(reader, record, part, target, taps, chosen)
-        if record.passes == 1 and reader.taps > 1:
+        if record.passes == 1 and not reader.pointwise:
             every = torch.arange(prod(made.shape[2:]))
             taps = sources(module, reader.fold, *sizes, every, done=done)
             record.shares = torch.tensor(
                 [1.0 if v is None else float(v.double().mean()) for _, v in taps]
             )
-        summed = bool(record.blocks) or reader.taps == 1
+        summed = bool(record.blocks) or reader.pointwise
         for which, rows_of in ((~hold, record.judged), (hold, record.held)):
             if not bool(which.any()) or (rows_of is record.judged and summed):
                 continue

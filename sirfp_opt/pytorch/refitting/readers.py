@@ -90,6 +90,15 @@ class Reader:
         return int(weight_of(self.module, self.fold).shape[3])
 
     @property
+    def pointwise(self) -> bool:
+        """Whether each output position reads one input position, and all are read."""
+        if isinstance(self.module, Convolution):
+            padding = self.module._reversed_padding_repeated_twice
+            if set(self.module.stride) != {1} or any(padding):
+                return False
+        return self.taps == 1
+
+    @property
     def unknowns(self) -> int:
         """Free weights to one output, in the largest group."""
         return max(len(block.kept) for block in self.blocks) * self.taps

@@ -300,9 +300,9 @@ def _refit_layer(
         del found
     elif how.kind == "full" and reader.fold > 1:
         reason = "of a flattened map a picture gives one row only"
-    elif how.kind == "full" and reader.unknowns > how.max_unknowns:
+    elif not reader.pointwise and how.kind == "full":
         reason = f"{reader.unknowns} unknowns are more than {how.max_unknowns}"
-    kind = how.kind if fit is not None or reader.taps == 1 else "merge"
+    kind = how.kind if fit is not None or reader.pointwise else "merge"
     if fit is None:
         source = gatherer.records[record.alias or reader.layer].inputs
         groups = int(getattr(reader.module, "groups", 1))
@@ -313,7 +313,7 @@ def _refit_layer(
         rows = inputs.rows
         fit = fit_merged(reader, inputs, record.shares, how.ridge, place)
     errors = fit.errors
-    if kind == "merge" and reader.taps > 1:
+    if kind == "merge" and not reader.pointwise:
         sample, count = _judged(reader, fit, record.judged, place, ranks)
         errors = sample if count >= FEW else errors
     held, count = _judged(reader, fit, record.held, place, ranks)
