@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sirfp_opt._extras import require_extra
+from sirfp_opt._signals import as_one
 from sirfp_opt._validate import as_int, brief
 from sirfp_opt.errors import InvalidProblemError
 
@@ -65,10 +66,11 @@ def run_all(
         )
         results = parallel(joblib.delayed(function)(*one) for one in arguments)
     out = []
-    for result in results:
-        out.append(result)
-        if tick is not None:
-            tick()
+    with as_one():
+        for result in results:
+            out.append(result)
+            if tick is not None:
+                tick()
     return out
 
 

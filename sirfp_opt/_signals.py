@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Interrupted", "interruptible"]
+__all__ = ["Interrupted", "as_one", "interruptible", "part_of_one"]
+
+_depth = threading.local()  # of blocks of runs
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,3 +64,19 @@ def interruptible(note: Callable[[], None] = lambda: None) -> Iterator[None]:
     finally:
         for signum in ours:
             signal.signal(signum, defaults[signum])
+
+
+@contextmanager
+def as_one() -> Iterator[None]:
+    """Let an interrupt end a whole block of runs, not only the run that it meets."""
+    outer = part_of_one()
+    _depth.inside = True
+    try:
+        yield
+    finally:
+        _depth.inside = outer
+
+
+def part_of_one() -> bool:
+    """Tell whether an interrupt is for a block of runs, see `as_one`."""
+    return bool(getattr(_depth, "inside", False))

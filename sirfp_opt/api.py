@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sirfp_opt._signals import Interrupted, interruptible
+from sirfp_opt._signals import Interrupted, interruptible, part_of_one
 from sirfp_opt._validate import as_int, brief
 from sirfp_opt.bounds import DEFAULTS, LEVELS, check_effort, strengthen
 from sirfp_opt.errors import (
@@ -153,7 +153,7 @@ def solve(
                 clock = search.beside(rest)
                 strengthen(search, effort, clock.stop)
     except KeyboardInterrupt as request:
-        if search.best is None:
+        if search.best is None or part_of_one():
             if isinstance(request, Interrupted):
                 request.redeliver()
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._signals import Interrupted, interruptible
+from sirfp_opt._signals import Interrupted, interruptible, part_of_one
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError
 from sirfp_opt.limits import Limits
 from sirfp_opt.objective import Objective
@@ -186,7 +186,7 @@ def bound(
                 create_solver("greedy", {"polish": True})[1].solve(search)
             strengthen(search, effort, search.stop, reached)
     except KeyboardInterrupt as request:
-        if not reached:
+        if not reached or part_of_one():
             if isinstance(request, Interrupted):
                 request.redeliver()
             raise

@@ -23,6 +23,7 @@ from sirfp_opt import (
     available_solvers,
     solve,
 )
+from sirfp_opt._parallel import run_all
 from sirfp_opt.graph import ChannelGraph
 
 DRAWN = np.random.default_rng(0).random((12, 12))
@@ -113,6 +114,22 @@ def test_a_signal_hands_back_the_incumbent(method: str, number: signal.Signals) 
     assert found.objective == told[-1]
     assert PROBLEM.evaluate(found.selected) == found.objective
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_interrupt_ends_a_block_of_runs() -> None:
+    """In a loop over layers Ctrl-C is for the loop, not for the layer it meets."""
+    begun: list[int] = []
+
+    def one(number: int) -> object:
+        begun.append(number)
+        return solve(PROBLEM, method="greedy", callback=interrupt if number else None)
+
+    def interrupt(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(one, [(number,) for number in range(9)])
+    assert begun == [0, 1]
 
 
 def test_handlers_of_the_user_stay() -> None:
