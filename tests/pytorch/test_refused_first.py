@@ -284,3 +284,12 @@ def test_a_fitted_latency_is_a_budget() -> None:
     other = CostModel(("x",), np.array([3]), {"latency": form})
     with pytest.raises(InvalidProblemError, match="over the network's units"):
         prune(model, IMAGES, latency=0.9, cost=other)
+
+
+def test_patterns_that_match_nothing_are_refused_by_couple_and_extract() -> None:
+    """As in `prune`: with the nearest names, and no pass."""
+    model = Counted()
+    for function in (couple, extract):
+        with pytest.raises(InvalidProblemError, match=r"The nearest are \['inner.stem"):
+            function(model, IMAGES, ignore=["inner.stom*"])
+    assert model.passes == 0

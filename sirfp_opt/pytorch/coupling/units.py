@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sirfp_opt.errors import InvalidProblemError, SirfpError, UnsupportedError
+from sirfp_opt.errors import SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import (
     Forward,
     first_and_all,
@@ -28,6 +28,7 @@ from sirfp_opt.pytorch.coupling.labels.tables import Tables
 from sirfp_opt.pytorch.coupling.settling import settle
 from sirfp_opt.pytorch.coupling.trial import Trials, plain_copy
 from sirfp_opt.pytorch.cutting.norms import norm_of
+from sirfp_opt.pytorch.keywords import as_patterns, must_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,6 +72,8 @@ def couple(
 
     Raises
     ------
+    InvalidProblemError
+        If a pattern matches no layer of the network.
     UnsupportedError
         If the network cannot be copied or run.
 
@@ -91,8 +94,9 @@ def couple(
     >>> [unit.name for unit in coupling.units], coupling.exclusions[0].reason
     (['0'], "its channels are the network's output")
     """
+    ignore = as_patterns(ignore, "ignore")
+    must_match(ignore, _names(model), "ignore")
     first, _ = first_and_all(batches)
-    ignore = _as_patterns(ignore)
     example = small_sample(model, to_model(first, model), forward)
     try:
         plain = plain_copy(model)
@@ -150,15 +154,12 @@ def _followed(plain: nn.Module, example: Any, forward: Forward | None) -> Tracke
         ) from error
 
 
+def _names(model: nn.Module) -> list[str]:
+    """Return the names of a network's layers and bare parameters."""
+    layers = [name for name, _ in model.named_modules() if name]
+    return [*layers, *(name for name, _ in model.named_parameters())]
+
+
 def matches(layers: Iterable[str], patterns: Sequence[str]) -> list[tuple[str, str]]:
     """Return the (layer, pattern) pairs that match."""
     return [(o, p) for o in layers for p in patterns if fnmatchcase(o, p)]
-
-
-def _as_patterns(ignore: Any) -> tuple[str, ...]:
-    if isinstance(ignore, str) or not all(isinstance(p, str) for p in ignore):
-        raise InvalidProblemError(
-            f"`ignore` must be a sequence of layer name patterns, got {ignore!r}. "
-            "Pass for instance ['head.*']."
-        )
-    return tuple(ignore)
