@@ -6,16 +6,7 @@ where NumPy's sort costs two seconds of compilation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from numba import njit
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
 
 __all__ = ["INNER", "LARGE", "OUTER", "fill_cheapest"]
 
@@ -35,13 +26,14 @@ INNER = {
     "no_cfunc_wrapper": True,
     "no_cpython_wrapper": True,
 }
-"""Options of parts that only kernels call: no way in from Python is compiled."""
+"""Options of parts that only kernels call: no way in from Python is compiled.
+
+Called from Python such a part brings the process down; its `py_func` does not.
+"""
 
 
 @njit(**INNER)
-def fill_cheapest(
-    keys: Floats, room: Floats, n: int, total: float, order: Ints, edge: Floats
-) -> float:
+def fill_cheapest(keys, room, n, total, order, edge):  # type: ignore[no-untyped-def]
     """Return min Σ keys_a z_a over 0 <= z_a <= room_a, Σ z_a = total, a < n.
 
     Writes to `edge` the dearest key that is used and the cheapest one with room left,

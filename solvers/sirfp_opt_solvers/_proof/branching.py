@@ -26,6 +26,7 @@ __all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Of the mixing method at the root.
 _ROUNDS = 80
+_SWEPT_FROM = 64
 # Its sweeps cost O(m²·√m): from this size on, see first whether less will do.
 _CHEAP_FROM = 200
 
@@ -274,7 +275,10 @@ class _Explorer:
         box = self.box
         # Coordinate sweeps get near the best dual in a fraction of the time that
         # Newton steps need; these then centre it, which makes for small trees.
-        self.dual = start(box, *mixing.ascend(box, rounds=_ROUNDS, stop=self.stop))
+        swept = box.m > _SWEPT_FROM
+        self.dual = start(
+            box, *(mixing.ascend(box, rounds=_ROUNDS, stop=self.stop) if swept else ())
+        )
         for _ in range(3):
             mu = self._barrier(max(self.lower, self.dual.value), 0.3)
             self.dual = improve(self.box, self.dual, mu, newton=3, stop=self.stop)

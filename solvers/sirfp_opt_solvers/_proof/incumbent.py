@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.backward import offer_backward
-from sirfp_opt_solvers.tabu import improve
+from sirfp_opt_solvers._proof.swaps import is_small, swap_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,13 @@ def is_proved(search: Search) -> bool:
 
 
 def _improve(search: Search, seconds: float | None, stop: Callable[[], bool]) -> None:
+    if is_small(search.canonical) and search.best_items is not None:
+        start = search.best_items
+        search.offer_items(swap_search(search.canonical, start, search.seed))
+        return
+    # Loads numba: only where it pays.
+    from sirfp_opt_solvers.tabu import improve
+
     items = improve(
         search.canonical,
         seconds=seconds,

@@ -1,0 +1,92 @@
+"""Parts of the exact solver, each against a plain version of itself."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
+from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
+from sirfp_opt_solvers._kernels.triangles import add
+from sirfp_opt_solvers._proof.swaps import is_small, swap_search
+from sirfp_opt_solvers.relaxations.dual import _ends, _exact_ends
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_cheapest_filling_is_the_linear_optimum(seed: int) -> None:
+    """Against a linear solver and a sort, with ties and with room of any size."""
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        n = int(rng.integers(2, 30))
+        keys = rng.integers(-3, 4, n) * rng.choice([1.0, 0.3])
+        room = rng.integers(1, 4, n).astype(float)
+        total = float(rng.integers(1, int(room.sum()) + 1))
+        edge, order = np.empty(2), np.empty(n, dtype=np.int64)
+        value = fill_cheapest.py_func(keys, room, n, total, order, edge)
+        plain = linprog(
+            keys,
+            A_eq=np.ones((1, n)),
+            b_eq=[total],
+            bounds=list(zip(np.zeros(n), room, strict=True)),
+        )
+        assert value == pytest.approx(plain.fun, abs=1e-9)
+        ascending = np.argsort(keys, kind="stable")
+        before = np.cumsum(room[ascending]) - room[ascending]
+        used = keys[ascending][before < total]
+        free = keys[ascending][np.cumsum(room[ascending]) > total]
+        assert edge[0] == used[-1]
+        assert edge[1] == (free[0] if free.size else LARGE)
+
+
+def test_triangles_never_cut_off_a_set() -> None:
+    """At any prices a triangle adds nothing positive to the value of a 0/1 point."""
+    rng = np.random.default_rng(0)
+    upper = np.array([1.0, 2.0, 1.0, 3.0])
+    rows = np.array(
+        [[*t, kind] for t in itertools.combinations(range(4), 3) for kind in range(4)]
+    )
+    for x in itertools.product((0.0, 1.0), repeat=4):
+        y = np.asarray(x) * upper
+        for price, row in zip(rng.random(len(rows)), rows, strict=True):
+            cost, linear = np.zeros((4, 4)), np.zeros(4)
+            one = add(row[None], np.array([price]), upper, cost, linear)
+            assert 0.5 * y @ cost @ y + linear @ y + one <= 1e-12
+
+
+def test_a_few_lanczos_steps_come_near_the_extreme_eigenvalues() -> None:
+    """From within, and to a hundredth of the spread; exact where the space is small."""
+    matrix = np.random.default_rng(0).normal(size=(300, 300))
+    matrix = matrix + matrix.T
+    low, high = _exact_ends(matrix)
+    least, largest = _ends(matrix)
+    assert low <= least + 1e-9
+    assert largest <= high + 1e-9
+    assert max(least - low, high - largest) <= 0.01 * (high - low)
+    assert _ends(np.diag([3.0, 3.0, 3.0])) == pytest.approx((3.0, 3.0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_start_of_small_problems_is_mostly_the_optimum(seed: int) -> None:
+    """Swaps need nothing compiled, and never end below where they began."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(14, 14))
+    graph = ChannelGraph(weights + weights.T, sense="maximize")
+    canonical = PruningProblem(graph, LayerConstraints(6)).canonical
+    assert is_small(canonical)
+    found = swap_search(canonical, np.arange(6), seed)
+    assert found.size == 6
+    assert canonical.evaluate(found) == pytest.approx(
+        solve(graph, 6, "brute_force").objective
+    )
+
+
+def test_a_large_easy_layer_ends_in_the_cheap_first_stage() -> None:
+    """Distances between points: proved at the first node, without the sweeps."""
+    points = np.random.default_rng(0).random((300, 8))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    found = solve(distances, 150, "exact", sense="max", limits=Limits(iterations=3))
+    assert found.status.value == "optimal"
+    assert found.trace[-1].iteration <= 1
