@@ -7,12 +7,13 @@ import difflib
 import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, overload
 
 from sirfp_opt._option_types import check_options
+from sirfp_opt._rules import rules_of
 from sirfp_opt._validate import brief
 from sirfp_opt.errors import (
     InvalidProblemError,
@@ -215,6 +216,13 @@ def _parameters(cls: type[Any]) -> list[str]:
     return [f.name for f in dataclasses.fields(cls) if f.init]
 
 
+def _rules(cls: type[Any]) -> dict[str, str]:
+    """Return what each parameter must be, in words, of those with a declared rule."""
+    if not dataclasses.is_dataclass(cls):
+        return {}
+    return {name: rule.words for name, rule in rules_of(cls).items()}
+
+
 def _name_of(solver: Solver) -> str:
     """Return the name under which an object's class is known, else its class name."""
     for name, cls in _registered.items():
@@ -299,6 +307,8 @@ class SolverRow:
     summary : str
     objectives : tuple of str
         What it can optimise.
+    rules : mapping of str to str
+        By parameter, what it must be, where its class declares that.
     """
 
     name: str
@@ -310,6 +320,7 @@ class SolverRow:
     reason: str
     summary: str
     objectives: tuple[str, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -384,6 +395,7 @@ def available_solvers() -> SolverTable:
                 reason=f"needs {', '.join(lacking)}" if lacking else "",
                 summary=cls.info.summary,
                 objectives=tuple(sorted(cls.info.objectives)),
+                rules=_rules(cls),
             )
         )
     return SolverTable(tuple(rows))

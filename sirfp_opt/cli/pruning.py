@@ -188,7 +188,7 @@ def prune(
     from sirfp_opt import pytorch  # first: it says what to install
     from sirfp_opt.pytorch.request import as_request
 
-    asked = {k: v for k, v in settings.items() if v is not None}
+    asked: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     if refit is not None:
         asked["refit"] = None if refit == "none" else refit
     request = as_request(base, asked)

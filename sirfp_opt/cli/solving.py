@@ -207,7 +207,10 @@ def solvers(as_json: AsJson = False) -> None:
                 row.name,
                 row.kind,
                 ", ".join(row.limits),
-                ", ".join(row.options),
+                ", ".join(
+                    f"{name} ({row.rules[name]})" if name in row.rules else name
+                    for name in row.options
+                ),
                 row.summary if row.installed else f"not installed: {row.reason}",
             )
             for row in table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, number, ruled, whole
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.backward import backward_set, fill_loosely
@@ -43,6 +43,12 @@ _MOVES_PER_ITEM = 200
 _SAMPLES = 4000
 # How many times dearer conflicts and totals that are not allowed may become.
 _DEAREST = 16.0
+
+
+TEMPERATURE = number(
+    0.0, above=True, optional=True, way="Leave it out to have it fitted."
+)
+SHARE = number(0.0, 1.0, above=True, below=True, way="Pass for instance 0.1.")
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,12 @@ class Anneal:
     [0, 2]
     """
 
-    initial_temperature: float | None = None
-    final_temperature: float | None = None
-    hot: float = 0.1
-    cold: float = 3e-5
-    moves: int | None = None
-    coolings: int = 5
+    initial_temperature: float | None = ruled(TEMPERATURE, None)
+    final_temperature: float | None = ruled(TEMPERATURE, None)
+    hot: float = ruled(SHARE, 0.1)
+    cold: float = ruled(SHARE, 3e-5)
+    moves: int | None = ruled(whole(1, optional=True), None)
+    coolings: int = ruled(whole(1), 5)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="simulated annealing, O(1) swap moves, temperatures fitted to the data",
@@ -116,21 +122,12 @@ class Anneal:
     )
 
     def __post_init__(self) -> None:
-        for name in ("initial_temperature", "final_temperature"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidProblemError(
-                    f"`{name}` must be a positive number, got {value!r}. "
-                    "Leave it out to have it fitted."
-                )
-        if not 0 < self.cold <= self.hot < 1:
+        check_fields(self)
+        if self.cold > self.hot:
             raise InvalidProblemError(
-                f"`cold` and `hot` must meet 0 < cold <= hot < 1, got {self.cold!r} "
-                f"and {self.hot!r}. The defaults are 3e-5 and 0.1."
+                f"`cold` must be at most hot={self.hot!r}, got {self.cold!r}. "
+                "The defaults are 3e-5 and 0.1."
             )
-        if self.moves is not None:
-            as_int(self.moves, "moves", least=1)
-        as_int(self.coolings, "coolings", least=1)
         check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:

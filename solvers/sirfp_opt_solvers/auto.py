@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers.brute_force import BruteForce
@@ -54,8 +54,8 @@ class Auto:
     'optimal'
     """
 
-    enumerate_below: int = 20_000
-    prove_below: int = 128
+    enumerate_below: int = ruled(whole(0), 20_000)
+    prove_below: int = ruled(whole(0), 128)
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="a proof where that takes a moment, else tabu search",
         exact=False,
@@ -63,8 +63,7 @@ class Auto:
     )
 
     def __post_init__(self) -> None:
-        as_int(self.enumerate_below, "enumerate_below", least=0)
-        as_int(self.prove_below, "prove_below", least=0)
+        check_fields(self)
 
     def solve(self, search: Search) -> None:
         """Run what fits the size."""

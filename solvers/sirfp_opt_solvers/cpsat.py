@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, choice, flag, ruled, whole
 from sirfp_opt.errors import (
     InfeasibleError,
-    InvalidProblemError,
     SolverError,
     UnsupportedError,
 )
@@ -90,10 +89,12 @@ class CpSat:
     ([1, 2, 3], 7.0, 'optimal')
     """
 
-    formulation: Formulation = "glover"
-    workers: int | None = None
-    deterministic: bool = False
-    max_terms: int = 2_000_000
+    formulation: Formulation = ruled(
+        choice(*FORMULATIONS, way="'glover' is the quickest."), "glover"
+    )
+    workers: int | None = ruled(whole(1, optional=True), None)
+    deterministic: bool = ruled(flag(), False)
+    max_terms: int = ruled(whole(1), 2_000_000)
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="OR-Tools CP-SAT on scaled integers; any constraints, small layers",
         exact=True,
@@ -102,14 +103,7 @@ class CpSat:
     )
 
     def __post_init__(self) -> None:
-        if self.formulation not in FORMULATIONS:
-            raise InvalidProblemError(
-                f"`formulation` must be one of {list(FORMULATIONS)}, got "
-                f"{self.formulation!r}. 'glover' is the quickest."
-            )
-        if self.workers is not None:
-            as_int(self.workers, "workers", least=1)
-        as_int(self.max_terms, "max_terms", least=1)
+        check_fields(self)
 
     def solve(self, search: Search) -> None:
         """Offer a start, build the model, run CP-SAT on it, pass on what it proves."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
-from sirfp_opt._validate import as_int
-from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt._rules import check_fields, number, ruled, whole
+from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.runs import check_jobs
@@ -83,11 +82,11 @@ class Exact:
     'optimal'
     """
 
-    barrier: float = 1.0
-    rounds: int = 12
-    root_rounds: int = 400
-    budget: int = 100
-    max_nodes: int | None = None
+    barrier: float = ruled(number(0.0, above=True, way="The default is 1.0."), 1.0)
+    rounds: int = ruled(whole(0), 12)
+    root_rounds: int = ruled(whole(1), 400)
+    budget: int = ruled(whole(1), 100)
+    max_nodes: int | None = ruled(whole(1, optional=True), None)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="branch and bound on convexified relaxations; proves whole layers",
@@ -98,16 +97,7 @@ class Exact:
     )
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.barrier) and self.barrier > 0):
-            raise InvalidProblemError(
-                f"`barrier` must be a positive number, got {self.barrier!r}. "
-                "The default is 1.0."
-            )
-        as_int(self.rounds, "rounds", least=0)
-        as_int(self.root_rounds, "root_rounds", least=1)
-        as_int(self.budget, "budget", least=1)
-        if self.max_nodes is not None:
-            as_int(self.max_nodes, "max_nodes", least=1)
+        check_fields(self)
         check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:

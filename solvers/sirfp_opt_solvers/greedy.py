@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt._rules import check_fields, choice, flag, ruled
+from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import SolverInfo
@@ -73,10 +74,12 @@ class Greedy:
     [0, 2]
     """
 
-    direction: str = "backward"
-    diagonal: bool = False
-    polish: bool = False
-    compiled: bool | None = None
+    direction: str = ruled(
+        choice("backward", "forward", way="The paper's is 'backward'."), "backward"
+    )
+    diagonal: bool = ruled(flag(), False)
+    polish: bool = ruled(flag(), False)
+    compiled: bool | None = ruled(flag(optional=True), None)
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="the paper's backward deletion, O(n²); also forward, and polished",
         exact=False,
@@ -84,11 +87,7 @@ class Greedy:
     )
 
     def __post_init__(self) -> None:
-        if self.direction not in ("backward", "forward"):
-            raise InvalidProblemError(
-                f"`direction` must be 'backward' or 'forward', got "
-                f"{self.direction!r}. The paper's is 'backward'."
-            )
+        check_fields(self)
 
     def solve(self, search: Search) -> None:
         """Offer the set of each allowed count on the greedy path."""

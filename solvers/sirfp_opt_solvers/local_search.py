@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.descent import MixedDescents, SwapDescents
@@ -80,7 +80,7 @@ class LocalSearch:
     3.0
     """
 
-    descents: int = 10
+    descents: int = ruled(whole(1), 10)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="best-swap descent from greedy and random sets",
@@ -91,7 +91,7 @@ class LocalSearch:
     )
 
     def __post_init__(self) -> None:
-        as_int(self.descents, "descents", least=1)
+        check_fields(self)
         check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:

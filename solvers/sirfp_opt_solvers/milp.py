@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.errors import InfeasibleError, InvalidProblemError, UnsupportedError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
@@ -93,8 +93,8 @@ class Milp:
 
     solver: Any = "HiGHS"
     formulation: Formulation = "rlt"
-    workers: int = 1
-    max_terms: int = 1_000_000
+    workers: int = ruled(whole(1), 1)
+    max_terms: int = ruled(whole(1), 1_000_000)
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="linearised MILP by PuLP: HiGHS, CBC or any other; small layers",
         exact=True,
@@ -103,9 +103,8 @@ class Milp:
     )
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_formulation(self.formulation)
-        as_int(self.workers, "workers", least=1)
-        as_int(self.max_terms, "max_terms", least=1)
 
     def solve(self, search: Search) -> None:
         """Offer a start, build the model, run the back end, pass on what it proves."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sirfp_opt._validate import as_int
+from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.backward import backward_set
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
@@ -125,11 +125,11 @@ class Tabu:
     True
     """
 
-    population: int | None = None
-    depth: int | None = None
-    swap_depth: int | None = None
-    tenure: int | None = None
-    patience: int = 5
+    population: int | None = ruled(whole(2, optional=True), None)
+    depth: int | None = ruled(whole(1, optional=True), None)
+    swap_depth: int | None = ruled(whole(1, optional=True), None)
+    tenure: int | None = ruled(whole(1, optional=True), None)
+    patience: int = ruled(whole(1), 5)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="memetic tabu search, compiled; the default heuristic",
@@ -139,11 +139,7 @@ class Tabu:
     )
 
     def __post_init__(self) -> None:
-        lowest = {"population": 2, "depth": 1, "swap_depth": 1, "tenure": 1}
-        for name, least in lowest.items():
-            if getattr(self, name) is not None:
-                as_int(getattr(self, name), name, least=least)
-        as_int(self.patience, "patience", least=1)
+        check_fields(self)
         check_jobs(self.n_jobs)
 
     def solve(self, search: Search) -> None:
