@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sirfp_opt.study.statistics import FriedmanResult
+    from sirfp_opt.study.tables import Table
 
 __all__ = ["Study"]
 
@@ -190,9 +191,11 @@ class Study(Sequence[RunRecord]):
             best of all runs of the problem), gap_to_best (mean), worst_gap (largest
             gap_to_best), rank (mean over the problems, 1 is best, ties share), seconds
             (mean), late (runs that passed their time limit by a quarter and 0.25 s),
-            time_to_best, primal_integral (means).
+            time_to_best, primal_integral (means), p_holm (of Wilcoxon's test of
+            gap_to_best against the first row's method, corrected for the number of
+            methods; NaN for that method itself, or with fewer than two problems).
         """
-        from sirfp_opt.study.statistics import ranks
+        from sirfp_opt.study.statistics import against, ranks
 
         frame = self.to_frame()
         failed = {run.status for run in self.runs if run.failed}
@@ -210,7 +213,9 @@ class Study(Sequence[RunRecord]):
             primal_integral=("primal_integral", "mean"),
         )
         table.insert(6, "rank", ranks(self).mean())
-        return table.sort_values(["gap_to_best", "primal_integral"], kind="stable")
+        table = table.sort_values(["gap_to_best", "primal_integral"], kind="stable")
+        table["p_holm"] = against(self, str(table.index[0]))
+        return table
 
     def friedman(self, metric: str = "gap_to_best") -> FriedmanResult:
         """Test whether the methods differ at all; see `sirfp_opt.study.friedman`."""
@@ -235,20 +240,45 @@ class Study(Sequence[RunRecord]):
         require_extra("parquet", "pyarrow")
         self.to_frame().to_parquet(path, index=False)
 
-    def to_markdown(self, path: str | Path | None = None) -> str:
-        """Return `summary` as a Markdown table, and write it to `path` if given."""
+    def by_instance(self) -> pd.DataFrame:
+        """Return one row a problem; see `sirfp_opt.study.tables.by_instance`."""
+        from sirfp_opt.study.tables import by_instance
+
+        return by_instance(self)
+
+    def to_markdown(
+        self, path: str | Path | None = None, *, table: Table = "summary"
+    ) -> str:
+        """Return a table as Markdown, and write it to `path` if given.
+
+        Parameters
+        ----------
+        path : path-like, optional
+        table : {"summary", "instances", "pairs"}
+            A row a method, a row a problem, or a row a pair of methods (Wilcoxon's
+            test with Holm's correction).
+        """
+        from sirfp_opt.study.tables import readable
+
         require_extra("study", "tabulate")
-        text = str(self.readable_summary().to_markdown(disable_numparse=True))
+        text = str(readable(self, table).to_markdown(disable_numparse=True))
         return _written(text + "\n", path)
 
-    def to_latex(self, path: str | Path | None = None) -> str:
-        """Return `summary` as a LaTeX table (booktabs), and write it to `path`."""
+    def to_latex(
+        self, path: str | Path | None = None, *, table: Table = "summary"
+    ) -> str:
+        """Return a table as LaTeX (booktabs), and write it to `path` if given.
+
+        Parameters
+        ----------
+        path : path-like, optional
+        table : {"summary", "instances", "pairs"}
+            As for `to_markdown`.
+        """
+        from sirfp_opt.study.tables import as_latex, readable
+
         require_extra("study", "jinja2")
-        table = self.readable_summary().rename(columns=_latex, index=_latex)
-        style = table.style.format(_latex)
-        columns = "l" + "r" * table.shape[1]
-        text = str(style.to_latex(hrules=True, column_format=columns))
-        return _written(text, path)
+        return _written(as_latex(readable(self, table)), path)
 
     def to_html(self, path: str | Path, *, title: str = "Solver study") -> None:
         """Write a self-contained page: tables, tests, pictures, failures.
@@ -273,18 +303,10 @@ class Study(Sequence[RunRecord]):
         shown = table.astype("object")
         for column in ("gap_to_best", "worst_gap"):
             shown[column] = [f"{100 * value:.3g} %" for value in table[column]]
-        for column in ("rank", "seconds", "time_to_best", "primal_integral"):
+        for column in ("rank", "seconds", "time_to_best", "primal_integral", "p_holm"):
             shown[column] = [f"{value:.3g}" for value in table[column]]
         shown = shown.astype(str).replace({"nan": "-", "nan %": "-"})
         return shown.rename(columns=lambda name: str(name).replace("_", " "))
-
-
-def _latex(value: object) -> str:
-    """Escape what LaTeX reads as a command."""
-    text = str(value)
-    for sign in "_%&#$":
-        text = text.replace(sign, f"\\{sign}")
-    return text
 
 
 def _written(text: str, path: str | Path | None) -> str:

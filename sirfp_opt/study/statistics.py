@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from sirfp_opt.study.result import Study
 
-__all__ = ["FriedmanResult", "friedman", "holm", "ranks", "table_of", "wilcoxon"]
+__all__ = [
+    "FriedmanResult",
+    "against",
+    "friedman",
+    "holm",
+    "ranks",
+    "table_of",
+    "wilcoxon",
+]
 
 METRICS = ("gap_to_best", "seconds", "time_to_best", "primal_integral", "gap")
 
@@ -160,7 +168,7 @@ def wilcoxon(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     for a, b in itertools.combinations(table.columns, 2):
         difference = (table[a] - table[b]).to_numpy()
         differing = int(np.count_nonzero(difference))
-        pvalue = float(stats.wilcoxon(difference).pvalue) if differing else 1.0
+        pvalue = _wilcoxon_p(table[a] - table[b])
         signed = np.sign(difference) * stats.rankdata(np.abs(difference))
         better, worse = (a, b) if signed.sum() <= 0 else (b, a)
         rows.append((better, worse, len(table), differing, pvalue))
@@ -168,6 +176,43 @@ def wilcoxon(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns)
     frame["pvalue_holm"] = holm(frame["pvalue"].to_numpy())
     return frame.sort_values("pvalue", kind="stable", ignore_index=True)
+
+
+def against(study: Study, method: str, metric: str = "gap_to_best") -> pd.Series[float]:
+    """Return Holm-corrected p-values of each method's difference to one of them.
+
+    Parameters
+    ----------
+    study : Study
+    method : str
+        Label of the method to compare with.
+    metric : str
+        See `table_of`.
+
+    Returns
+    -------
+    pandas.Series
+        By method; NaN for `method` itself, and for all with fewer than two problems.
+    """
+    import pandas as pd
+
+    table = table_of(study, metric).round(9)
+    found = pd.Series(np.nan, index=list(study.methods), dtype="float64")
+    others = [other for other in study.methods if other != method]
+    if len(table) < 2 or not others:
+        return found
+    found[others] = holm(
+        [_wilcoxon_p(table[other] - table[method]) for other in others]
+    )
+    return found
+
+
+def _wilcoxon_p(differences: pd.Series[float]) -> float:
+    """Return the two-sided p-value, 1 where nothing differs."""
+    from scipy import stats
+
+    values = differences.to_numpy()
+    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
 
 
 def holm(pvalues: np.typing.ArrayLike) -> np.typing.NDArray[np.float64]:

@@ -86,7 +86,7 @@ def test_tables_for_papers(study: Study, tmp_path: Path) -> None:
     latex = study.to_latex()
     assert r"brute\_force" in latex
     assert not re.search(r"(?<!\\)[%_#$]", latex)
-    assert latex.count(r"\\") == 2 + 4
+    assert latex.count(r"\\") == 1 + 4
 
 
 def test_the_page_needs_nothing_beside_itself(study: Study, tmp_path: Path) -> None:
