@@ -51,7 +51,7 @@ ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
 
 CALIBRATION = 24
 BATCH = 8
-EXACT_SECONDS = 10.0
+EXACT_SECONDS = 2.0
 LEARNING_RATE = 1e-3
 
 
@@ -124,10 +124,9 @@ def _judged(run: Run, model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
 
 def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any:
     options: dict[str, Any] = {"macs": run.budget, "seed": run.seed}
-    if run.refit != "none":
-        options["refit"] = run.refit
     if run.criterion == "paper":
         return prune(dense, batches, reference=True, **options)
+    options["refit"] = None if run.refit == "none" else run.refit
     if run.criterion in SCORES:
         base = _base(run.network, run.seed, run.pace)
         units = base.coupling.units
@@ -144,14 +143,13 @@ def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any
             drop_dead=False,
             **options,
         )
-    metric = {"refit": "refit", "spatial": "spatial"}.get(run.criterion)
     return prune(
         dense,
         batches,
         method=run.solver,
         allocation=run.split,
         multiple_of=run.multiple_of,
-        extraction={} if metric is None else {"metric": metric},
+        metric=run.criterion,
         time_limit=EXACT_SECONDS if run.solver == "exact" else None,
         **options,
     )

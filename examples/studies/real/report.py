@@ -98,12 +98,15 @@ def _arms(rows: pd.DataFrame, keys: list[str]) -> str:
     return str(shown[columns].round(digits | {"seconds": 1}).to_markdown(index=False))
 
 
-def against(frame: pd.DataFrame, budget: float, refit: str = "none") -> pd.DataFrame:
-    """Return every single criterion's better split beside what is shipped."""
+def against(frame: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """Return what is shipped beside every single criterion's better split."""
     every = means(frame[(frame["steps"] == 0) & (frame["multiple_of"] == 1)])
     here = every[(every["network"] == SHIPPED.network) & (every["budget"] == budget)]
-    mine = here[(here["criterion"] == "shipped") & (here["refit"] == refit)]
-    mine = mine[mine["solver"] == "greedy"]
+    mine = here[
+        (here["criterion"] == SHIPPED.criterion)
+        & (here["refit"] == SHIPPED.refit)
+        & (here["solver"] == SHIPPED.solver)
+    ]
     rivals = here[here["criterion"].isin(SCORES) & (here["refit"] == "none")]
     best = rivals.sort_values("iou").groupby("criterion").tail(1)
     return pd.concat([mine, best])

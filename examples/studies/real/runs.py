@@ -28,9 +28,9 @@ class Run:
     ----------
     network : {"ppocr4", "ppocr6"}
     criterion : str
-        "shipped" (what `prune` does by default), "refit" (its sets by the refit
-        problem), "paper" (`reference=True`), "spatial", a name of `SCORES`,
-        "torch_pruning" (its own pruner, end to end) or "dense".
+        "refit" (sets that leave the readers most once they are refitted),
+        "reconstruction" (most as they are), "paper" (`reference=True`), "spatial", a
+        name of `SCORES`, "torch_pruning" (its own pruner, end to end) or "dense".
     split : {"balanced", "uniform", "threshold", "global"}
         Who says how many channels of each unit stay; "global" is one ranking of all.
     solver : str
@@ -66,56 +66,54 @@ class Run:
 
 KEYS = tuple(field.name for field in fields(Run))
 ARMS = tuple(name for name in KEYS if name not in ("budget", "seed", "pace"))
-SHIPPED = Run("ppocr4", "shipped")
+SHIPPED = Run("ppocr4", "refit", refit="full")
+"""What `prune` does when it is asked for a budget and nothing else."""
 
 
 def full_list(seeds: int = 3) -> list[Run]:
     """Return the whole study; what comes first matters most."""
     plan = [Run(name, "dense", "uniform", budget=1.0) for name in ("ppocr4", "ppocr6")]
-    for seed in range(seeds):
-        for budget in BUDGETS:
-            plan += [replace(run, budget=budget, seed=seed) for run in _main("ppocr4")]
-    for seed in range(seeds):
-        for budget in BUDGETS:
-            plan += [replace(run, budget=budget, seed=seed) for run in _more("ppocr4")]
-    for seed in range(seeds):
-        for budget in BUDGETS:
-            some = [run for run in _main("ppocr6") if run.split != "uniform"]
-            plan += [replace(run, budget=budget, seed=seed) for run in some]
+    blocks = [("ppocr4", _main), ("ppocr4", _more), ("ppocr6", _other)]
+    for network, arms in blocks:
+        for seed in range(seeds):
+            for budget in BUDGETS:
+                some = [replace(r, budget=budget, seed=seed) for r in arms(network)]
+                plan += some
     return list(dict.fromkeys(plan))
 
 
 def _main(network: str) -> list[Run]:
-    shipped = Run(network, "shipped")
+    shipped = replace(SHIPPED, network=network)
     return [
         shipped,
-        replace(shipped, refit="full"),
         replace(shipped, refit="merge"),
-        Run(network, "refit"),
-        Run(network, "refit", refit="full"),
+        replace(shipped, refit="none"),
+        Run(network, "reconstruction"),
+        Run(network, "reconstruction", refit="full"),
         Run(network, "paper", "threshold"),
+        Run(network, "spatial", "threshold"),
         *(
             Run(network, name, split, "rank")
             for name in SCORES
             for split in ("uniform", "global")
         ),
-        Run(network, "spatial", "threshold"),
         Run(network, "torch_pruning", "global", "rank"),
     ]
 
 
 def _more(network: str) -> list[Run]:
-    shipped = Run(network, "shipped")
-    best = replace(shipped, refit="full")
+    shipped = replace(SHIPPED, network=network)
+    cliques = Run(network, "reconstruction")
     return [
         *(Run(network, name, "global", "rank", refit="full") for name in SCORES),
-        *(replace(best, solver=solver) for solver in ("tabu", "exact")),
-        *(replace(one, multiple_of=m) for one in (shipped, best) for m in (8, 16)),
+        replace(shipped, solver="local_search"),
+        *(replace(cliques, solver=solver) for solver in ("tabu", "exact")),
+        *(replace(shipped, multiple_of=multiple) for multiple in (8, 16)),
         *(
             replace(run, steps=steps)
             for run in (
                 shipped,
-                best,
+                cliques,
                 Run(network, "l2", "global", "rank"),
                 Run(network, "paper", "threshold"),
             )
@@ -124,14 +122,19 @@ def _more(network: str) -> list[Run]:
     ]
 
 
+def _other(network: str) -> list[Run]:
+    asked = ("refit", "reconstruction", "paper", "l2", "fpgm", "random")
+    return [run for run in _main(network) if run.criterion in asked]
+
+
 def quick_list() -> list[Run]:
     """Return a few runs that touch every part of the study."""
-    shipped = Run("ppocr4", "shipped", budget=0.7)
+    shipped = replace(SHIPPED, budget=0.7)
     runs = [
         Run("ppocr4", "dense", "uniform", budget=1.0),
         shipped,
-        replace(shipped, refit="merge"),
-        replace(shipped, refit="full", multiple_of=8, steps=1),
+        replace(shipped, refit="merge", multiple_of=8, steps=1),
+        Run("ppocr4", "reconstruction", budget=0.7),
         Run("ppocr4", "taylor", "global", "rank", budget=0.7),
         Run("ppocr4", "random", "uniform", "rank", budget=0.7),
     ]
