@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
@@ -23,12 +24,14 @@ from sirfp_opt.pytorch.extraction.inputs import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.network.plan import PruningUnit
-    from sirfp_opt.pytorch.extraction.averages import Counts
+    from sirfp_opt.pytorch.extraction.averages import Counts, Measured
     from sirfp_opt.pytorch.extraction.metrics import Metric
 
-__all__ = ["Reading", "Scaling", "assemble"]
+__all__ = ["Reading", "Scaling", "assemble", "reading_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +192,25 @@ def assemble(
         inputs=inputs,
         reads={u.name: members[u.name] for u in coupling.units} if inputs else {},
     )
+
+
+def reading_of(
+    measured: Measured, products: Tensor | None = None, apart: bool = False
+) -> Reading:
+    """Return a layer's matrix; with products of filters, that of contributions."""
+    matrix, counts, size = measured.redundancy(), measured.counts, measured.map_size
+    if products is None or not matrix.numel():
+        return Reading(matrix.cpu().numpy(), counts, size)
+    if apart:
+        parts = (measured.mass, matrix, products)
+        inputs = ReaderInputs(*(part.cpu().numpy() for part in parts))
+        # Multiplied for one unit at a time, and not held.
+        return Reading(None, counts, size, inputs)
+    matrix = matrix * products
+    # Relative to what would come out if all that is read were independent.
+    total = matrix.trace()
+    matrix = torch.where(total > 0, matrix / total, matrix)
+    return Reading(matrix.cpu().numpy(), counts, size)
 
 
 def _notes(layer: str, counts: Counts) -> list[str]:

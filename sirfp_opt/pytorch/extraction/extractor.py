@@ -12,7 +12,12 @@ from torch import distributed as dist
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling.units import Coupling, Member, couple
-from sirfp_opt.pytorch.extraction.assemble import Reading, Scaling, assemble
+from sirfp_opt.pytorch.extraction.assemble import (
+    Reading,
+    Scaling,
+    assemble,
+    reading_of,
+)
 from sirfp_opt.pytorch.extraction.averages import (
     Averaging,
     Counts,
@@ -30,7 +35,6 @@ from sirfp_opt.pytorch.extraction.filters import (
     width_of,
 )
 from sirfp_opt.pytorch.extraction.importances import find_importance
-from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
 from sirfp_opt.pytorch.extraction.ranks import over_ranks
 from sirfp_opt.pytorch.extraction.settings import (
@@ -266,7 +270,7 @@ class Extractor:
                 if side == "in":
                     module, fold = self._modules[layer], self._folds[layer]
                     products = reader_products(module, fold)
-                readings[layer] = _reading(measured, products, self._metric.apart)
+                readings[layer] = reading_of(measured, products, self._metric.apart)
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
@@ -404,28 +408,9 @@ class Extractor:
     def _of_filters(self, layer: str) -> Reading:
         record = LayerStatistics(self._metric, importance=None, pool_constant=False)
         record.update(filters(self._modules[layer])[None])
-        reading = _reading(record.result())
+        reading = reading_of(record.result())
         return Reading(reading.matrix, Counts(images=1))
 
 
 def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:
     return dict.fromkeys(m.layer for some in members.values() for m in some)
-
-
-def _reading(
-    measured: Measured, products: Tensor | None = None, apart: bool = False
-) -> Reading:
-    """Return a layer's matrix; with products of filters, that of contributions."""
-    matrix, counts, size = measured.redundancy(), measured.counts, measured.map_size
-    if products is None or not matrix.numel():
-        return Reading(matrix.cpu().numpy(), counts, size)
-    if apart:
-        parts = (measured.mass, matrix, products)
-        inputs = ReaderInputs(*(part.cpu().numpy() for part in parts))
-        # Multiplied for one unit at a time, and not held.
-        return Reading(None, counts, size, inputs)
-    matrix = matrix * products
-    # Relative to what would come out if all that is read were independent.
-    total = matrix.trace()
-    matrix = torch.where(total > 0, matrix / total, matrix)
-    return Reading(matrix.cpu().numpy(), counts, size)
