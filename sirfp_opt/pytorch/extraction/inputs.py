@@ -108,27 +108,41 @@ def pairs_of(
 ) -> tuple[FloatArray, FloatArray]:
     """Return a unit's covariances and products of filters, each of shape (R, n, n).
 
-    A layer that reads the channels at several places sees the same activations there,
-    so that its filters add up; positions of a flattened map count like taps. Layers
-    that get no signal from the unit are left out.
+    Where a layer reads copies of the channels, as behind ``cat([y, y])``, its filters
+    add up; other positions, those of a flattened map, count like taps. Layers that get
+    no signal from the unit are left out.
     """
     covariances, products = [], []
     for layer, places in places_of(members).items():
         found = inputs[layer]
-        tables = [table_of(place, unit) for place in places]
-        repeat = min(table.shape[1] for table in tables)
+        table = np.concatenate([table_of(place, unit) for place in places], axis=1)
         covariance = np.zeros((unit.size, unit.size))
         product = np.zeros((unit.size, unit.size))
-        for tap in range(repeat):
-            here = [table[:, tap] for table in tables]
-            one = here[0]
-            covariance += found.covariance[np.ix_(one, one)]
-            for rows in here:
-                for columns in here:
-                    product += found.products[np.ix_(rows, columns)]
-        covariance /= repeat
+        classes = _copies(table, found.covariance)
+        for columns in classes:
+            one = table[:, columns[0]]
+            covariance += found.covariance[np.ix_(one, one)] / len(classes)
+            for row in columns:
+                for column in columns:
+                    product += found.products[np.ix_(table[:, row], table[:, column])]
         if (covariance * product).sum() > 0:
             covariances.append((covariance + covariance.T) / 2)
             products.append((product + product.T) / 2)
     shape = (len(products), unit.size, unit.size)
     return np.reshape(covariances, shape), np.reshape(products, shape)
+
+
+def _copies(table: IntArray, covariance: NDArray[np.floating]) -> list[list[int]]:
+    """Return which columns of a table of positions hold the same activations."""
+    classes: list[list[int]] = []
+    for column in range(table.shape[1]):
+        here = table[:, column]
+        for known in classes:
+            there = table[:, known[0]]
+            own = [covariance[here, here], covariance[there, there]]
+            if all(np.allclose(covariance[here, there], v, 1e-4, 0.0) for v in own):
+                known.append(column)
+                break
+        else:
+            classes.append([column])
+    return classes
