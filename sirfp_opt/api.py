@@ -236,7 +236,11 @@ def _settled(search: Search) -> bool:
     elif canonical.cardinalities == (canonical.m,) and canonical.conflicts is None:
         search.offer_items(range(canonical.m))
     else:
-        return search.stop()
+        # Without a set in hand a method is let begin, however late it is: the first
+        # thing that all of ours do is to offer one.
+        # Only a limit of 0 says that nothing is to run.
+        late = search.best is None and search.limits.time != 0.0
+        return not late and search.stop()
     if search.objective is not None:
         search.tighten(search.objective)
     return True
@@ -304,6 +308,7 @@ def _solution(search: Search, solver: Solver) -> Solution:
         sense=problem.sense,
         limit=search.limit,
         runtime=search.seconds,
+        compile_seconds=search.compile_seconds or 0.0,
         solver=search.solver,
         options=_options(solver),
         seed=search.seed,

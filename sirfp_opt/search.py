@@ -108,6 +108,8 @@ class Search:
         Of the incumbent, and proven, in the problem's sense and units.
     limit : str or None
         What stopped the run, once something has.
+    compile_seconds : float or None
+        What compiling took, where the solver has kernels to compile.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Search:
         self._incumbent: tuple[float, IntArray] | None = None
         self.bound: float | None = None
         self.limit: str | None = None
+        self.compile_seconds: float | None = None
         self.warm_items: IntArray | None = None
         self._callback = callback
         self._started = time.perf_counter() if started is None else started

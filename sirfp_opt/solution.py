@@ -64,7 +64,9 @@ class Solution:
         Which limit stopped the solver ("time", "iterations", "no_improvement",
         "gap", "target", "callback", "interrupt"), None if it ended by itself.
     runtime : float
-        Wall-clock seconds, model building included.
+        Wall-clock seconds, model building and compilation included.
+    compile_seconds : float
+        What of it went into compiling kernels; 0 once they are kept on disk.
     solver : str
         Name of the method.
     options : dict
@@ -89,6 +91,7 @@ class Solution:
     trace: Trace
     n: int
     problem: SetProblem | None = field(default=None)
+    compile_seconds: float = 0.0
 
     @property
     def gap(self) -> float | None:
@@ -181,6 +184,7 @@ class Solution:
             "sense": self.sense.value,
             "limit": self.limit,
             "runtime": self.runtime,
+            "compile_seconds": self.compile_seconds,
             "solver": self.solver,
             "options": dict(self.options),
             "seed": self.seed,
@@ -241,6 +245,11 @@ class Solution:
             sense=sense,
             limit=fields.text_or_none("limit"),
             runtime=fields.real("runtime", least=0.0),
+            compile_seconds=(
+                fields.real("compile_seconds", least=0.0)
+                if "compile_seconds" in data
+                else 0.0
+            ),
             solver=fields.text("solver"),
             options=fields.mapping("options"),
             seed=fields.whole("seed"),

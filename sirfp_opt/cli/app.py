@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sirfp_opt.cli import comparing, demonstrating, pruning, solving
+from sirfp_opt.cli import comparing, demonstrating, pruning, solving, warming
 from sirfp_opt.cli.common import EXIT_CODES, ExitCode, exit_code, print_error
 from sirfp_opt.errors import InvalidProblemError, SirfpError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (solving, comparing, pruning, demonstrating):
+for module in (solving, comparing, pruning, demonstrating, warming):
     module.add_commands(app)
 
 

@@ -12,11 +12,11 @@ from sirfp_opt._rules import check_fields, number, ruled, whole
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.backward import backward_set, fill_loosely
+from sirfp_opt_solvers._local.compilation import compiling
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
-    compilation_reported,
     drive,
     runs_until_stopped,
     xorshift_state,
@@ -138,7 +138,9 @@ class Anneal:
         start = self.initial_temperature or start
         end = min(self.final_temperature or end, start)
         fixed = FixedPoint.of(canonical)
-        with compilation_reported():
+        with compiling(search, "anneal") as ready:
+            if not ready:
+                return
             walkers = [
                 _Cooling(self, search, fixed, reference, (start, end), rng)
                 for rng in search.rng.spawn(self.n_jobs)

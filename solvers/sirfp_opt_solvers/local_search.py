@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
+from sirfp_opt_solvers._local.compilation import compiling
 from sirfp_opt_solvers._local.descent import MixedDescents, SwapDescents
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
-    compilation_reported,
     drive,
     runs_until_stopped,
 )
@@ -130,8 +130,9 @@ class LocalSearch:
                 )
                 for rng in generators
             ]
-        with compilation_reported():
-            drive(search, walkers, _CHUNK)
+        with compiling(search, "local_search") as ready:
+            if ready:
+                drive(search, walkers, _CHUNK)
 
     def _solve_refit(self, search: Search) -> None:
         """Descend from the warm start, the greedy sets, and shaken best sets."""
@@ -170,5 +171,6 @@ def polish(search: Search) -> None:
         walker = SwapDescents(
             canonical, fixed, rng, starts=[items], descents=1, goal=goal
         )
-    with compilation_reported():
-        drive(search, [walker], _CHUNK)
+    with compiling(search, "local_search") as ready:
+        if ready:
+            drive(search, [walker], _CHUNK)

@@ -17,13 +17,13 @@ import numpy as np
 from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.backward import backward_set
+from sirfp_opt_solvers._local.compilation import compiling
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.flip_search import FlipSearch
 from sirfp_opt_solvers._local.memetic import Effort, Memetic
 from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
-    compilation_reported,
     drive,
     runs_until_stopped,
 )
@@ -154,11 +154,13 @@ class Tabu:
         fixed = FixedPoint.of(canonical)
         limits = search.limits
         endless = runs_until_stopped(limits)
-        walkers = [
-            self._walker(canonical, fixed, rng, starts, limits.target, endless)
-            for rng in search.rng.spawn(self.n_jobs)
-        ]
-        with compilation_reported():
+        with compiling(search, "tabu") as ready:
+            if not ready:
+                return
+            walkers = [
+                self._walker(canonical, fixed, rng, starts, limits.target, endless)
+                for rng in search.rng.spawn(self.n_jobs)
+            ]
             drive(search, walkers, _chunk(fixed))
 
     def _walker(

@@ -48,7 +48,7 @@ def test_the_guide_lists_the_commands() -> None:
     """The table of the guide has each command, and no other."""
     guide = Path(__file__).parents[2] / "docs" / "guide" / "cli.md"
     commands = guide.read_text("utf-8").split("| command | does |")[1].split("\n\n")[0]
-    assert sorted(re.findall(r"^\| `(\w+)`", commands, re.MULTILINE)) == COMMANDS
+    assert sorted(re.findall(r"^\| `([\w-]+)`", commands, re.MULTILINE)) == COMMANDS
 
 
 def test_the_version_is_the_packages(run: Run) -> None:

@@ -20,7 +20,6 @@ from sirfp_opt import (
     Solution,
     solve,
 )
-from sirfp_opt_solvers._local.runs import compilation_reported
 
 from .heuristic_cases import judged_problems, redundancy
 
@@ -213,19 +212,6 @@ for kernel in (annealing.anneal, annealing.set_up, flips.flip, greedy.delete_sma
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-
-
-def test_compilation_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The time that compiling took is logged; compiled code says nothing."""
-    import numba
-
-    caplog.set_level("INFO", logger="sirfp_opt.kernels")
-    kernel = numba.njit(lambda x: x + 1)
-    for _ in range(2):
-        with compilation_reported():
-            assert kernel(1) == 2
-    assert len(caplog.messages) == 1
-    assert "compiled" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def _clashes(weights, item, order, inside, penalty):  # type: ignore[no-untyped-
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def set_up(weights, values, sizes, penalty, prices, gains, order, best, state):  # type: ignore[no-untyped-def]
     """Compute gains and totals of the set ``order[:state[0]]``, best so far."""
     inside = state[INSIDE]
@@ -72,7 +72,7 @@ def set_up(weights, values, sizes, penalty, prices, gains, order, best, state): 
             best[p] = order[p]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def anneal(  # type: ignore[no-untyped-def]
     weights,
     sizes,

@@ -24,7 +24,7 @@ ITERATION, VALUE, CONFLICTS, BEST, BEST_AT, TOTAL, N_STATE = 0, 1, 2, 3, 4, 5, 6
 NOTHING = np.iinfo(np.int64).min
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def flip(  # type: ignore[no-untyped-def]
     weights,
     sizes,
@@ -78,7 +78,7 @@ def flip(  # type: ignore[no-untyped-def]
             break
         state[ITERATION] = now + 1
         total = state[TOTAL]
-        chosen, most = -1, np.int64(NOTHING)
+        chosen, most = np.int64(-1), np.int64(NOTHING)
         for i in range(m):
             if until[i] > now:
                 continue

@@ -8,7 +8,7 @@ from numba import njit
 __all__ = ["delete_smallest"]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def]
     """Delete the item of least marginal gain until none is left.
 
@@ -26,7 +26,10 @@ def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def
         Receives the marginal gain of each when it was deleted.
     """
     m = left.size
-    item = int(np.argmin(left))
+    item, least = 0, left[0]
+    for i in range(1, m):
+        if left[i] < least:
+            item, least = i, left[i]
     for step in range(m):
         order[step] = item
         gains[step] = left[item]

@@ -199,7 +199,7 @@ def _exchange(  # type: ignore[no-untyped-def]
         in_bars[into >> _SHIFT, into & _MASK] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def drop_add(  # type: ignore[no-untyped-def]
     weights,
     penalty,
@@ -264,7 +264,8 @@ def drop_add(  # type: ignore[no-untyped-def]
     """
     out_bars, in_bars = bars[0], bars[1]
     # The gains are right; look for the first drop with a pass that changes nothing.
-    out = -1
+    # Of one type from the start: a literal would have the loop compiled twice.
+    out = np.int64(-1)
     for item in range(places.size):
         b, lane = item >> _SHIFT, item & _MASK
         if in_bars[b, lane] == 0 and (
@@ -306,7 +307,7 @@ def drop_add(  # type: ignore[no-untyped-def]
             _keep(members, best, state)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def best_swap(  # type: ignore[no-untyped-def]
     weights,
     penalty,
@@ -361,7 +362,7 @@ def best_swap(  # type: ignore[no-untyped-def]
             item = chain[item]
         _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
 
-        easiest = -1
+        easiest = np.int64(-1)
         for p in range(members.size):
             item = members[p]
             b, lane = item >> _SHIFT, item & _MASK
@@ -370,7 +371,7 @@ def best_swap(  # type: ignore[no-untyped-def]
                 or gains[b, lane] < gains[easiest >> _SHIFT, easiest & _MASK]
             ):
                 easiest = item
-        out, into, delta = easiest, -1, np.int64(NOTHING)
+        out, into, delta = easiest, np.int64(-1), np.int64(NOTHING)
         for p in range(-1, members.size):
             item = easiest if p < 0 else members[p]
             b, lane = item >> _SHIFT, item & _MASK

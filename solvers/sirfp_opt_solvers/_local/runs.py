@@ -8,9 +8,7 @@ repeatable, and an interrupt loses one chunk at most.
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sirfp_opt.limits import Limits
     from sirfp_opt.search import Search
@@ -28,7 +26,6 @@ __all__ = [
     "HEURISTIC_LIMITS",
     "Walker",
     "check_jobs",
-    "compilation_reported",
     "drive",
     "runs_until_stopped",
     "xorshift_state",
@@ -37,25 +34,6 @@ __all__ = [
 HEURISTIC_LIMITS = frozenset({"time", "iterations", "no_improvement", "target"})
 
 Items = NDArray[np.int64]
-
-
-_logger = logging.getLogger("sirfp_opt.kernels")
-
-
-@contextmanager
-def compilation_reported() -> Iterator[None]:
-    """Log, at level INFO, how long kernels took to compile, if any had to be."""
-    from numba.core import event
-
-    with event.install_timer("numba:compile", _report):
-        yield
-
-
-def _report(seconds: float) -> None:
-    if seconds > 0:
-        _logger.info(
-            "compiled kernels for %.2f s; they are cached on disk from now on", seconds
-        )
 
 
 class Walker(Protocol):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.backward import offer_backward
+from sirfp_opt_solvers._local.compilation import compiling
 from sirfp_opt_solvers._proof.swaps import is_small, swap_search
 
 if TYPE_CHECKING:
@@ -65,15 +66,18 @@ def _improve(search: Search, seconds: float | None, stop: Callable[[], bool]) ->
         start = search.best_items
         search.offer_items(swap_search(search.canonical, start, search.seed))
         return
-    # Loads numba: only where it pays.
-    from sirfp_opt_solvers.tabu import improve
+    with compiling(search, "tabu") as ready:
+        if not ready:
+            return
+        # Loads numba: only where it pays.
+        from sirfp_opt_solvers.tabu import improve
 
-    items = improve(
-        search.canonical,
-        seconds=seconds,
-        seed=search.seed,
-        start=search.best_items,
-        stop=stop,
-    )
+        items = improve(
+            search.canonical,
+            seconds=seconds,
+            seed=search.seed,
+            start=search.best_items,
+            stop=stop,
+        )
     if items is not None:
         search.offer_items(items)

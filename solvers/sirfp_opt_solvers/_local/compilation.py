@@ -1,0 +1,184 @@
+"""When kernels are compiled, what is done meanwhile, and what is said of it.
+
+One rule: a time limit holds for the whole call, compilation included. With a time
+limit, kernels that are not at hand are made in a thread in the background, by solving
+tiny problems, while NumPy swaps improve the greedy set; when the limit comes first, the
+best set of those is the answer. Without one they are made first. Either way once: numba
+keeps them on disk, beside the kernels' source or in NUMBA_CACHE_DIR.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.problem import PruningProblem
+from sirfp_opt.search import Search
+from sirfp_opt_solvers._local.descent import MixedDescents
+from sirfp_opt_solvers._local.start import is_open
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sirfp_opt.canonical_form import CanonicalForm
+
+__all__ = ["COMPILED", "compiling", "warm_up"]
+
+_logger = logging.getLogger("sirfp_opt.kernels")
+
+# The methods that have kernels, and what makes their toy runs short.
+COMPILED: dict[str, dict[str, Any]] = {
+    "greedy": {"compiled": True},
+    "local_search": {"descents": 2},
+    "tabu": {"patience": 1},
+    "anneal": {"coolings": 1, "moves": 100},
+    "exact": {"max_nodes": 3},
+}
+_TICK = 0.02
+
+
+# By method, and by whether items differ in size, which takes kernels of its own: set
+# once they are at hand in this process.
+_ready: dict[tuple[str, bool], threading.Event] = {}
+_lock = threading.Lock()
+_spent = 0.0
+
+
+@cache
+def _listen() -> None:
+    """Have numba tell of its compilations, from now on."""
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        depth, began = 0, 0.0
+
+        def on_start(self, event: Any) -> None:
+            if self.depth == 0:
+                self.began = time.perf_counter()
+                _announce()
+            self.depth += 1
+
+        def on_end(self, event: Any) -> None:
+            global _spent
+            self.depth -= 1
+            if self.depth == 0:
+                _spent += time.perf_counter() - self.began
+
+    event.register("numba:compile", Listener())
+
+
+@cache
+def _announce() -> None:
+    from sirfp_opt_solvers import _kernels
+
+    where = next(iter(_kernels.__path__))
+    _logger.warning(
+        "compiling, once: kernels are kept in %s/__pycache__ (or NUMBA_CACHE_DIR); "
+        "`sirfp-opt warm-up` does it ahead of time",
+        where,
+    )
+
+
+@contextmanager
+def compiling(search: Search, method: str) -> Iterator[bool]:
+    """Tell whether a method's kernels may be used in a block; False: out of time.
+
+    Sets ``search.compile_seconds``.
+
+    Parameters
+    ----------
+    search : Search
+        With an incumbent, if there is to be one: it is improved while kernels are made.
+    method : str
+        One of `COMPILED`.
+    """
+    if search.compile_seconds is None:
+        search.compile_seconds = -_spent
+        outermost = True
+    else:
+        outermost = False
+    try:
+        if search.limits.time is not None:
+            yield _ready_in_time(search, method)
+        else:
+            _listen()
+            yield True
+            _event(search.form, method).set()
+    finally:
+        if outermost:
+            search.compile_seconds += _spent
+
+
+def _event(form: CanonicalForm, method: str) -> threading.Event:
+    with _lock:
+        return _ready.setdefault((method, form.unit_size is None), threading.Event())
+
+
+def _ready_in_time(search: Search, method: str) -> bool:
+    """Have kernels made in the background; return False if the limit comes first."""
+    ready = _event(search.form, method)
+    if ready.is_set():
+        return True
+    mixed = search.form.unit_size is None
+    name = f"sirfp_opt-compiles-{method}-{mixed}"
+    with _lock:
+        if not any(thread.name == name for thread in threading.enumerate()):
+            threading.Thread(
+                target=_make, args=(method, mixed, ready), name=name, daemon=True
+            ).start()
+    swaps = None
+    if not ready.wait(_TICK) and is_open(search.canonical):
+        best = search.best_items
+        rng = np.random.default_rng(search.seed)
+        starts = [] if best is None else [best]
+        swaps = MixedDescents(search.canonical, rng, starts=starts, descents=None)
+    while not ready.wait(0.0 if swaps else _TICK):
+        if search.stop():
+            return False
+        found = None if swaps is None else swaps.advance(1)
+        if found is not None:
+            search.offer_items(found)
+    return not search.stop()
+
+
+def _make(method: str, mixed: bool, ready: threading.Event) -> None:
+    try:
+        _solve_toys(method, mixed)
+    finally:
+        ready.set()  # should it have failed, so will the run, and say why
+
+
+def warm_up(method: str) -> float:
+    """Make all of a method's kernels; return the seconds that compiling took.
+
+    Parameters
+    ----------
+    method : str
+        One of `COMPILED`.
+    """
+    before = _spent
+    for mixed in (False, True):
+        _solve_toys(method, mixed)
+    return _spent - before
+
+
+def _solve_toys(method: str, mixed: bool) -> None:
+    """Solve a tiny problem that needs every kernel of a method."""
+    from sirfp_opt.registry import create_solver
+
+    _listen()
+    rng = np.random.default_rng(0)
+    n = 20 if method == "exact" else 8
+    weights = rng.random((n, n))
+    graph = ChannelGraph(weights + weights.T)
+    rules = LayerConstraints(n // 2, tied=((0, 1), (2, 3, 4)) if mixed else ())
+    _, solver = create_solver(method, COMPILED[method])
+    solver.solve(Search(PruningProblem(graph, rules)))
