@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -78,7 +80,8 @@ def flip(  # type: ignore[no-untyped-def]
             break
         state[ITERATION] = now + 1
         total = state[TOTAL]
-        chosen, most = np.int64(-1), np.int64(NOTHING)
+        chosen: Any = np.int64(-1)
+        most = np.int64(NOTHING)
         for i in range(m):
             if until[i] > now:
                 continue

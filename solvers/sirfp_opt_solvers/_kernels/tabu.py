@@ -8,6 +8,8 @@ the position of the overall maximum costs one block more, not one pass more.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -265,7 +267,7 @@ def drop_add(  # type: ignore[no-untyped-def]
     out_bars, in_bars = bars[0], bars[1]
     # The gains are right; look for the first drop with a pass that changes nothing.
     # Of one type from the start: a literal would have the loop compiled twice.
-    out = np.int64(-1)
+    out: Any = np.int64(-1)
     for item in range(places.size):
         b, lane = item >> _SHIFT, item & _MASK
         if in_bars[b, lane] == 0 and (
@@ -362,7 +364,7 @@ def best_swap(  # type: ignore[no-untyped-def]
             item = chain[item]
         _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
 
-        easiest = np.int64(-1)
+        easiest: Any = np.int64(-1)
         for p in range(members.size):
             item = members[p]
             b, lane = item >> _SHIFT, item & _MASK
