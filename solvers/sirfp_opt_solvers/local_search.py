@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sirfp_opt._rules import check_fields, ruled, whole
+import numpy as np
+
+from sirfp_opt._rules import check_fields, flag, ruled, whole
+from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.compilation import compiling
@@ -22,6 +25,8 @@ from sirfp_opt_solvers._refit.descents import RefitDescents
 from sirfp_opt_solvers._refit.paths import greedy_items
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sirfp_opt.search import Search
 
 __all__ = ["LocalSearch", "polish"]
@@ -30,6 +35,8 @@ __all__ = ["LocalSearch", "polish"]
 _CHUNK = 200
 # The same where readers are refitted, and a move takes a pass over the matrices.
 _REFIT_CHUNK = 1
+# Sets of the quadratic bound's pool that are descended from.
+_POOL = 5
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,9 @@ class LocalSearch:
         How many, where no limit but `target` is set.
     n_jobs : int
         Threads, each with its own starts (`descents` for each).
+    pool : bool
+        Where readers are refitted, also descend from the best sets that the search for
+        the quadratic bound comes across; a second or so for 64 items.
 
     Raises
     ------
@@ -82,6 +92,7 @@ class LocalSearch:
 
     descents: int = ruled(whole(1), 10)
     n_jobs: int = 1
+    pool: bool = ruled(flag(), False)
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="best-swap descent from greedy and random sets",
         exact=False,
@@ -99,6 +110,11 @@ class LocalSearch:
         if search.problem.objective is Objective.REFIT:
             self._solve_refit(search)
             return
+        if self.pool:
+            raise UnsupportedError(
+                "`pool` must be False for cliques, got True. The pool is that of the "
+                "quadratic bound, for problems whose readers are refitted."
+            )
         canonical = search.canonical
         greedy = offer_greedy(search)
         offer_extremes(search)
@@ -142,12 +158,29 @@ class LocalSearch:
         starts = [greedy, greedy_items(form, "forward")]
         if search.warm_items is not None:
             starts.insert(0, search.warm_items)
+        if self.pool:
+            starts += _pool(search)
         descents = None if runs_until_stopped(search.limits) else self.descents
         walkers = [
             RefitDescents(form, rng, starts=starts, descents=descents)
             for rng in search.rng.spawn(self.n_jobs)
         ]
         drive(search, walkers, _REFIT_CHUNK)
+
+
+def _pool(search: Search) -> list[NDArray[np.int64]]:
+    """Return the best sets that column generation for the quadratic bound meets."""
+    # Loads numba's kernels and the solvers of cliques: only when it is to run.
+    from sirfp_opt_solvers._refit.minorant import Minorant
+    from sirfp_opt_solvers._refit.proof import root_drops
+
+    form = search.refit
+    drops = root_drops(form, form.counts[-1])
+    minorant = Minorant(drops, search.rng)
+    known = form.most - search.best_value
+    minorant.ascend(drops.greedy()[None], known, stop=search.stop)
+    order = np.argsort(drops.losses(minorant.columns))[:_POOL]
+    return [np.flatnonzero(~minorant.columns[row]) for row in order]
 
 
 def polish(search: Search) -> None:

@@ -125,6 +125,16 @@ def test_limits_seeds_and_jobs_of_local_search() -> None:
     assert runs[0].selected.tolist() == runs[1].selected.tolist()
 
 
+def test_the_pool_is_never_worse_and_is_not_for_cliques() -> None:
+    """Sets from the bound's search are further starts; a clique has no such bound."""
+    layer = random_layer(12, seed=3)
+    plain = solve(layer, 5, method="local_search", descents=2)
+    pooled = solve(layer, 5, method="local_search", descents=7, pool=True)
+    assert pooled.objective >= plain.objective
+    with pytest.raises(UnsupportedError, match="`pool` must be False"):
+        solve(layer.as_graph(), 5, method="local_search", pool=True)
+
+
 def test_options_without_meaning_here_are_refused() -> None:
     """A channel has no redundancy with itself where readers are refitted."""
     with pytest.raises(UnsupportedError, match="`diagonal` must be False"):

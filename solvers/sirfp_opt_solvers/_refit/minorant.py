@@ -51,7 +51,7 @@ Items = NDArray[np.int64]
 # Eigenvalues of P below this part of the largest are left out of W: P >= WW' still.
 _RANK = 1e-13
 # Steps of L-BFGS on the weights of the sets: at first, and at most.
-_STEPS, _MOST_STEPS = 40, 300
+_STEPS, _MOST_STEPS = 20, 300
 # Sets that one descent starts from, sets that one round adds, sets that are kept.
 _STARTS, _NEW, _KEPT = 16, 40, 400
 # Part of the loss within which bound and best q agree.
@@ -85,7 +85,8 @@ class Drops:
     @property
     def sizes(self) -> Items:
         """Channels of each item."""
-        return self.member.sum(axis=1).astype(np.int64)
+        sizes: Items = self.member.sum(axis=1).astype(np.int64)
+        return sizes
 
     def losses(self, sets: Bools) -> Floats:
         """Return f of sets of items, the rows of a mask of shape (b, m)."""
