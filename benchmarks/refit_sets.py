@@ -58,7 +58,9 @@ def demo_layers(scenes: int = 64) -> Iterator[ReconstructionProblem]:
 
     model = load_checkpoint().eval()
     images, _ = make_scenes(scenes, split="calibration")
-    graphs = extract(model, images.split(16), metric="refit")
+    graphs = extract(
+        model, [images[i : i + 16] for i in range(0, scenes, 16)], metric="refit"
+    )
     for unit in graphs.reads:
         yield graphs.problem(unit)
 
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for layer in demo_layers():
         low, high = options.sizes
         named = any(part in layer.name for part in options.units)
