@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningUnit, Site
@@ -54,6 +55,29 @@ class Member:
             return cls(site.layer, site.offset // fold, site.repeat // fold)
         rows = tuple(site.table(size).ravel().tolist())
         return cls(site.layer, rows[0], site.repeat, rows)
+
+    @classmethod
+    def columns(
+        cls, unit: PruningUnit, site: Site, modules: Mapping[str, nn.Module]
+    ) -> list[Member]:
+        """Return a member for each place at which a layer makes a unit's channels.
+
+        An attention makes the values of its heads, as its projection reads them.
+        """
+        shown = site
+        if isinstance(modules[site.layer], nn.MultiheadAttention):
+            projection = f"{site.layer}.out_proj"
+            reads = [s for s in unit.ports if (s.layer, s.side) == (projection, "in")]
+            if not reads:
+                return []
+            shown = reads[0]
+        found = []
+        for column in shown.table(unit.size).T:
+            first = int(column[0])
+            plain = np.array_equal(column, first + np.arange(len(column)))
+            rows = None if plain else tuple(column.tolist())
+            found.append(cls(site.layer, first, 1, rows))
+        return found
 
 
 @dataclass(frozen=True)

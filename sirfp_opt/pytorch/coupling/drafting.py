@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import nn
 
 from sirfp_opt.network.plan import PruningUnit, Site
@@ -22,6 +21,7 @@ __all__ = ["Candidate", "Drafting", "members_of"]
 
 MAKERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.MultiheadAttention)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+SHOWING = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention, *NORMS)
 INPUT_REASON = "its channels are added to the network's input"
 OUTPUT_REASON = "its channels are the network's output"
 
@@ -193,18 +193,13 @@ def members_of(
         module = modules.get(site.layer)
         if site.side != "out" or module is None:
             continue
-        table = site.table(unit.size)
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             kind = "norm"
-        elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear, *NORMS)):
+        elif isinstance(module, SHOWING):
             kind = "maker"
         else:
             continue
-        for column in table.T:
-            first = int(column[0])
-            plain = np.array_equal(column, first + np.arange(len(column)))
-            rows = None if plain else tuple(column.tolist())
-            member = Member(site.layer, first, 1, rows)
+        for member in Member.columns(unit, site, modules):
             if member not in found[kind]:
                 found[kind].append(member)
     return tuple(found["norm"] or found["maker"])

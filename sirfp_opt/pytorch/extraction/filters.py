@@ -29,14 +29,16 @@ KINDS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def makers(unit: PruningUnit, modules: Mapping[str, nn.Module]) -> tuple[Member, ...]:
-    """Return the convolutions and linear layers that make a unit's channels."""
-    return tuple(
-        Member.at(site, unit.size)
-        for site in unit.ports
-        if site.side == "out"
-        and site.repeat == 1
-        and isinstance(modules[site.layer], KINDS)
-    )
+    """Return the convolutions and linear layers that make a unit's channels.
+
+    And attentions, which make the values of their heads.
+    """
+    found: dict[Member, None] = {}
+    for site in unit.ports:
+        made = isinstance(modules[site.layer], (*KINDS, nn.MultiheadAttention))
+        if site.side == "out" and made:
+            found |= dict.fromkeys(Member.columns(unit, site, modules))
+    return tuple(found)
 
 
 def reading_sites(
@@ -91,6 +93,10 @@ def readers(
 
 def filters(module: nn.Module) -> Tensor:
     """Return a layer's weights with one row for each channel that it makes."""
+    if isinstance(module, nn.MultiheadAttention):
+        if module.in_proj_weight is None:
+            return widened(module.v_proj_weight)
+        return widened(module.in_proj_weight[-module.out_proj.weight.shape[1] :])
     weight = module.weight
     assert isinstance(weight, Tensor)  # only layers of `makers` come here
     weight = widened(weight)
@@ -140,6 +146,8 @@ def scale_of(module: nn.Module) -> nn.Parameter | None:
 
 def width_of(module: nn.Module, side: Side = "out") -> int | None:
     """Return how many channels a layer gives or reads; None where it does not say."""
+    if isinstance(module, nn.MultiheadAttention):
+        return int(module.out_proj.weight.shape[1]) if side == "out" else None
     names = ("num_features", f"{side}_channels", f"{side}_features")
     sizes = [getattr(module, name) for name in names if hasattr(module, name)]
     return int(sizes[0]) if sizes else None

@@ -7,15 +7,15 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from sirfp_opt.pytorch.cutting.attention import SlimMultiheadAttention
+
 __all__ = ["is_attention", "values_of"]
 
 
 def is_attention(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
-    """Whether a module is an `nn.MultiheadAttention`, with PyTorch's forward pass."""
-    return (
-        isinstance(module, nn.MultiheadAttention)
-        and type(module).forward is nn.MultiheadAttention.forward
-    )
+    """Whether a module is an `nn.MultiheadAttention`, with a forward pass we know."""
+    known = (nn.MultiheadAttention.forward, SlimMultiheadAttention.forward)
+    return isinstance(module, nn.MultiheadAttention) and type(module).forward in known
 
 
 def values_of(module: nn.MultiheadAttention, args: Any, kwargs: Any) -> Tensor:
@@ -29,9 +29,10 @@ def values_of(module: nn.MultiheadAttention, args: Any, kwargs: Any) -> Tensor:
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        eye = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
+        width = weight.shape[1]
+        eye = torch.eye(width, dtype=weight.dtype, device=weight.device)
         projection._parameters["weight"] = nn.Parameter(eye, requires_grad=False)
-        zero = weight.new_zeros(len(weight))
+        zero = weight.new_zeros(width)
         projection._parameters["bias"] = nn.Parameter(zero, requires_grad=False)
         values: Tensor = module.forward(*args, **kwargs)[0]
     finally:
