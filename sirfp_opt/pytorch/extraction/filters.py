@@ -64,7 +64,8 @@ def folds(
     """Return how many entries of a reading layer are one channel's, by layer.
 
     More than one behind a flattened map, where all that a layer reads is flattened
-    alike; such a layer is a convolution with a kernel of the map's size.
+    alike; such a layer is a convolution with a kernel of the map's size. Convolutions
+    themselves have taps of their own: their entries are channels.
     """
     sites: dict[str, list[Site]] = {}
     for unit in units:
@@ -72,7 +73,8 @@ def folds(
             sites.setdefault(site.layer, []).append(site)
     return {
         layer: repeat
-        if all(
+        if isinstance(modules[layer], nn.Linear)
+        and all(
             s.contiguous and s.repeat == repeat and s.offset % repeat == 0 for s in some
         )
         and some[0].channels % repeat == 0
