@@ -15,23 +15,37 @@ from tests.pytorch.structures import STRUCTURES, Run, tokens
 METRICS = ("reconstruction", "refit", "spatial", "cosine", "pooled", "filter")
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", ["torch attention", "vit, timm", "windows"])
-def test_every_unit_has_a_graph(name: str, metric: str) -> None:
-    """Stream, heads and widths alike; heads are tied blocks, and go as such."""
+def test_every_unit_has_a_graph(name: str) -> None:
+    """Stream, heads and widths alike, under every metric."""
     structure = STRUCTURES[name]
     net, x = structure.build().float(), structure.input().float()
-    units = couple(net, x).units
-    result = prune(net, x, macs=0.6, metric=metric)
-    assert set(result.graphs) == {unit.name for unit in units}
-    assert result.report.reached["macs"] <= 0.6
+    coupling = couple(net, x)
+    for metric in METRICS:
+        extractor = Extractor(net, coupling=coupling, metric=metric)
+        with extractor, torch.no_grad():
+            net(x)
+        graphs = extractor.graphs()
+        assert set(graphs) == {unit.name for unit in coupling.units}
+        for unit in coupling.units:
+            weights = graphs[unit.name].weights
+            assert weights.shape == (unit.size, unit.size)
+            assert np.abs(weights).max() > 0
+
+
+def test_heads_go_as_blocks() -> None:
+    """The whole way, within budget: heads are tied channels of their problem."""
+    structure = STRUCTURES["vit, timm"]
+    net, x = structure.build().float(), structure.input().float()
+    result = prune(net, x, macs=0.5, metric="spatial")
+    assert result.report.reached["macs"] <= 0.5
     assert result.report.max_difference is not None
     assert result.report.max_difference < 1e-5
-    for unit in units:
-        weights = result.graphs[unit.name].weights
-        assert weights.shape == (unit.size, unit.size)
-        assert np.abs(weights).max() > 0
-        assert len(result.plan[unit.name]) % unit.step == 0
+    heads = [unit for unit in result.plan.units if unit.step == 6]
+    assert len(heads) == 2
+    for unit in heads:
+        kept = result.plan[unit.name]
+        assert (kept.reshape(-1, 6) // 6 == kept[::6, None] // 6).all()
 
 
 def attention_by_hand(m: Any, x: Tensor) -> Tensor:

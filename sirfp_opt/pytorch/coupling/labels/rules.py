@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sirfp_opt.pytorch.coupling.labels.classes import HEAD
 from sirfp_opt.pytorch.coupling.labels.internals import is_pointwise
 from sirfp_opt.pytorch.coupling.labels.joins import (
     Labelled,
@@ -432,6 +433,10 @@ def _reduce(tracker: Tracker, call: Call) -> Labels:
         adds = call.name in ADDS_UP and not _is_infinite(call)
         if adds:
             result = group(tracker, sets)
+        elif tracker.classes.kinds(sets) == {HEAD}:
+            # Scores averaged over heads, which most callers throw away: whether
+            # anybody reads them the trial shows.
+            result = None
         else:
             _normalise(
                 tracker,
