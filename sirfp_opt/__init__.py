@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from sirfp_opt._moved import tell_of_moves
 from sirfp_opt.api import solve
 from sirfp_opt.bounds import Bound, bound
+from sirfp_opt.citing import cite
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import (
     InfeasibleError,
@@ -82,6 +83,7 @@ __all__ = [
     "UnsupportedError",
     "available_solvers",
     "bound",
+    "cite",
     "combinatorial_bound",
     "register_solver",
     "solve",

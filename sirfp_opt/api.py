@@ -315,6 +315,7 @@ def _solution(search: Search, solver: Solver) -> Solution:
         trace=search.trace(),
         n=problem.n,
         problem=problem,
+        title=problem.title,
     )
 
 

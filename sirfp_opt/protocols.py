@@ -47,6 +47,9 @@ class SolverInfo:
         Import names of packages without which it cannot run.
     extra : str
         The distribution's extra that brings them, for the pip line.
+    cites : tuple of str
+        The papers it follows, as BibTeX entries; the built-in solvers name keys of the
+        package's own. See `sirfp_opt.cite`.
     """
 
     summary: str
@@ -56,6 +59,7 @@ class SolverInfo:
     objectives: frozenset[Objective] = frozenset({Objective.CLIQUE})
     requires: tuple[str, ...] = ()
     extra: str = ""
+    cites: tuple[str, ...] = ()
 
 
 @runtime_checkable

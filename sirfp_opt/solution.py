@@ -77,6 +77,10 @@ class Solution:
         Incumbent and bound over time.
     problem : SetProblem or None
         What was solved; None on a solution read back from JSON.
+    title : str
+        The layer's name.
+    stored_labels : tuple of str or None
+        Labels of the channels kept, on a solution read back from JSON.
     """
 
     selected: IntArray
@@ -92,6 +96,8 @@ class Solution:
     n: int
     problem: SetProblem | None = field(default=None)
     compile_seconds: float = 0.0
+    title: str = ""
+    stored_labels: tuple[str, ...] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -115,7 +121,7 @@ class Solution:
         """Labels of the channels kept, where the layer has labels."""
         labels = None if self.problem is None else self.problem.channel_labels
         if labels is None:
-            return None
+            return self.stored_labels
         return tuple(labels[i] for i in self.selected)
 
     def __repr__(self) -> str:
@@ -189,6 +195,8 @@ class Solution:
             "options": dict(self.options),
             "seed": self.seed,
             "n": self.n,
+            "title": self.title,
+            "labels": None if self.labels is None else list(self.labels),
             "trace": [
                 [e.seconds, e.iteration, e.incumbent, e.bound] for e in self.trace
             ],
@@ -256,4 +264,16 @@ class Solution:
             n=n,
             trace=fields.trace("trace"),
             problem=problem,
+            title=fields.text("title") if "title" in fields.data else "",
+            stored_labels=_labels(fields, selected.size),
         )
+
+
+def _labels(fields: Fields, count: int) -> tuple[str, ...] | None:
+    """Read the labels of the channels kept, one for each, where there are any."""
+    if fields.data.get("labels") is None:  # also in files of former versions
+        return None
+    labels = fields.sequence("labels")
+    if len(labels) != count or not all(isinstance(label, str) for label in labels):
+        fields.refuse("labels", f"as {count} texts")
+    return tuple(labels)

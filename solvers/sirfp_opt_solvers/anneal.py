@@ -119,6 +119,7 @@ class Anneal:
         exact=False,
         limits=HEURISTIC_LIMITS,
         requires=("numba",),
+        cites=("kirkpatrick1983optimization", "benameur2004computing"),
     )
 
     def __post_init__(self) -> None:

@@ -60,6 +60,7 @@ class Auto:
         summary="a proof where that takes a moment, else tabu search",
         exact=False,
         objectives=frozenset(Objective),
+        cites=("zhou2017opposition", "billionnet2009improving"),
     )
 
     def __post_init__(self) -> None:

@@ -100,6 +100,7 @@ class CpSat:
         exact=True,
         limits=frozenset({"time", "iterations", "gap", "target"}),
         requires=("ortools",),
+        cites=("adams1986tight", "glover1975improved"),
     )
 
     def __post_init__(self) -> None:

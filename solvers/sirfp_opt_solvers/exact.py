@@ -95,6 +95,7 @@ class Exact:
         limits=frozenset({"time", "iterations", "gap", "target"}),
         requires=("numba",),
         objectives=frozenset(Objective),
+        cites=("billionnet2009improving",),
     )
 
     def __post_init__(self) -> None:

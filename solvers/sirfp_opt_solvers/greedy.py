@@ -84,6 +84,7 @@ class Greedy:
         summary="the paper's backward deletion, O(n²); also forward, and polished",
         exact=False,
         objectives=frozenset(Objective),
+        cites=("wu2025sirfp",),
     )
 
     def __post_init__(self) -> None:

@@ -100,6 +100,7 @@ class Milp:
         exact=True,
         limits=frozenset({"time", "gap", "target"}),
         requires=("pulp", "highspy"),
+        cites=("adams1986tight", "glover1975improved", "glover1974converting"),
     )
 
     def __post_init__(self) -> None:

@@ -136,6 +136,7 @@ class Tabu:
         exact=False,
         limits=HEURISTIC_LIMITS,
         requires=("numba",),
+        cites=("zhou2017opposition",),
     )
 
     def __post_init__(self) -> None:

@@ -174,7 +174,7 @@ def test_a_broken_warm_start_is_a_wrong_file(
     assert told.err.startswith("error: ")
 
 
-@pytest.mark.parametrize("field", range(11))
+@pytest.mark.parametrize("field", range(13))
 def test_every_field_of_a_warm_start_is_checked(
     run: Run, file: Path, field: int
 ) -> None:
@@ -185,7 +185,7 @@ def test_every_field_of_a_warm_start_is_checked(
     derived = {"gap", "status", "graph"}
     name = [key for key in stored if key not in derived][field]
     for wrong in ({"a": 1}, [[1]], "abc", True, 1e400, -1):
-        if isinstance(wrong, str) and name in ("limit", "solver"):
+        if isinstance(wrong, str) and name in ("limit", "solver", "title"):
             continue
         if wrong == {"a": 1} and name == "options":
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,7 @@ from sirfp_opt import (
     SolverNotInstalledError,
     UnknownSolverError,
     available_solvers,
+    cite,
     register_solver,
     registry,
     solve,
@@ -199,3 +201,30 @@ def test_the_core_imports_no_solver_and_no_adapter() -> None:
                 if above in line and line.lstrip().startswith(("from ", "import "))
             ]
             assert not imports, f"{path.name}: {imports}"
+
+
+def test_every_method_cites_what_it_follows() -> None:
+    """The package and its paper always, the method's papers by name, object, answer."""
+    for row in available_solvers():
+        entries = cite(row.name)
+        assert entries.count("\n@") + 1 == len(re.findall(r"^@\w+\{", entries, re.M))
+        assert entries.startswith("@software{sirfp_opt,")
+        assert entries.count("{") == entries.count("}")
+    assert "10.1287/mnsc.32.10.1274" in cite("milp")
+    assert cite().count("@") == 2
+    found = solve(np.ones((4, 4)), 2, method="greedy")
+    assert cite(found) == cite("greedy") == cite()
+
+
+def test_an_outsiders_method_cites_its_own() -> None:
+    """A whole entry is taken as it is; a key that nobody knows is an error."""
+
+    class Published(FirstK):
+        info = SolverInfo(summary="", exact=False, cites=("@misc{me, title = {Me}}",))
+
+    class Mistaken(FirstK):
+        info = SolverInfo(summary="", exact=False, cites=("nobody2020",))
+
+    assert cite(Published()).endswith("@misc{me, title = {Me}}\n")
+    with pytest.raises(SolverError, match="nobody2020"):
+        cite(Mistaken())

@@ -33,6 +33,21 @@ def test_json_round_trip(solution: Solution) -> None:
     assert again.problem is None
 
 
+def test_names_survive_json() -> None:
+    """The layer's name and the labels of the channels kept come back without it."""
+    graph = ChannelGraph.from_diversity(
+        np.array([[0, 3, 1.0], [3, 0, 2], [1, 2, 0]]),
+        name="stem",
+        labels=["a", "b", "c"],
+    )
+    found = solve(graph, 2, "brute_force")
+    again = Solution.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert (again.title, again.labels) == ("stem", ("a", "b"))
+    for wrong in (["a"], ["a", 1], "ab"):
+        with pytest.raises(InvalidProblemError, match="'labels'"):
+            Solution.from_dict(found.to_dict() | {"labels": wrong})
+
+
 def test_from_dict_checks_against_a_problem(solution: Solution) -> None:
     """With the problem at hand the set is checked and priced anew."""
     data = solution.to_dict()

@@ -53,8 +53,8 @@ def test_a_row_an_instance(study: Study) -> None:
     assert table["bound"].equals(table["best"])
     assert (table["brute_force"] == 0).all()
     frame = study.to_frame()
-    for (name, k), row in zip(table.index.tolist(), table.iloc, strict=True):
-        mine = frame[(frame["instance"] == name) & (frame["k"] == k)]
+    for row in table.reset_index().to_dict(orient="records"):
+        mine = frame[(frame["instance"] == row["instance"]) & (frame["k"] == row["k"])]
         assert row["best"] == mine["objective"].min()
         gaps = mine[mine["method"] == "random"]["gap_to_best"]
         assert row["random"] == pytest.approx(gaps.mean())
