@@ -174,7 +174,7 @@ def test_a_broken_warm_start_is_a_wrong_file(
     assert told.err.startswith("error: ")
 
 
-@pytest.mark.parametrize("field", range(13))
+@pytest.mark.parametrize("field", range(14))
 def test_every_field_of_a_warm_start_is_checked(
     run: Run, file: Path, field: int
 ) -> None:
