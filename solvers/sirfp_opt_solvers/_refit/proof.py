@@ -22,8 +22,12 @@ from sirfp_opt_solvers._refit.tree import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sirfp_opt.canonical_refit import CanonicalRefit
     from sirfp_opt.search import Search
+
+    Items = NDArray[np.int64]
 
 __all__ = ["prove", "root_drops"]
 
@@ -35,8 +39,8 @@ _SLACK = 5e-7
 _BUDGET, _PACE = 4_000_000, 1e6
 # Problems of so few sets need no bound at the root: they are enumerated.
 _FEW = 1e9
-# Descents before the tree.
-_DESCENTS = 4
+# Descents before the tree from shaken sets, and from sets of the bound's pool.
+_SHAKEN, _POOL = 2, 5
 
 
 def prove(search: Search, max_nodes: int | None) -> None:
@@ -44,7 +48,9 @@ def prove(search: Search, max_nodes: int | None) -> None:
     form = search.refit
     if search.best is None or search.warm_items is not None:
         search.offer_items(greedy_items(form))
-    _descend(search)
+    if (items := search.best_items) is not None:
+        starts = [items, greedy_items(form), greedy_items(form, "forward")]
+        _descend(search, starts, shaken=_SHAKEN)
     order = itertools.count()
     heap: list[tuple[float, int, Node]] = []
     trial = Enumeration(_BUDGET)
@@ -88,14 +94,10 @@ def _report(search: Search, nodes: list[Node], visited: int) -> None:
     search.tighten_canonical(search.refit.most - loss, visited)
 
 
-def _descend(search: Search) -> None:
-    """Make the incumbent a local optimum, and then a few shaken ones."""
-    form = search.refit
-    items = search.best_items
-    if items is None:
-        return
-    starts = [items, greedy_items(form), greedy_items(form, "forward")]
-    walker = RefitDescents(form, search.rng, starts=starts, descents=_DESCENTS)
+def _descend(search: Search, starts: list[Items], shaken: int = 0) -> None:
+    """Make local optima of some sets, and then of the best one, shaken."""
+    many = len(starts) + shaken
+    walker = RefitDescents(search.refit, search.rng, starts=starts, descents=many)
     while not walker.done and not search.stop():
         found = walker.advance(1)
         if found is not None:
@@ -135,8 +137,8 @@ def _root(search: Search, count: int, roots: int) -> Node:
     share = search.remaining() / 4
     ends = time.monotonic() + share
     minorant.ascend(columns, cut, stop=lambda: search.stop() or time.monotonic() > ends)
-    for dropped in minorant.columns[np.argsort(drops.losses(minorant.columns))[:1]]:
-        search.offer_items(np.flatnonzero(~dropped), 0)
+    order = np.argsort(drops.losses(minorant.columns))[:_POOL]
+    _descend(search, [np.flatnonzero(~minorant.columns[row]) for row in order])
     if minorant.best is not None and not search.stop():
         seconds = None if math.isinf(share) else share
         proof = minorant.best.prove(drops, seconds=seconds, stop=search.stop)
