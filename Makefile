@@ -7,9 +7,13 @@ READY = $(VENV)/.ready
 # Two threads that spin on a busy machine are slower than one (and erratic).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint types pytest pythons demo setup clean
+.PHONY: quick test lint types pytest pythons demo setup clean
 
 test: lint types pytest
+
+# While you work: the style, and the tests that break most often.
+quick: lint
+	$(BIN)/python -m pytest -m quick -q
 
 setup: $(READY)
 

@@ -370,7 +370,11 @@ def _loss(solution: NetworkSolution, name: str, chosen: Any) -> float:
 
     def value(some: Any) -> float:
         picked = list(some)
-        signed = -graph.sense.sign * factor * graph.value_of(picked)
+        signed = (
+            -graph.sense.sign
+            * factor
+            * graph.value_of(np.array(picked, dtype=np.int64))
+        )
         return solution.price * len(picked) - signed
 
     if worth.objective == "sum":

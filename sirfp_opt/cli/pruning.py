@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sirfp_opt._rules import check_names
 from sirfp_opt.cli.common import (
     AsJson,
     parse_options,
@@ -24,6 +22,7 @@ from sirfp_opt.cli.common import (
     print_pairs,
     print_table,
 )
+from sirfp_opt.cli.runs import read_run
 from sirfp_opt.errors import InvalidProblemError
 
 __all__ = ["add_commands"]
@@ -246,56 +245,6 @@ def prune(
             f"{run['model'].replace(':', '.')})",
         }
     )
-
-
-def read_run(
-    config: Path | None, stated: Mapping[str, Any]
-) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
-    """Return a run's parts, and its request, from a file and options beside it.
-
-    Parameters
-    ----------
-    config : Path, optional
-        TOML or JSON: model, data, out, batches, forward, and a table `request`; other
-        entries at the top, such as a report's, are not looked at in JSON.
-    stated : mapping
-        The parts as options, None where they are not given.
-
-    Raises
-    ------
-    InvalidProblemError
-        If the file cannot be read, has parts that a run has not, or one is missing.
-    """
-    read: dict[str, Any] = {}
-    if config is not None:
-        text = config.read_text(encoding="utf-8")
-        try:
-            if config.suffix.lower() == ".json":
-                read = json.loads(text)
-            else:
-                read = tomllib.loads(text)
-                check_names(read, [*stated, "request"], str(config))
-        except ValueError as error:  # both formats' errors are
-            raise InvalidProblemError(
-                f"`--config` must be a TOML or JSON file, got {config}: {error}. "
-                "Take the report.json of a run for a pattern."
-            ) from error
-        if not isinstance(read, dict):
-            raise InvalidProblemError(
-                f"`--config` must hold names and values, got a {type(read).__name__} "
-                f"in {config}. Take the report.json of a run for a pattern."
-            )
-    run = {
-        name: read.get(name) if value is None else value
-        for name, value in stated.items()
-    }
-    for name in ("model", "data", "out"):
-        if not isinstance(run[name], str):
-            raise InvalidProblemError(
-                f"`--{name}` must be given, got {run[name]!r}. Pass it, or write it "
-                "into the file of --config."
-            )
-    return run, read.get("request")
 
 
 def _network(spec: str) -> Any:

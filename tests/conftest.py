@@ -1,0 +1,34 @@
+"""Which tests `make quick` runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+QUICK = (
+    "allocation",
+    "cli/test_program.py",
+    "core",
+    "io",
+    "pytorch/test_refused_first.py",
+    "pytorch/test_settings.py",
+    "solvers/test_greedy.py",
+    "test_layout.py",
+    "test_network_curves.py",
+    "test_network_latency.py",
+    "test_network_soundness.py",
+    "test_refit_curves.py",
+)
+"""What is broken most often, in under 90 s on two cores: no site, notebook or wheel."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests."""
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path
+        if path.is_relative_to(here):
+            place = path.relative_to(here).as_posix()
+            if place.startswith(tuple(f"{q}/" for q in QUICK)) or place in QUICK:
+                item.add_marker(pytest.mark.quick)
