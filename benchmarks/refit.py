@@ -23,6 +23,9 @@ merge, full
     `refit_pruned` without the batch norms: the merge with what was extracted, "full"
     with a pass of its own.
 
+With ``--uniform`` nothing is extracted: a random set of the same share of every unit is
+kept, sqrt(``--macs``), and only forward, cut and full are measured.
+
 Random weights make channels that depend on each other less than trained ones do, which
 changes no count and hardly a time.
 
@@ -35,13 +38,14 @@ import argparse
 import resource
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from benchmarks.networks import deeplab_network
-from sirfp_opt.network import Budget, solve_network
+from sirfp_opt.network import Budget, PruningPlan, solve_network
 from sirfp_opt.pytorch import (
     PruneRequest,
     Refit,
@@ -54,6 +58,9 @@ from sirfp_opt.pytorch.cost import read_cost
 from sirfp_opt.pytorch.planning import network_problem
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def main() -> None:
     """Run the protocol and write a table."""
@@ -62,6 +69,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=257)
     parser.add_argument("--macs", type=float, default=0.4)
+    parser.add_argument("--uniform", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -100,23 +108,25 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
         for batch in batches:
             model(batch)
     clock = step("forward", clock)
-    graphs = extract(model, batches, coupling=coupling, metric="refit", importance=None)
-    clock = step("extract", clock)
-    cost = read_cost(model, coupling.units, batches[0][:1])
-    request = PruneRequest(budget=Budget(macs=options.macs))
-    problem = network_problem(graphs, cost, request)
+    graphs = None
+    if options.uniform:
+        rng = np.random.default_rng(0)
+        kept = {
+            unit.name: np.sort(
+                rng.permutation(unit.size)[: int(unit.size * options.macs**0.5)]
+            )
+            for unit in coupling.units
+        }
+        plan = PruningPlan(coupling.units, kept)
+    else:
+        graphs, plan = _chosen(model, batches, coupling, options.macs, step)
     clock = time.process_time()
-    problem.curves.build()
-    clock = step("curves", clock)
-    solution = solve_network(problem, "greedy", allocation="balanced")
-    plan = solution.plan(coupling.units)
-    del problem, solution
-    clock = step("sets", clock)
     pruned = apply_plan(model, plan)
     clock = step("cut", clock)
     reestimate_batch_norm(pruned, batches)
     clock = step("norms", clock)
-    for kind in ("merge", "full"):
+    kinds: tuple[Any, ...] = ("full",) if graphs is None else ("merge", "full")
+    for kind in kinds:
         pruned = apply_plan(model, plan)
         how = Refit(kind, reestimate=False)
         clock = time.process_time()
@@ -126,13 +136,33 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
             plan,
             batches,
             how,
-            inputs=graphs.inputs,
-            pictures=graphs.images,
+            inputs=None if graphs is None else graphs.inputs,
+            pictures=0 if graphs is None else graphs.images,
         )
         step(kind, clock)
         merged = [row for row in report.layers if row.kind == "merge"]
         print(f"{len(report.layers)} layers, {len(merged)} merged", flush=True)
     return pd.DataFrame(rows)
+
+
+def _chosen(
+    model: Any, batches: Any, coupling: Any, macs: float, step: Callable[..., float]
+) -> tuple[Any, PruningPlan]:
+    """Extract, split and solve, each a step of its own."""
+    clock = time.process_time()
+    graphs = extract(model, batches, coupling=coupling, metric="refit", importance=None)
+    clock = step("extract", clock)
+    cost = read_cost(model, coupling.units, batches[0][:1])
+    request = PruneRequest(budget=Budget(macs=macs))
+    problem = network_problem(graphs, cost, request)
+    clock = time.process_time()
+    problem.curves.build()
+    clock = step("curves", clock)
+    solution = solve_network(problem, "greedy", allocation="balanced")
+    plan = solution.plan(coupling.units)
+    del problem, solution
+    step("sets", clock)
+    return graphs, plan
 
 
 if __name__ == "__main__":

@@ -154,3 +154,18 @@ def test_prune_refits_what_it_has_cut_and_verified(kind: str) -> None:
         )
     with pytest.raises(InvalidProblemError, match="`refit` must"):
         prune(model, images, macs=0.5, refit="best")
+
+
+def test_pictures_that_are_left_out_of_the_graphs_are_left_out_of_the_fit() -> None:
+    """With on_nan="skip" a picture of NaN spoils neither weights nor batch norms."""
+    model, images = network("plain").float(), pictures().float()
+    spoilt = torch.cat([images, torch.full_like(images[:1], torch.nan)])
+    result = prune(
+        model, [spoilt], macs=0.5, extraction={"on_nan": "skip"}, verify=False
+    )
+    assert result.report.refit is not None
+    assert "full" in {row.kind for row in result.report.refit.layers}
+    for value in result.model.state_dict().values():
+        assert bool(torch.isfinite(value).all())
+    with pytest.raises(InvalidProblemError, match="finite"):
+        refit(model, result.plan, [spoilt])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -189,13 +190,9 @@ def refit_pruned(
             for reader in readers
         )
     norms = 0
-    if settings.reestimate and plan.removed_positions():
-        norms = len(running_norms(pruned))
-    if norms:
+    if settings.reestimate and plan.removed_positions() and running_norms(pruned):
         with clock.stage("batch norms"):
-            reestimate_batch_norm(
-                pruned, batches, inplace=True, forward=forward, distributed=together
-            )
+            norms = _reestimate(pruned, batches, forward, together, skipping)
     return RefitReport(
         settings=settings.to_dict(),
         layers=layers,
@@ -231,6 +228,29 @@ def _few(batches: Any, pictures: int) -> list[Any]:
         return tensor[:most] if tensor.dim() else tensor
 
     return [pytree.tree_map_only(Tensor, cut, first)]
+
+
+def _reestimate(
+    pruned: nn.Module,
+    batches: Any,
+    forward: Forward | None,
+    together: bool,
+    skipping: bool,
+) -> int:
+    """Re-estimate a network's batch norms, and return how many there are.
+
+    A picture with NaN would spoil all of them: they stay as they were then.
+    """
+    norms = running_norms(pruned)
+    before = [copy.deepcopy(norm.state_dict()) for norm in norms] if skipping else []
+    reestimate_batch_norm(
+        pruned, batches, inplace=True, forward=forward, distributed=together
+    )
+    if not all(bool(torch.isfinite(b).all()) for n in norms for b in n.buffers()):
+        for norm, state in zip(norms, before, strict=False):
+            norm.load_state_dict(state)
+        return 0
+    return len(norms)
 
 
 def _flags(gatherer: Gatherer, device: torch.device | None) -> dict[str, str]:
