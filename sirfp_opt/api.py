@@ -36,7 +36,7 @@ __all__ = ["Prepared", "prepare", "solve"]
 
 def solve(
     graph: Any,
-    k: int | tuple[int, int] | None = None,
+    k: int | float | tuple[int, int] | None = None,
     method: str | Solver = "auto",
     *,
     sense: Sense | str | None = None,
@@ -53,13 +53,13 @@ def solve(
 
     Parameters
     ----------
-    graph : ChannelGraph, PruningProblem, ReconstructionProblem or foreign
-        The layer. A bare matrix (its diagonal is no part of the objective), a
-        DataFrame and a networkx.Graph (missing edge = the two may not both be kept)
-        are maximised unless `sense` says otherwise.
-    k : int or (int, int), optional
-        How many channels to keep, exactly or as (k_min, k_max). May be left out if
-        `constraints` or the problem says it.
+    graph : ChannelGraph, PruningProblem, ReconstructionProblem, path or foreign
+        The layer, or a file that `sirfp_opt.io.read` reads. A bare matrix (its diagonal
+        is no part of the objective), a DataFrame and a networkx.Graph (missing edge =
+        the two may not both be kept) are maximised unless `sense` says otherwise.
+    k : int, float or (int, int), optional
+        How many channels to keep: a number, a share of them in (0, 1], or (k_min,
+        k_max). May be left out if `constraints`, the problem or the file says it.
     method : str or Solver
         A name from `available_solvers()`, or a solver object.
     sense : {"minimize", "maximize"}, optional

@@ -11,7 +11,7 @@ from sirfp_opt.errors import InvalidProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LayerConstraints"]
+__all__ = ["LayerConstraints", "share_of"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -180,3 +180,13 @@ def _merge(groups: Any) -> tuple[tuple[int, ...], ...]:
                 apart.append(other)
         merged = [*apart, joined]
     return tuple(sorted(tuple(sorted(g)) for g in merged if len(g) > 1))
+
+
+def share_of(ratio: float, n: int, step: int = 1) -> int:
+    """Return how many channels a share of them is, as a multiple of `step`."""
+    if not 0 < ratio <= 1:
+        raise InvalidProblemError(
+            f"`k` must be a number of channels or a share in (0, 1], got {ratio}. "
+            "Pass for instance 0.5."
+        )
+    return max(step, int(ratio * n / step + 0.5) * step)

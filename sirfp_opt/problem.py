@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +11,7 @@ import numpy as np
 
 from sirfp_opt._validate import brief
 from sirfp_opt.canonical import CanonicalProblem, canonicalize
-from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.constraints import LayerConstraints, share_of
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.objective import Objective
@@ -145,7 +146,7 @@ class PruningProblem(SetProblem):
 
 def as_problem(
     graph: Any,
-    k: int | tuple[int, int] | None = None,
+    k: int | float | tuple[int, int] | None = None,
     *,
     sense: Sense | str | None = None,
     constraints: LayerConstraints | None = None,
@@ -154,11 +155,11 @@ def as_problem(
 
     Parameters
     ----------
-    graph : ChannelGraph, PruningProblem, ReconstructionProblem or foreign
+    graph : ChannelGraph, PruningProblem, ReconstructionProblem, path or foreign
         A bare matrix, a networkx.Graph (missing edge = incompatible) or a DataFrame
         is maximised unless `sense` says otherwise.
-    k : int or (int, int), optional
-        How many channels to keep, exactly or within a range.
+    k : int, float or (int, int), optional
+        How many channels to keep: exactly, as a share in (0, 1], or within a range.
     sense : Sense or str, optional
     constraints : LayerConstraints, optional
 
@@ -183,8 +184,12 @@ def as_problem(
     elif isinstance(graph, ReconstructionProblem):
         problem = _counted(graph, k, constraints)
     else:
+        if isinstance(graph, (str, os.PathLike)):
+            graph, stated = _from_file(graph, sense)
+            if k is None and not (constraints and constraints.has_count):
+                k = stated
         channel_graph = as_graph(graph, sense)
-        rules = _with_k(constraints or LayerConstraints(), k)
+        rules = _with_k(constraints or LayerConstraints(), k, channel_graph.n)
         problem = PruningProblem(channel_graph, rules)
     if sense is not None and Sense.of(sense) is not problem.sense:
         raise InvalidProblemError(
@@ -196,7 +201,7 @@ def as_problem(
 
 def _counted(
     layer: ReconstructionProblem,
-    k: int | tuple[int, int] | None,
+    k: int | float | tuple[int, int] | None,
     constraints: LayerConstraints | None,
 ) -> ReconstructionProblem:
     """Return the layer with a number of channels to keep, which it may lack."""
@@ -207,7 +212,7 @@ def _counted(
             f"problem's own {own!r}. Take problem.constrained(...)."
         )
     rules = own if constraints is None else constraints
-    rules = _with_k(rules, k)
+    rules = _with_k(rules, k, layer.n)
     if not rules.has_count:
         raise InvalidProblemError(
             "`k` must be given, got None. Pass the number of channels to keep, or "
@@ -217,11 +222,13 @@ def _counted(
 
 
 def _with_k(
-    rules: LayerConstraints, k: int | tuple[int, int] | None
+    rules: LayerConstraints, k: int | float | tuple[int, int] | None, n: int
 ) -> LayerConstraints:
     """Return the constraints with the number of channels that k states."""
     if k is None:
         return rules
+    if isinstance(k, float):
+        k = share_of(k, n, rules.multiple_of)
     stated = rules.with_count(k)
     if rules.has_count and stated != rules:
         raise InvalidProblemError(
@@ -229,6 +236,28 @@ def _with_k(
             f"{rules!r}. State the number once."
         )
     return stated
+
+
+def _from_file(
+    path: str | os.PathLike[str], sense: Sense | str | None
+) -> tuple[ChannelGraph, int | None]:
+    """Return the one graph of a file, and k where the format states it."""
+    # The core knows no formats; a path is the one argument that asks for them.
+    from sirfp_opt.io.files import read_contents
+
+    if not os.path.exists(path):
+        raise InvalidProblemError(
+            f"`graph` must be a real matrix, a graph or the path of a file, got "
+            f"{brief(path)}, which is no file. Check the path."
+        )
+    found = read_contents(path, sense=sense)
+    if len(found.graphs) != 1:
+        raise InvalidProblemError(
+            f"`graph` must name a file of one graph, got {path} with "
+            f"{len(found.graphs)}. Pass sirfp_opt.io.read(path)[name]."
+        )
+    stated = None if found.problem is None else found.problem.constraints.k
+    return next(iter(found.graphs.values())), stated
 
 
 def as_graph(graph: Any, sense: Sense | str | None = None) -> ChannelGraph:

@@ -25,14 +25,13 @@ from sirfp_opt.cli.common import (
     read_json,
     the_graph,
 )
-from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.constraints import LayerConstraints, share_of
 from sirfp_opt.io.best_known import best_known_for
 from sirfp_opt.limits import Limits
 from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.registry import available_solvers
 from sirfp_opt.solution import Solution, Status
-from sirfp_opt.study.problems import share_of
 
 if TYPE_CHECKING:
     from sirfp_opt.graph import ChannelGraph

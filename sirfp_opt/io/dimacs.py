@@ -24,6 +24,7 @@ from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from sirfp_opt._validate import FloatArray
 
@@ -33,7 +34,16 @@ __all__ = ["read_dimacs", "write_dimacs"]
 _NAME = "c sirfp_opt name: "
 
 
-def read_dimacs(path: str | os.PathLike[str] | Source) -> ChannelGraph:
+# What an edge without a weight weighs, by the numbers of its ends.
+_RULES: dict[str, Callable[[int, int], int]] = {
+    "ones": lambda i, j: 1,
+    "mod200": lambda i, j: (i + j) % 200 + 1,
+}
+
+
+def read_dimacs(
+    path: str | os.PathLike[str] | Source, *, weight_rule: str | None = None
+) -> ChannelGraph:
     r"""Read an edge-weighted DIMACS graph, to be maximised.
 
     Lines are ``c ...`` (comment), ``p edge n m`` (once, first), ``n i w`` (weight of
@@ -46,6 +56,10 @@ def read_dimacs(path: str | os.PathLike[str] | Source) -> ChannelGraph:
     path : path-like
         The graph is named after the file, without its suffix, unless `write_dimacs`
         has noted its name.
+    weight_rule : {"ones", "mod200"}, optional
+        For files of the DIMACS challenge, whose edges are ``e i j``: all weigh 1, or
+        (i + j) mod 200 + 1, as the literature on edge-weighted cliques has it. Without
+        a rule such files are refused.
 
     Returns
     -------
@@ -73,6 +87,8 @@ def read_dimacs(path: str | os.PathLike[str] | Source) -> ChannelGraph:
     lines = source.lines()
     found = _sort(source.name, lines)
     n, numbers = found.n, found.edges
+    if weight_rule is not None:
+        lines = _weighted(source.name, lines, numbers, weight_rule)
     edges = parse_edges([lines[number - 1].lstrip()[1:] for number in numbers], n, 1)
     if edges is None or len(numbers) != found.m:
         words = ((number, lines[number - 1].split()[1:]) for number in numbers)
@@ -95,6 +111,28 @@ def read_dimacs(path: str | os.PathLike[str] | Source) -> ChannelGraph:
         adjacency=adjacency,
         name=found.name or source.stem,
     )
+
+
+def _weighted(
+    path: object, lines: list[str], numbers: list[int], weight_rule: str
+) -> list[str]:
+    """Return the lines with a weight on each edge, by a rule of its ends."""
+    if weight_rule not in _RULES:
+        raise InvalidProblemError(
+            f"`weight_rule` must be one of {sorted(_RULES)}, got {weight_rule!r}. "
+            "Leave it out for files that have weights."
+        )
+    made = list(lines)
+    for number in numbers:
+        words = lines[number - 1].split()
+        ends = [as_whole(word) for word in words[1:]]
+        if len(ends) != 2 or None in ends:
+            got = repr(" ".join(words[:6]))
+            rule = "an edge without weight is 'e i j'"
+            broken(path, number, rule, got, "Leave out weight_rule, or fix the line.")
+        weight = _RULES[weight_rule](ends[0] or 0, ends[1] or 0)
+        made[number - 1] = f"e {ends[0]} {ends[1]} {weight}"
+    return made
 
 
 @dataclass

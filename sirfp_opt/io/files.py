@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._validate import as_path, require
 from sirfp_opt.constraints import LayerConstraints
@@ -12,9 +13,10 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._source import Source
 from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
-from sirfp_opt.io.graphml import read_graphml, write_graphml
+from sirfp_opt.io.graphml import read_gexf, read_gml, read_graphml, write_graphml
 from sirfp_opt.io.mdplib import read_mdplib, write_mdplib
 from sirfp_opt.io.npz import read_npz, write_npz
+from sirfp_opt.io.tables import read_csv, read_matrix_market, read_npy, read_rudy
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.sense import Sense
 
@@ -31,6 +33,17 @@ __all__ = [
     "write",
 ]
 
+# By suffix where files begin alike: an edge list with MDPLIB's first line, say.
+_BY_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".sparse": "rudy",
+    ".rudy": "rudy",
+    ".rud": "rudy",
+    ".mc": "rudy",
+}
+
+# What `write` knows, and what a folder is searched for.
 SUFFIXES = {
     ".npz": "npz",
     ".graphml": "graphml",
@@ -43,19 +56,27 @@ SUFFIXES = {
 
 
 def read(
-    path: str | os.PathLike[str], *, sense: Sense | str | None = None
+    path: str | os.PathLike[str],
+    *,
+    sense: Sense | str | None = None,
+    weight_rule: str | None = None,
 ) -> ChannelGraph | dict[str, ChannelGraph]:
     r"""Read the graph, or the graphs by name, of a file.
 
-    What the file holds decides, whatever its suffix: a NumPy archive, GraphML,
-    edge-weighted DIMACS or MDPLIB text. For MDPLIB, `read_problem` also tells k.
+    What the file holds decides, whatever its suffix: a NumPy array or archive,
+    GraphML, GEXF, GML, Matrix Market, DIMACS or MDPLIB text. The suffix decides for
+    lists of edges: .csv and .tsv; .rudy, .rud, .sparse and .mc. Any of them may be
+    packed by gzip, or be the one file of a zip. For MDPLIB, `read_problem` also tells
+    k.
 
     Parameters
     ----------
     path : path-like
     sense : {"minimize", "maximize"}, optional
-        For formats that do not say: matrices in a foreign archive are minimised and
-        GraphML is maximised by default. DIMACS and MDPLIB are always maximised.
+        For formats that do not say: NumPy's matrices are minimised, the others
+        maximised by default. DIMACS, MDPLIB and rudy are always maximised.
+    weight_rule : {"ones", "mod200"}, optional
+        For DIMACS files without weights; see `read_dimacs`.
 
     Returns
     -------
@@ -78,7 +99,7 @@ def read(
     >>> read(file)
     ChannelGraph(n=3, sense='maximize', name='tiny')
     """
-    graphs = read_contents(path, sense=sense).graphs
+    graphs = read_contents(path, sense=sense, weight_rule=weight_rule).graphs
     if len(graphs) == 1:
         return next(iter(graphs.values()))
     return dict(graphs)
@@ -100,7 +121,10 @@ class Contents:
 
 
 def read_contents(
-    path: str | os.PathLike[str] | Source, *, sense: Sense | str | None = None
+    path: str | os.PathLike[str] | Source,
+    *,
+    sense: Sense | str | None = None,
+    weight_rule: str | None = None,
 ) -> Contents:
     """Read all that a file states, in one go; see `read`.
 
@@ -109,11 +133,13 @@ def read_contents(
     path : path-like or Source
         May be a pipe: it is read once, from its beginning to its end.
     sense : {"minimize", "maximize"}, optional
+    weight_rule : {"ones", "mod200"}, optional
+        See `read_dimacs`.
     """
     source = Source.of(path)
     kind = _kind(source)
-    if kind in ("npz", "graphml"):
-        reader = read_npz if kind == "npz" else read_graphml
+    reader = _OF_EITHER_SENSE.get(kind)
+    if reader is not None:
         found = reader(source, sense=sense)
         if isinstance(found, ChannelGraph):
             return Contents({found.name or source.stem: found})
@@ -123,8 +149,8 @@ def read_contents(
             f"`sense` must be 'maximize' for {kind} files, got {sense!r}. "
             "Build the graph you want from the weights of this one."
         )
-    if kind == "dimacs":
-        graph = read_dimacs(source)
+    if kind in ("dimacs", "rudy"):
+        graph = read_rudy(source) if kind == "rudy" else _dimacs(source, weight_rule)
         return Contents({graph.name: graph})
     problem = read_mdplib(source)
     return Contents({problem.graph.name: problem.graph}, problem)
@@ -214,19 +240,43 @@ def write(
         )
 
 
+_OF_EITHER_SENSE: dict[str, Any] = {
+    "npz": read_npz,
+    "npy": read_npy,
+    "graphml": read_graphml,
+    "gexf": read_gexf,
+    "gml": read_gml,
+    "mtx": read_matrix_market,
+    "csv": read_csv,
+}
+
+
+def _dimacs(source: Source, weight_rule: str | None) -> ChannelGraph:
+    return read_dimacs(source, weight_rule=weight_rule)
+
+
 def _kind(source: Source) -> str:
     """Tell a file's format by its first bytes, or by its suffix if it is empty."""
     head = source.data[:4096]
     if head[:2] == b"PK":
         return "npz"
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if head[:6] == b"\x93NUMPY":
+        return "npy"
     if text[:1] == "<":
-        return "graphml"
+        return "gexf" if "<gexf" in text else "graphml"
+    if text.startswith("%%MatrixMarket"):
+        return "mtx"
+    if source.suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[source.suffix]
+    if source.suffix == ".gml" or re.match(r"graph\s*\[", text):
+        return "gml"
     if text[:2].rstrip() in ("c", "p"):
         return "dimacs"
     if text[:1].isdigit() or not text:
         return "mdplib"
     raise InvalidProblemError(
-        f"`path` must name a NumPy archive, GraphML, DIMACS or MDPLIB, got "
-        f"{source.name}, which begins with {text[:20]!r}. Convert it."
+        f"`path` must name a NumPy archive, GraphML, DIMACS, MDPLIB or another format "
+        f"of sirfp_opt.io.read, got {source.name}, which begins with "
+        f"{text[:20]!r}. Convert it."
     )

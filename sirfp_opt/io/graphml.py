@@ -15,8 +15,9 @@ from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-__all__ = ["read_graphml", "write_graphml"]
+__all__ = ["read_gexf", "read_gml", "read_graphml", "write_graphml"]
 
 
 def read_graphml(
@@ -48,19 +49,51 @@ def read_graphml(
     """
     import networkx
 
+    return _read(path, sense, "GraphML", networkx.read_graphml)
+
+
+def read_gexf(
+    path: str | os.PathLike[str] | Source, *, sense: Sense | str | None = None
+) -> ChannelGraph:
+    """Read an undirected GEXF graph, as `read_graphml` reads GraphML."""
+    import networkx
+
+    return _read(path, sense, "GEXF", networkx.read_gexf)
+
+
+def read_gml(
+    path: str | os.PathLike[str] | Source, *, sense: Sense | str | None = None
+) -> ChannelGraph:
+    """Read an undirected GML graph, as `read_graphml` reads GraphML."""
+    import networkx
+
+    def reader(file: io.BytesIO) -> Any:
+        # Labels may repeat; numbers are what GML identifies nodes by.
+        return networkx.read_gml(file, label=None)  # type: ignore[call-overload]
+
+    return _read(path, sense, "GML", reader)
+
+
+def _read(
+    path: str | os.PathLike[str] | Source,
+    sense: Sense | str | None,
+    kind: str,
+    reader: Callable[[io.BytesIO], Any],
+) -> ChannelGraph:
     source = Source.of(path)
-    _check_text(source)
+    if kind != "GML":
+        _check_text(source)
     try:
-        found = networkx.read_graphml(io.BytesIO(source.data))
+        found = reader(io.BytesIO(source.data))
     except Exception as error:  # whatever networkx trips over in a broken file
-        raise _broken(source, f"{type(error).__name__}: {error}") from None
+        raise _broken(source, f"{type(error).__name__}: {error}", kind) from None
     nodes = found.nodes
     stated = found.graph.get("sense", Sense.MAXIMIZE)
     try:
         direction = Sense.of(stated)
     except InvalidProblemError:
         if sense is None:
-            raise _broken(source, f"the sense {stated!r}") from None
+            raise _broken(source, f"the sense {stated!r}", kind) from None
         direction = Sense.of(sense)
     if sense is not None:
         direction = Sense.of(sense)
@@ -82,12 +115,12 @@ def read_graphml(
             self_redundancy=own or None,
         )
     except InvalidProblemError as error:
-        raise _broken(source, str(error)) from None
+        raise _broken(source, str(error), kind) from None
 
 
-def _broken(source: Source, why: str) -> InvalidProblemError:
+def _broken(source: Source, why: str, kind: str = "GraphML") -> InvalidProblemError:
     return InvalidProblemError(
-        f"`path` must name a GraphML file of an undirected graph with weights, got "
+        f"`path` must name a {kind} file of an undirected graph with weights, got "
         f"{source.name}: {' '.join(why.split())[:300]} Correct or export it anew."
     )
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sirfp_opt._validate import brief
-from sirfp_opt.constraints import LayerConstraints
+from sirfp_opt.constraints import LayerConstraints, share_of
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.problem import PruningProblem, as_graph
 
-__all__ = ["Count", "Instance", "as_instances", "share_of"]
+__all__ = ["Count", "Instance", "as_instances"]
 
 Count = int | float | tuple[int, int]
 
@@ -171,16 +171,6 @@ def _at_each_count(
         if isinstance(count, float):
             count = share_of(count, base.n, rules.multiple_of)
         yield PruningProblem(base, rules.with_count(count))
-
-
-def share_of(ratio: float, n: int, step: int = 1) -> int:
-    """Return how many channels a share of them is, as a multiple of `step`."""
-    if not 0 < ratio <= 1:
-        raise InvalidProblemError(
-            f"`k` must be a number of channels or a share in (0, 1], got {ratio}. "
-            "Pass for instance 0.5."
-        )
-    return max(step, int(ratio * n / step + 0.5) * step)
 
 
 def _digest(graph: ChannelGraph) -> Any:
