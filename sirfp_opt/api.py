@@ -218,6 +218,7 @@ def _run(solver: Solver, search: Search) -> None:
     """Let the solver work; whoever holds a set cannot have proved that none is."""
     try:
         solver.solve(search)
+        search.catch_up()
     except InfeasibleError as error:
         if search.best is None:
             raise

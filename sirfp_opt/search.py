@@ -138,6 +138,7 @@ class Search:
         self._started = time.perf_counter() if started is None else started
         self._told = time.perf_counter()
         self._thread = threading.get_ident()
+        self._untold = False
         self._events: list[TraceEvent] = []
         self._iteration = 0
         if warm_start is not None:
@@ -392,6 +393,10 @@ class Search:
         """Tell the callback; stop if it says so, and return whether it does."""
         if self._callback is None:
             return False
+        if threading.get_ident() != self._thread:  # told by the clock, in its own
+            self._untold = True
+            return False
+        self._untold = False
         self._told = time.perf_counter()
         told = Progress(now, self._iteration, self.objective, self.bound, self.best)
         enough = bool(self._callback(told))
@@ -403,9 +408,14 @@ class Search:
         """Tell the callback if it has not been told for a while, in its own thread."""
         if (
             self._callback is not None
-            and time.perf_counter() - self._told >= _PULSE
+            and (self._untold or time.perf_counter() - self._told >= _PULSE)
             and threading.get_ident() == self._thread
         ):
+            self._ask(self.seconds)
+
+    def catch_up(self) -> None:
+        """Tell the callback what other threads have found since it was told last."""
+        if self._untold:
             self._ask(self.seconds)
 
     def trace(self) -> Trace:

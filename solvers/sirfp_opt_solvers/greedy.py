@@ -40,6 +40,10 @@ class Greedy:
     instead of the published O(n³), in the same order. Forward: start from the best
     pair and add the channel of the largest gain.
 
+    Where readers are refitted (`ReconstructionProblem`), backward drops what loses
+    least (`sirfp_opt.elimination`) and forward adds what regains most, both in O(R n³)
+    for every count at once.
+
     Parameters
     ----------
     direction : {"backward", "forward"}
@@ -53,10 +57,6 @@ class Greedy:
         Delete in compiled code (numba) or in NumPy; both give the same order to the
         last bit. By default compiled code is used from 256 items on, if numba is loaded
         already.
-
-    Where readers are refitted (`ReconstructionProblem`), backward drops what loses
-    least (`sirfp_opt.elimination`) and forward adds what regains most, both in O(R n³)
-    for every count at once.
 
     Notes
     -----

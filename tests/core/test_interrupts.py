@@ -78,22 +78,28 @@ def test_a_callback_is_asked_before_there_is_any_set() -> None:
 
 
 def test_a_callback_is_only_called_in_the_callers_thread() -> None:
-    """A solver's own threads may ask `stop()`; the callback is not theirs."""
-    callers = set()
+    """A solver's own threads may ask, offer and prove; the callback is not theirs.
+
+    What they find it is told all the same, by the end at the latest.
+    """
+    callers, known = set(), []
 
     @dataclass(frozen=True)
     class Threaded(Waits):
         def solve(self, search: Search) -> None:
             search.offer_items(range(5))
             time.sleep(0.12)
-            thread = threading.Thread(target=search.stop)
-            thread.start()
-            thread.join()
+            for work in (search.stop, lambda: search.offer_items(range(7, 12))):
+                thread = threading.Thread(target=work)
+                thread.start()
+                thread.join()
 
     def note(progress: Progress) -> None:
         callers.add(threading.get_ident())
+        known.append(progress.objective)
 
-    solve(PROBLEM, method=Threaded(), callback=note)
+    found = solve(PROBLEM, method=Threaded(), callback=note)
+    assert known[-1] == found.objective
     assert callers == {threading.get_ident()}
 
 

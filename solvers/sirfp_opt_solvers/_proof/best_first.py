@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["BestFirst"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+# Seconds between two looks at the clock while threads work.
+_TICK = 0.1
 # What copies of a channel may differ by, all in all, as a share of the objective.
 _ALIKE = OPTIMALITY_TOLERANCE / 4
 
@@ -102,7 +104,10 @@ class BestFirst:
             try:
                 while self.heap or self.running:
                     self._submit(pool)
-                    for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                    # Not for ever: this thread looks at the clock for all.
+                    for future in wait(
+                        self.running, timeout=_TICK, return_when=FIRST_COMPLETED
+                    ).done:
                         del self.running[future]
                         self._take(future.result())
                     if self._proved() or self._ended():
