@@ -537,6 +537,23 @@ def unseen() -> nn.Module:
     return Run(go, encoder=chain(nn.ReLU()), head=conv(2, 2))
 
 
+class Auxiliary(nn.Module):
+    """A head that runs in training mode only, beside batch norms and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(conv(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU())
+        self.b = nn.Sequential(conv(12, 10, 3), nn.Dropout(0.2), nn.ReLU())
+        self.aux = nn.Sequential(conv(12, 8, 3), nn.BatchNorm2d(8), conv(8, 2))
+        self.o = conv(10, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        """Return one map, or two while it is trained."""
+        x = self.a(x)
+        y = self.o(self.b(x))
+        return (y, self.aux(x)) if self.training else y
+
+
 def affine() -> nn.Module:
     """Return (C, 1, 1) scales, offsets and a constant for each channel."""
 
@@ -576,6 +593,7 @@ STRUCTURES: dict[str, Structure] = {
     "prelu of all": Structure(lambda: chain(nn.PReLU(12))),
     "frozen batch norm": Structure(lambda: chain(Frozen(12))),
     "affine by tensors": Structure(affine),
+    "auxiliary head": Structure(Auxiliary, least=0.6),
     "instance norm": Structure(lambda: chain(nn.InstanceNorm2d(12), nn.ReLU())),
     "instance norm, statistics": Structure(
         lambda: chain(nn.InstanceNorm2d(12, affine=True, track_running_stats=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.pytorch import apply_plan, couple, mask
-from sirfp_opt.pytorch.batches import frozen_outputs
+from sirfp_opt.pytorch.batches import frozen_outputs, outputs_of
 from tests.pytorch.structures import STRUCTURES
 
 
@@ -78,5 +78,7 @@ def test_random_halves_of_all_units_at_once(name: str) -> None:
         whole = sum(p.numel() for p in net.parameters())
         left = sum(p.numel() for p in pruned.parameters()) / whole
     assert left <= 1 - structure.least
+    with torch.no_grad():  # whatever runs in training mode only fits, too
+        outputs_of(apply_plan(net, plan).train()(x))
     with torch.no_grad():  # a batch of another size runs, too
         net(x[:1]) if name in ("decoder",) else apply_plan(net, plan)(x[:1])

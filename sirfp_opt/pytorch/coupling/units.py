@@ -25,6 +25,7 @@ from sirfp_opt.pytorch.coupling.coupling import Coupling, Exclusion, Member
 from sirfp_opt.pytorch.coupling.drafting import Drafting, members_of
 from sirfp_opt.pytorch.coupling.labels.engine import trace
 from sirfp_opt.pytorch.coupling.labels.tables import Tables
+from sirfp_opt.pytorch.coupling.modes import in_every_mode
 from sirfp_opt.pytorch.coupling.settling import settle
 from sirfp_opt.pytorch.coupling.trial import Trials, plain_copy
 from sirfp_opt.pytorch.cutting.norms import norm_of
@@ -106,6 +107,7 @@ def couple(
             "Remove cached tensors and unpicklable members before pruning."
         ) from error
     modules = dict(plain.named_modules())
+    forward = in_every_mode(plain, example, forward)
     rng = np.random.default_rng(seed)
     tables = Tables(_followed(plain, example, forward))
     drafting = Drafting(tables, Counting(tables, modules), modules)
