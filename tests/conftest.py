@@ -22,6 +22,14 @@ QUICK = (
 )
 """What is broken most often, in under 90 s on two cores: no site, notebook or wheel."""
 
+NOT_QUICK = (
+    "core/test_contributing.py",
+    "core/test_extremes.py",
+    "core/test_interrupts.py",
+    "io/test_hostile_files.py",
+)
+"""What compiles much, starts programs, or tries a thousand files."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick tests."""
@@ -30,5 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path
         if path.is_relative_to(here):
             place = path.relative_to(here).as_posix()
+            if place in NOT_QUICK:
+                continue
             if place.startswith(tuple(f"{q}/" for q in QUICK)) or place in QUICK:
                 item.add_marker(pytest.mark.quick)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -159,12 +160,26 @@ def test_former_paths_say_the_new_one() -> None:
             exec(line)
 
 
+@pytest.mark.parametrize(
+    "package", ["", ".network", ".network.allocation", ".study", ".io", ".pytorch"]
+)
+def test_public_functions_have_short_signatures(package: str) -> None:
+    """At most twelve parameters; what is seldom needed is in a value."""
+    module = importlib.import_module(f"sirfp_opt{package}")
+    functions = {
+        name: len(inspect.signature(thing).parameters)
+        for name in module.__all__
+        if inspect.isfunction(thing := getattr(module, name))
+    }
+    assert {name: count for name, count in functions.items() if count > 12} == {}
+
+
 LONG = {
     "sirfp_opt.graph",
     "sirfp_opt.network.sites",
     "sirfp_opt.pytorch.coupling.labels.engine",
     "sirfp_opt.pytorch.coupling.labels.rules",
-    "sirfp_opt.pytorch.extraction.extractor",
+    "sirfp_opt_solvers._kernels.tabu",
 }
 """What is still to be split."""
 
