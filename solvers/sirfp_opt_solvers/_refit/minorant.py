@@ -48,6 +48,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Items = NDArray[np.int64]
 
+_EPS = float(np.finfo(np.float64).eps)
 # Eigenvalues of P below this part of the largest are left out of W: P >= WW' still.
 _RANK = 1e-13
 # Steps of L-BFGS on the weights of the sets: at first, and at most.
@@ -146,10 +147,11 @@ class Drops:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """q over items: linear·z − z'·quadratic·z."""
+    """q over items: linear·z − z'·quadratic·z, its numbers off by `rounding` in all."""
 
     linear: Floats
     quadratic: Floats
+    rounding: float
 
     def values(self, sets: Bools) -> Floats:
         """Return q of sets, the rows of a mask of shape (b, m)."""
@@ -195,7 +197,7 @@ class Quadratic:
 
         problem = PruningProblem(graph, rules)
         found = solve(problem, method="exact", time_limit=seconds, callback=settled)
-        return -np.inf if found.bound is None else found.bound
+        return -np.inf if found.bound is None else found.bound - self.rounding
 
 
 def _spread(
@@ -316,7 +318,7 @@ class Minorant:
         z = sets.astype(np.float64) @ self.drops.member
         y = p @ z
         joint = (z * p[:, None]).T @ z
-        value, linear = 0.0, np.zeros(y.size)
+        value, linear, mass = 0.0, np.zeros(y.size), 0.0
         quadratic = np.zeros(joint.shape)
         for precision, filters in zip(self._precisions, self._filters, strict=True):
             matrix = precision * joint
@@ -327,11 +329,15 @@ class Minorant:
                 x = np.linalg.lstsq(matrix, right)[0]
             value += float(np.vdot(right, x))
             linear += 2.0 * np.einsum("ij,ij->i", filters, x)
+            mass += 2.0 * float(np.abs(filters * x).sum())
             quadratic += precision * (x @ x.T)
+        # |M_ij ⟨x_i, x_j⟩| <= |x_i| |x_j|, and the diagonal holds |x_i|².
+        mass += float(np.sqrt(np.diagonal(quadratic)).sum()) ** 2
+        rounding = 2.0 * _EPS * (2 * y.size + 8) * mass
         member = self.drops.member
         if self.drops.m < y.size:
             linear, quadratic = member @ linear, member @ quadratic @ member.T
-        return value, Quadratic(linear, (quadratic + quadratic.T) / 2)
+        return value, Quadratic(linear, (quadratic + quadratic.T) / 2, rounding)
 
     def _tune(self, logs: Floats, sets: Bools, steps: int) -> Floats:
         """Return better logarithmic weights of the sets, by L-BFGS on the dual."""

@@ -21,6 +21,8 @@ __all__ = ["eigenvalue", "quadratic"]
 
 # Sets that the search for the quadratic bound starts from, beside the greedy one.
 _RANDOM = 8
+# Rounds of column generation; of large problems fewer, so that time is left for proof.
+_ROUNDS, _FEWER, _LARGE = 30, 20, 256
 # Seconds for the clique problem's proof: beyond, its bound so far has to do. Larger
 # problems take longer for a bound at all.
 _SECONDS, _MORE_FROM = 10.0, 128
@@ -60,7 +62,8 @@ def quadratic(form: CanonicalRefit, count: int, enough: float, stop: Stop) -> fl
     minorant = Minorant(drops, rng)
     columns = np.concatenate((drops.greedy()[None], drops.random(_RANDOM, rng)))
     known = form.most - enough if np.isfinite(enough) else form.most
-    minorant.ascend(columns, known, stop=stop)
+    rounds = _ROUNDS if form.m < _LARGE else _FEWER
+    minorant.ascend(columns, known, rounds=rounds, stop=stop)
     if minorant.best is None:
         return form.most
     seconds = _SECONDS if form.m < _MORE_FROM else None
