@@ -110,3 +110,13 @@ def test_heads_of_torch_are_seen_as_by_linear_layers(first: bool, metric: str) -
         assert np.abs(np.abs(other) - np.abs(expected)).max() < 1e-6
     else:
         assert np.abs(one - other).max() <= 1e-4 * np.abs(one).max()
+
+
+def test_readers_that_run_in_training_only_do_not_keep_their_unit() -> None:
+    """They are cut along; what is measured is what the batches come by."""
+    structure = STRUCTURES["auxiliary head"]
+    net, x = structure.build().float(), structure.input().float()
+    result = prune(net, x, macs=0.4)
+    assert {"a.0", "b.0"} <= set(result.graphs)
+    found = result.model.train()(x)
+    assert [out.shape for out in found] == [(2, 2, 16, 16)] * 2

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.extraction.averages import Counts, Measured
     from sirfp_opt.pytorch.extraction.metrics import Metric
 
-__all__ = ["Reading", "Scaling", "assemble", "reading_of"]
+__all__ = ["Reading", "Scaling", "assemble", "reading_of", "that_ran"]
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +226,18 @@ def _notes(layer: str, counts: Counts) -> list[str]:
             "were left out for NaN or inf"
         )
     return notes
+
+
+def that_ran(
+    members: Mapping[str, tuple[Member, ...]], readings: Mapping[str, Reading]
+) -> dict[str, tuple[Member, ...]]:
+    """Leave out layers that no batch came by, such as heads of the training mode."""
+    some = {k for k, r in readings.items() if r.counts.images or r.counts.skipped}
+    # Where none of a unit's has run, all of them stay: that is said later on.
+    return {
+        unit: tuple(member for member in all_ if member.layer in some) or all_
+        for unit, all_ in members.items()
+    }
 
 
 def _unmeasured(

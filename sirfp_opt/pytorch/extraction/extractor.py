@@ -17,6 +17,7 @@ from sirfp_opt.pytorch.extraction.assemble import (
     Scaling,
     assemble,
     reading_of,
+    that_ran,
 )
 from sirfp_opt.pytorch.extraction.averages import (
     Averaging,
@@ -282,6 +283,7 @@ class Extractor:
         elif self._metric.source == "weights":
             members = self._makers()
             readings = {layer: self._of_filters(layer) for layer in _layers(members)}
+        members = that_ran(members, readings)
         importance = self._importance
         if importance is not None and importance.source == "weights":
             term_members = self._makers()
