@@ -26,6 +26,7 @@ __all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Of the mixing method at the root.
 _ROUNDS = 80
+# Without conflicts, Newton steps alone are as quick up to here, and less to compile.
 _SWEPT_FROM = 64
 # Its sweeps cost O(m²·√m): from this size on, see first whether less will do.
 _CHEAP_FROM = 200
@@ -275,7 +276,7 @@ class _Explorer:
         box = self.box
         # Coordinate sweeps get near the best dual in a fraction of the time that
         # Newton steps need; these then centre it, which makes for small trees.
-        swept = box.m > _SWEPT_FROM
+        swept = box.m > _SWEPT_FROM or box.free.size > 0
         self.dual = start(
             box, *(mixing.ascend(box, rounds=_ROUNDS, stop=self.stop) if swept else ())
         )
