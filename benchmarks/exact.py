@@ -13,6 +13,14 @@ proof
     only up to ``--linear`` channels, beyond which they prove nothing in minutes.
 files
     The same on the GKD-c and SOM-b files of ``--mdplib``.
+structured
+    The same on problems with ties, copies of channels, whole weights or Euclidean
+    distances (`benchmarks._structured`), up to the larger of ``--sizes``.
+levels
+    The gap of tabu's set to each level of `sirfp_opt.bound`, by itself, with its
+    seconds, on measured layers and on G(40, 0.5) and uniform weights, all of up to 128
+    channels, k = n/4; beside them the doubly non-negative relaxation as SCS solves it
+    through cvxpy, to 1e-6, where both are installed.
 certificates
     Tabu's set for a second per 500 channels, then `sirfp_opt.bound` for it, on layers
     of at least 512 channels: measured ones, and simulated ones of 1024 and 2048
@@ -27,6 +35,7 @@ Each suite prints a table and writes CSV and Markdown to ``--out``; *proof* and 
 also a performance profile (Dolan and Moré 2002) as SVG.
 
     python -m benchmarks.exact --suites proof --seconds 60 --out results
+    python -m benchmarks.exact --suites structured --sizes 16 2000 --seconds 60
 """
 
 from __future__ import annotations
@@ -42,13 +51,16 @@ import pandas as pd
 
 from benchmarks._clocked import CpuSearch, warm_up
 from benchmarks._instances import layers
+from benchmarks._structured import coin_flips, structured
 from benchmarks.heuristics import show
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, bound
+from sirfp_opt.bounds import EFFORTS
 from sirfp_opt.io import read
 from sirfp_opt.registry import create_solver
 from sirfp_opt.search import Search
 from sirfp_opt.sense import relative_gap
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
+from sirfp_opt_solvers.relaxations import levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -179,6 +191,71 @@ def on_files(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     return proofs(options, problems(), "files")
 
 
+def on_structured(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """*structured*."""
+    return proofs(options, structured(options.sizes[1]), "structured")
+
+
+def on_levels(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """*levels*."""
+    uniform = np.random.default_rng(0).random((64, 64))
+    layers_ = {p.graph.name: p.graph for p in measured(options) if p.graph.n <= 128}
+    graphs = [
+        *layers_.values(),
+        ChannelGraph(coin_flips(40, 0.5, 0), sense="maximize", name="G(40, 0.5)"),
+        ChannelGraph(uniform + uniform.T, sense="minimize", name="uniform"),
+    ]
+    rows = []
+    for graph in graphs:
+        problem = PruningProblem(graph, LayerConstraints(graph.n // 4))
+        best = heuristic(problem, "tabu", 0.2)
+        row: dict[str, Any] = {"instance": graph.name, "n": graph.n}
+        enough = problem.canonical.from_objective(best)
+        for name in EFFORTS[1:]:
+            for _ in range(1 + (not rows)):  # the first once more, compiled
+                started = time.process_time()
+                value = getattr(levels, name)(
+                    problem.canonical, graph.n // 4, enough, lambda: False
+                )
+                seconds = time.process_time() - started
+            objective = problem.canonical.to_objective(value)
+            row |= {name: relative_gap(best, objective), f"{name}_s": seconds}
+        row |= scs(problem, best)
+        rows.append(row)
+        print(row, flush=True)
+    return {"levels": pd.DataFrame(rows)}
+
+
+def scs(problem: PruningProblem, best: float) -> dict[str, float]:
+    """Return the gap to the doubly non-negative relaxation by SCS, and its seconds."""
+    try:
+        import cvxpy
+    except ImportError:
+        return {}
+    if "SCS" not in cvxpy.installed_solvers():
+        return {}
+    canonical, k = problem.canonical, problem.canonical.counts[0]
+    lifted = cvxpy.Variable((canonical.m + 1, canonical.m + 1), PSD=True)
+    x, products = lifted[1:, 0], lifted[1:, 1:]
+    scale = float(np.abs(canonical.weights).max())
+    model = cvxpy.Problem(
+        cvxpy.Maximize(
+            cvxpy.sum(cvxpy.multiply(canonical.weights / scale / 2, products))
+        ),
+        [
+            lifted[0, 0] == 1,
+            cvxpy.diag(products) == x,
+            cvxpy.sum(x) == k,
+            cvxpy.sum(products, axis=1) == k * x,
+            products >= 0,
+        ],
+    )
+    started = time.process_time()
+    model.solve(solver="SCS", eps=1e-6, max_iters=20_000)
+    bound_ = canonical.to_objective(float(model.value) * scale)
+    return {"scs": relative_gap(best, bound_), "scs_s": time.process_time() - started}
+
+
 def certificates(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     """*certificates*."""
     graphs = {p.graph.name: p.graph for p in measured(options) if p.graph.n >= 512}
@@ -243,6 +320,8 @@ def distances(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
 SUITES: dict[str, Callable[[argparse.Namespace], dict[str, pd.DataFrame]]] = {
     "proof": on_layers,
     "files": on_files,
+    "structured": on_structured,
+    "levels": on_levels,
     "certificates": certificates,
     "distance": distances,
 }
