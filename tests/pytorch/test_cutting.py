@@ -17,7 +17,14 @@ from torch.nn.utils import prune as masks
 
 from sirfp_opt import InvalidProblemError, UnsupportedError
 from sirfp_opt.network.plan import Attribute, PruningPlan, PruningUnit, Site
-from sirfp_opt.pytorch import apply_plan, load_pruned, mask, save_pruned
+from sirfp_opt.pytorch import (
+    Refit,
+    apply_plan,
+    load_pruned,
+    mask,
+    refit,
+    save_pruned,
+)
 from sirfp_opt.pytorch.cutting.baking import duplicate
 
 IMAGES = torch.randn(
@@ -221,6 +228,21 @@ COMPUTED: dict[str, Callable[[nn.Module], nn.Module]] = {
     "weight norm": parametrizations.weight_norm,
     "spectral norm": parametrizations.spectral_norm,
 }
+
+
+def test_the_mean_of_what_went_goes_into_the_bias_on_request() -> None:
+    """It is what a refit with a large penalty leaves of itself, as the guide says."""
+    layers = [nn.Conv2d(3, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 4, 1), nn.Conv2d(4, 2, 1)]
+    net: Any = seeded(nn.Sequential(*layers))
+    plan = plan_of([*conv_sites("0", 8), Site("2.weight", 1, 8, "in")], [1, 4, 6], 8)
+    how = Refit("merge", ridge=1e12, held_out=0.0, positions=None, reestimate=False)
+    cut: Any = apply_plan(net, plan)
+    filled: Any = refit(net, plan, IMAGES, how).model
+    assert torch.allclose(filled[2].weight, cut[2].weight)
+    gone = [0, 2, 3, 5, 7]
+    means = net[1](net[0](IMAGES)).mean((0, 2, 3))[gone]
+    expected = cut[2].bias + net[2].weight[:, gone, 0, 0] @ means
+    assert torch.allclose(filled[2].bias, expected)
 
 
 @pytest.mark.parametrize("ran", [False, True])
