@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
     warm_up({"greedy", "tabu", "anneal", "exact"})
+    flips = ChannelGraph(coin_flips(70, 0.5, 1), sense="maximize")
+    prove(PruningProblem(flips, LayerConstraints(20)), "exact", 5.0)  # the tree, too
     for suite in options.suites:
         for name, frame in SUITES[suite](options).items():
             show(frame, name, options.out)
