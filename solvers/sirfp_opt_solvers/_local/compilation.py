@@ -55,7 +55,9 @@ _spent = 0.0
 @cache
 def _listen() -> None:
     """Have numba tell of its compilations, from now on."""
-    from numba.core import event
+    from sirfp_opt_solvers._kernels import numba
+
+    event: Any = numba.core.event
 
     class Listener(event.Listener):  # type: ignore[misc]
         depth, began = 0, 0.0
