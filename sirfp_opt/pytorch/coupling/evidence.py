@@ -8,21 +8,21 @@ the channels that it touches are to blame.
 
 from __future__ import annotations
 
-import os
-import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
-import sirfp_opt.pytorch.cutting as cutting
 from sirfp_opt.pytorch.coupling.labels.internals import DispatchMode, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.labels.engine import Step
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Witness"]
 
-_CUTTING = os.path.dirname(cutting.__file__)
 NEAR = 1e-6
 
 
@@ -39,70 +38,94 @@ class _Print:
     """What an operation made: its elements' number, and a sum that tells them apart."""
 
     name: str
+    where: str
     elements: int
     total: float
     size: float
 
     def fits(self, other: _Print) -> bool:
         """Tell whether the results are the same, but for rounding."""
-        if self.name != other.name or self.elements != other.elements:
+        if self.elements != other.elements:
             return False
         scale = max(self.size, other.size)
         off = abs(self.total - other.total)
         return not off > NEAR * scale
 
 
-class _Recorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """Notes what each operation makes; what surgery brought in is not counted.
+class _Recorder(DispatchMode):
+    """Notes what each operation makes, but for those inside of some modules.
 
     Parameters
     ----------
-    keeps : list of (Tensor or None), optional
-        By operation: which elements of its result are kept. Without, all are.
+    network : nn.Module
+        The network that runs.
+    quiet : set of str
+        Modules that surgery puts others in the place of: their insides do not compare.
+    keeps : sequence of callable or None, optional
+        By operation: picks the elements of its result that are kept.
     """
 
     def __init__(
-        self, keeps: Sequence[Callable[[Tensor], Tensor] | None] | None
+        self,
+        network: nn.Module,
+        quiet: set[str],
+        keeps: Sequence[Callable[[Tensor], Tensor] | None] = (),
     ) -> None:
         super().__init__()
-        self.keeps = keeps
+        self.quiet, self.keeps = quiet, keeps
         self.prints: list[_Print] = []
+        self.depth = 0
+        self.names = {module: name for name, module in network.named_modules()}
+        self.stack = [""]
+        # The module that runs, or ran when an error was raised.
+        self.here = ""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Record what runs in the block."""
+        before = nn_module.register_module_forward_pre_hook(self._enter)
+        after = nn_module.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            with self:
+                yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self.stack.append(self.names.get(module, self.stack[-1]))
+        self.depth += self.stack[-1] in self.quiet
+        self.here = self.stack[-1]
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.depth -= self.stack.pop() in self.quiet
+        if output is not None:  # None: an error is on its way up
+            self.here = self.stack[-1]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if _by_surgery():
-            return result
-        made = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
-        number = len(self.prints)
-        self.prints.append(self._print(name_of(func), made, number))
+        if not self.depth:
+            made = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
+            self.prints.append(self._print(name_of(func), made, len(self.prints)))
         return result
 
     def _print(self, name: str, made: list[Tensor], number: int) -> _Print:
         if not made or not made[0].is_floating_point():
-            return _Print(name, made[0].numel() if made else 0, 0.0, 0.0)
+            return _Print(
+                name, self.stack[-1], made[0].numel() if made else 0, 0.0, 0.0
+            )
         tensor = made[0].detach()
-        if self.keeps is not None:
-            keep = self.keeps[number] if number < len(self.keeps) else None
-            if keep is not None:
-                tensor = keep(tensor)
+        keep = self.keeps[number] if number < len(self.keeps) else None
+        if keep is not None:
+            tensor = keep(tensor)
         flat = tensor.reshape(-1).double()
         flat = torch.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
         weights = torch.arange(1, flat.numel() + 1, dtype=torch.float64)
         weights = (weights * 0.7548776662466927) % 1.0
         size = float(flat.abs().sum()) if flat.numel() else 0.0
-        return _Print(name, flat.numel(), float(flat @ weights), size)
-
-
-def _by_surgery() -> bool:
-    """Tell whether code of `cutting` runs: a slim layer, a mask's hook."""
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(_CUTTING):
-            return True
-        frame = frame.f_back
-    return False
+        return _Print(name, self.stack[-1], flat.numel(), float(flat @ weights), size)
 
 
 class Witness:
@@ -121,9 +144,8 @@ class Witness:
     def first(
         self,
         removed: IntArray,
-        replaced: set[str],
-        masked: Callable[[], Any],
-        pruned: Callable[[], Any],
+        masked: tuple[nn.Module, Callable[[], Any]],
+        pruned: tuple[nn.Module, Callable[[], Any]],
     ) -> Step | None:
         """Return the first operation at which two runs part.
 
@@ -131,44 +153,50 @@ class Witness:
         ----------
         removed : ndarray
             Classes of channels that are removed.
-        replaced : set of str
-            Modules that surgery has put others in the place of.
-        masked, pruned : callable
-            Run the networks.
+        masked, pruned : (nn.Module, callable)
+            The networks, and what runs them.
 
         Returns
         -------
         Step or None
             None where nothing is seen, or the runs cannot be lined up.
         """
+        quiet = _replaced(masked[0], pruned[0])
         steps = [
             step
             for step in self.steps
-            if not any(
-                step.where == r or step.where.startswith(r + ".") for r in replaced
-            )
+            if not any(step.where == q or step.where.startswith(f"{q}.") for q in quiet)
         ]
         gone = np.zeros(len(self.tables.roots), dtype=bool)
         gone[removed] = True
         keeps = [self._keep(step, gone) for step in steps]
-        before = _Recorder(keeps)
-        with before:
-            masked()
+        before = _Recorder(masked[0], quiet, keeps)
+        with before.watching():
+            masked[1]()
         told = [one.name.rstrip("_") for one in before.prints]
         if told != [step.name.rstrip("_") for step in steps]:
             return None
-        after = _Recorder(None)
-        try:
-            with after:
-                pruned()
-        except Exception:  # whatever the network raises is the finding
-            pass
-        for step, one, other in zip(steps, before.prints, after.prints, strict=False):
-            if not one.fits(other):
-                return step
-        if len(after.prints) < len(steps):
-            return steps[len(after.prints)]
-        return None
+        after = _Recorder(pruned[0], quiet)
+        # Whatever the network raises is the finding.
+        with suppress(Exception), after.watching():
+            pruned[1]()
+        # A layer may take other operations where another layout comes in.
+        keys = [[(p.where, p.name) for p in r.prints] for r in (before, after)]
+        blocks = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+        last = -1
+        for block in blocks:
+            for i, j in zip(
+                range(block.a, block.a + block.size),
+                range(block.b, block.b + block.size),
+                strict=True,
+            ):
+                last = i
+                one, other = before.prints[i], after.prints[j]
+                if steps[i].followed and not one.fits(other):
+                    return steps[i]
+        rest = [step for step in steps[last + 1 :] if step.followed]
+        there = [step for step in rest if step.where == after.here]
+        return next(iter(there or rest), None)
 
     def _keep(self, step: Step, gone: Any) -> Callable[[Tensor], Tensor] | None:
         """Return what picks the kept elements of an operation's result."""
@@ -187,9 +215,9 @@ class Witness:
         return keep
 
 
-def replaced_modules(model: nn.Module, pruned: nn.Module) -> set[str]:
+def _replaced(masked: nn.Module, pruned: nn.Module) -> set[str]:
     """Return the modules that surgery has put others in the place of."""
-    before = {name: type(module) for name, module in model.named_modules()}
+    before = {name: type(module) for name, module in masked.named_modules()}
     return {
         name
         for name, module in pruned.named_modules()

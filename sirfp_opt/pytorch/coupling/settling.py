@@ -156,12 +156,13 @@ class _Settling:
                 "trial %d: %s; %s",
                 self.trials.runs,
                 finding.text,
-                [candidate.unit.name for candidate in [*hit, *alike]],
+                [c.unit.name for c in [*hit, *(one for one, _ in alike)]],
             )
+            where = finding.step.where if finding.step is not None else ""
             for candidate in hit:
-                self._advance(candidate, candidates, finding, direct=True)
-            for candidate in alike:
-                self._advance(candidate, candidates, finding, direct=False)
+                self._advance(candidate, candidates, finding, where, direct=True)
+            for candidate, there in alike:
+                self._advance(candidate, candidates, finding, there, direct=False)
 
     def _draft(self) -> tuple[list[Candidate], list[Exclusion]]:
         """Return what is to be tried under the decisions of now."""
@@ -215,6 +216,7 @@ class _Settling:
         candidate: Candidate,
         others: Sequence[Candidate],
         finding: Finding,
+        where: str,
         *,
         direct: bool,
     ) -> None:
@@ -222,7 +224,6 @@ class _Settling:
         decision = self._decision(candidate)
         if decision is None:
             layer = candidate.unit.name.partition("[")[0]
-            where = finding.step.where if finding.step is not None else ""
             ways = self.ways.of(candidate, others, where)
             reason = (where or layer, finding.text)
             labels = set(candidate.draft.labels)
@@ -247,19 +248,22 @@ class _Settling:
 
     def _blamed(
         self, finding: Finding, candidates: list[Candidate]
-    ) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the candidates that are to blame, and others of their kind."""
+    ) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+        """Return the candidates that are to blame, and others of their kind.
+
+        The others with the module whose code is the same there.
+        """
         step = finding.step
         hit = [] if step is None else self._touching(step, candidates, finding.removed)
         if step is None or not hit:
             return self._searched(candidates), []
         kind = type(self.drafting.modules.get(step.where))
-        again: set[int] = set()
+        again: dict[int, str] = {}
         for other in self.witness.steps:
             where = type(self.drafting.modules.get(other.where))
             if (other.line, other.name, where) == (step.line, step.name, kind):
                 read, touched = self._touched(other)
-                again |= read or touched
+                again.update(dict.fromkeys(read or touched, other.where))
         decisions = [self._decision(candidate) for candidate in hit]
         ways = {decision.used for decision in decisions if decision is not None}
         alike = []
@@ -267,9 +271,9 @@ class _Settling:
             decision = self._decision(candidate)
             if decision is not None and decision.used not in ways:
                 continue
-            touches = not again.isdisjoint(candidate.draft.labels)
-            if touches and candidate not in hit:
-                alike.append(candidate)
+            there = next((again[o] for o in candidate.draft.labels if o in again), None)
+            if there is not None and candidate not in hit:
+                alike.append((candidate, there))
         return hit, alike
 
     def _touching(

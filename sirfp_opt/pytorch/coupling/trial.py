@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch.batches import frozen_outputs, run
 from sirfp_opt.pytorch.comparison import compare
-from sirfp_opt.pytorch.coupling.evidence import replaced_modules
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate
 from sirfp_opt.pytorch.cutting.masking import zero
@@ -101,7 +100,7 @@ class Trials:
     Parameters
     ----------
     model : nn.Module
-        A copy in evaluation mode (`plain_copy`); left alone.
+        A copy in evaluation mode (`plain_copy`); it may be changed.
     example : Any
         One small batch.
     forward : callable, optional
@@ -120,7 +119,7 @@ class Trials:
         self.forward = forward
         self.runs = 0
         total = sum(p.numel() for p in model.parameters())
-        self.base, self.example = duplicate(model), example
+        self.base, self.example = model, example
         self.tolerance = TOLERANCE[torch.float32]
         if total <= LARGE:
             self._widen(model, example)
@@ -128,7 +127,7 @@ class Trials:
 
     def _widen(self, model: nn.Module, example: Any) -> None:
         """Go over to float64, where the network runs in it."""
-        wide = self.base.double()
+        wide = duplicate(model).double()
         inputs = pytree.tree_map_only(
             Tensor, lambda t: t.double() if t.is_floating_point() else t, example
         )
@@ -136,9 +135,10 @@ class Trials:
             with internals.eagerly():
                 frozen_outputs(wide, inputs, self.forward)
         except Exception:  # whatever: the network is tied to its own dtype
-            self.base = duplicate(model)
+            self.base = model
             return
-        self.example, self.tolerance = inputs, TOLERANCE[torch.float64]
+        self.base, self.example = wide, inputs
+        self.tolerance = TOLERANCE[torch.float64]
 
     def run(
         self,
@@ -183,10 +183,7 @@ class Trials:
             if not text:
                 return None
             step = witness.first(
-                removed,
-                replaced_modules(self.base, pruned),
-                self._ready(twin),
-                self._ready(pruned),
+                removed, (twin, self._ready(twin)), (pruned, self._ready(pruned))
             )
         return Finding(text, step, removed)
 

@@ -106,12 +106,13 @@ def couple(
             f"`model` must be copyable by copy.deepcopy, got {error!r}. "
             "Remove cached tensors and unpicklable members before pruning."
         ) from error
-    modules = dict(plain.named_modules())
     forward = in_every_mode(plain, example, forward)
     rng = np.random.default_rng(seed)
-    tables = Tables(_followed(plain, example, forward))
-    drafting = Drafting(tables, Counting(tables, modules), modules)
     trials = Trials(plain, example, forward, rng)
+    # The very network that is cut in trials: its operations are the same ones.
+    tables = Tables(_followed(trials.base, trials.example, forward))
+    modules = dict(trials.base.named_modules())
+    drafting = Drafting(tables, Counting(tables, modules), modules)
     settled = settle(drafting, trials, dict(matches(modules, ignore)), rng)
     units = [candidate.unit for candidate in settled.candidates]
     coupling = Coupling(

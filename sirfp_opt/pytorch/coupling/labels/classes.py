@@ -44,7 +44,7 @@ class Classes:
         self.count = 2
         self._parent = np.arange(1 << 12)
         self._kind = np.full(1 << 12, PLAIN, np.int8)
-        self._links: dict[bool, list[IntArray]] = {False: [], True: []}
+        self._links: list[IntArray] = []
         self._fixed: dict[int, Reason] = {INPUT: ("", "the network's input")}
 
     def fresh(self, size: int, kind: int = PLAIN) -> int:
@@ -98,13 +98,9 @@ class Classes:
         np.maximum.at(self._kind, least[group], self._kind[labels])
         self._parent[labels] = least[group]
 
-    def link(self, one: Tensor, other: Tensor, *, hard: bool = False) -> None:
-        """Note that the labels at the same places belong to one head or group.
-
-        Those of a `hard` link can only go together; with others the same place of each
-        head may go instead.
-        """
-        self._links[hard].append(self._pairs(one, other))
+    def link(self, one: Tensor, other: Tensor) -> None:
+        """Note that the labels at the same places belong to one head."""
+        self._links.append(self._pairs(one, other))
 
     def fix(self, labels: Tensor | None, where: str, why: str) -> None:
         """Note that labels stay; the first reason counts."""
@@ -127,9 +123,8 @@ class Classes:
                 found[root] = self._fixed[label]
         return found
 
-    def links(self, *, hard: bool) -> IntArray:
+    def links(self) -> IntArray:
         """Return the linked pairs of classes, by their roots, of shape (2, n)."""
         nothing = np.zeros((2, 0), dtype=np.int64)
-        pairs: IntArray = np.concatenate([nothing, *self._links[hard]], axis=1)
-        found: IntArray = self.all_roots()[pairs]
+        found: IntArray = self.all_roots()[np.concatenate([nothing, *self._links], 1)]
         return found

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.sites import Side
+    from sirfp_opt.pytorch.coupling.labels.joins import Sets
 
 __all__ = ["Call", "Node", "Param", "Step", "Tracker", "trace"]
 
@@ -121,6 +122,7 @@ class Step:
     touched: IntArray
     label: Tensor | None
     shape: tuple[int, ...]
+    followed: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def trace(
     return tracker
 
 
-class Tracker(internals.DispatchMode):  # type: ignore[no-untyped-call]
+class Tracker(internals.DispatchMode):
     """The dispatch mode under which a network runs; holds what was seen.
 
     Attributes
@@ -191,8 +193,8 @@ class Tracker(internals.DispatchMode):  # type: ignore[no-untyped-call]
         Channels laid out in rows and columns.
     read : list of ndarray
         Labels that something reads: a product, a sum.
-    norms : list of (str, ndarray)
-        Modules that normalise across channels as `accepts` likes, and which.
+    sets : list of Sets
+        Labels that belong to one head, or are normalised together.
     products : dict of int to str
         By label of a head: the module that multiplies its channels.
     counted : list of (str, int, ndarray)
@@ -212,7 +214,7 @@ class Tracker(internals.DispatchMode):  # type: ignore[no-untyped-call]
         self.steps: list[list[Step]] = []
         self.grids: list[Grid] = []
         self.read: list[IntArray] = []
-        self.norms: list[tuple[str, IntArray]] = []
+        self.sets: list[Sets] = []
         self.heads: dict[tuple[int, ...], int] = {}
         self.products: dict[int, str] = {}
         self.counted: list[tuple[str, int, IntArray]] = []
@@ -342,7 +344,9 @@ class Tracker(internals.DispatchMode):  # type: ignore[no-untyped-call]
         line = line_of_user()
         shape = () if call.out is None else tuple(call.out.shape)
         small = label if label is None or label.numel() <= 1 << 16 else None
-        step = Step(call.name, call.where, line, touched, small, shape)
+        if label is None and call.name in ("clone", "_to_copy"):
+            followed = False  # perhaps of a weight
+        step = Step(call.name, call.where, line, touched, small, shape, followed)
         self.steps[-1].append(step)
 
     def _view(self, call: Call, made: list[Tensor]) -> bool:

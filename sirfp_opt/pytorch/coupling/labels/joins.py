@@ -16,9 +16,34 @@ from sirfp_opt.pytorch.coupling.labels.shadows import compact
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.labels.engine import Call, Tracker
 
-__all__ = ["Labelled", "along", "group", "join", "labelled", "unite_bare"]
+__all__ = ["Labelled", "Sets", "along", "group", "join", "labelled", "unite_bare"]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Labels that belong together, row by row; judged when the run is over.
+
+    Two sets may turn out to be one, once more labels are united: then there is nothing
+    that tells groups apart.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (sets, K)
+    heads : ndarray of shape (sets,)
+        A label for each.
+    hard : bool
+        Whether only whole sets can go.
+    why : (module, reason), optional
+        Why a single set stays; without, it may go channel by channel.
+    """
+
+    rows: IntArray
+    heads: IntArray
+    hard: bool
+    why: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,11 +179,11 @@ def group(tracker: Tracker, sets: Tensor, *, hard: bool = False) -> Tensor | Non
     numbers = np.zeros(len(rows), dtype=np.int64)
     for place in np.flatnonzero(some):
         row = rows[place]
-        key = tuple(row[row > 0].tolist())
+        key = (hard, *row[row > 0].tolist())
         if key not in tracker.heads:
             tracker.heads[key] = tracker.classes.fresh(1, HEAD)
-            tracker.products[tracker.heads[key]] = tracker.where
+            if not hard:
+                tracker.products[tracker.heads[key]] = tracker.where
         numbers[place] = tracker.heads[key]
-        label = torch.tensor([int(numbers[place])])
-        tracker.classes.link(label, torch.from_numpy(row), hard=hard)
+    tracker.sets.append(Sets(rows[some], numbers[some], hard))
     return torch.from_numpy(numbers[index.reshape(-1)]).view(sets.shape[:-1])

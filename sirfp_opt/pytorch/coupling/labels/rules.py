@@ -17,6 +17,7 @@ from sirfp_opt.pytorch.coupling.labels.classes import HEAD
 from sirfp_opt.pytorch.coupling.labels.internals import is_pointwise
 from sirfp_opt.pytorch.coupling.labels.joins import (
     Labelled,
+    Sets,
     along,
     group,
     join,
@@ -405,13 +406,15 @@ def _normalise(tracker: Tracker, call: Call, sets: Tensor, what: str) -> None:
 
     Several sets go as wholes; a single one stays, unless surgery knows the module.
     """
-    if group(tracker, sets, hard=True) is not None:
-        return
+    rows = np.unique(tracker.classes.find(sets.contiguous()).numpy(), axis=0)
+    rows = rows[(rows > 0).any(axis=1)]
     module = tracker.modules.get(call.where)
-    if module is not None and tracker.accepts(module):
-        tracker.norms.append((call.where, np.unique(sets.numpy())))
-        return
-    tracker.fix(sets, call, f"{_title(tracker, call)} {what}")
+    why = None
+    if module is None or not tracker.accepts(module):
+        why = call.where, f"{_title(tracker, call)} {what}"
+    start = tracker.classes.fresh(len(rows), HEAD)
+    heads = start + np.arange(len(rows))
+    tracker.sets.append(Sets(rows, heads, hard=True, why=why))
 
 
 def _reduce(tracker: Tracker, call: Call) -> Labels:

@@ -8,6 +8,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from sirfp_opt.pytorch.coupling.labels.classes import components
 
@@ -80,13 +81,26 @@ class Tables:
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.roots = tracker.classes.all_roots()
+        self.hard, self.soft = self._links()
         self.fixed = tracker.classes.fixed()
-        self.hard = tracker.classes.links(hard=True)
-        self.soft = tracker.classes.links(hard=False)
         everything = [np.zeros(0, np.int64), *tracker.read]
         read = np.unique(np.concatenate(everything))
         self.read = set(self.roots[read].tolist())
         self._whole, self._split = self._nodes()
+
+    def _links(self) -> tuple[IntArray, IntArray]:
+        """Return the pairs of classes that belong to one group, and to one head."""
+        found = {False: [self.tracker.classes.links()], True: [np.zeros((2, 0), int)]}
+        for sets in self.tracker.sets:
+            rows = np.sort(self.roots[sets.rows], axis=1)
+            if len(np.unique(rows, axis=0)) > 1:
+                heads = np.broadcast_to(sets.heads[:, None], rows.shape)
+                pairs = np.stack([self.roots[heads].ravel(), rows.ravel()])
+                found[sets.hard].append(pairs[:, pairs[1] > 0])
+            elif sets.why is not None:
+                self.tracker.classes.fix(torch.from_numpy(rows), *sets.why)
+        hard, soft = (np.concatenate(found[kind], axis=1) for kind in (True, False))
+        return hard, soft
 
     def _nodes(self) -> tuple[list[tuple[Place, IntArray]], list[tuple[str, IntArray]]]:
         """Sort nodes: those along one dimension, and bare ones that vary along more.
