@@ -64,9 +64,9 @@ class Classes:
 
     def roots(self, labels: IntArray) -> IntArray:
         """Return `find` of an array."""
-        found = self._parent[labels]
+        found: IntArray = np.asarray(self._parent[labels])  # also of a single one
         while True:
-            further = self._parent[found]
+            further = np.asarray(self._parent[found])
             if np.array_equal(further, found):
                 break
             found = further

@@ -182,9 +182,9 @@ def _move(tracker: Tracker, call: Call) -> Tensor | None:
             return type(value)(map(swap, value))
         if not isinstance(value, Tensor):
             return value
-        label = tracker.get(value)
-        if label is None and not value.is_floating_point():
+        if not (value.is_floating_point() or value.is_complex()):
             return value  # an index, a mask
+        label = tracker.get(value)
         if label is None:
             return torch.zeros(value.shape, dtype=torch.long)
         return label.expand(value.shape).contiguous()
