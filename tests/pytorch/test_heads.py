@@ -135,8 +135,8 @@ HABITS: dict[str, dict[str, tuple[int, int]]] = {
     # Heads that are mixed are read by a linear layer, and made anew.
     "talking": {"query": (3, 1), "value": (3, 1)},
     "module": {"module": (12, 4), "module.out_proj": (12, 1)},
-    # One attribute counts the channels of two units.
-    "one head": {},
+    # One attribute counts queries and values alike: they go together.
+    "one head": {"query": (12, 1)},
     "fixed": {},
 }
 """habit -> unit: (channels, those that go at a time)"""

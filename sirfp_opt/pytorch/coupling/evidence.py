@@ -181,8 +181,11 @@ class Witness:
         with suppress(Exception), after.watching():
             pruned[1]()
         # A layer may take other operations where another layout comes in.
-        keys = [[(p.where, p.name) for p in r.prints] for r in (before, after)]
-        blocks = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+        one, other = (
+            [(p.where, p.name) for p in recorder.prints] for recorder in (before, after)
+        )
+        matcher = SequenceMatcher(a=one, b=other, autojunk=False)
+        blocks = matcher.get_matching_blocks()
         last = -1
         for block in blocks:
             for i, j in zip(
@@ -191,8 +194,8 @@ class Witness:
                 strict=True,
             ):
                 last = i
-                one, other = before.prints[i], after.prints[j]
-                if steps[i].followed and not one.fits(other):
+                fits = before.prints[i].fits(after.prints[j])
+                if steps[i].followed and not fits:
                     return steps[i]
         rest = [step for step in steps[last + 1 :] if step.followed]
         there = [step for step in rest if step.where == after.here]

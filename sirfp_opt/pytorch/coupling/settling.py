@@ -124,8 +124,6 @@ class _Settling:
     def _readmit(self) -> list[_Decision]:
         """Take back what was given up beside others that were to blame."""
         back = []
-        if len(self.lost) < 2:  # it was to blame alone
-            return []
         for decision in self.lost[:MOST_BACK]:
             for one in decision.labels:
                 self.whole.pop(one, None)
@@ -176,11 +174,13 @@ class _Settling:
                 draft.loose = not loose.isdisjoint(draft.labels)
             candidates, excluded = self.drafting.sort(drafts, self.ignored)
             # A way that ties channels to what stays is none.
+            stay = [draft for _, draft in excluded]
+            stay += [c.draft for c in candidates if self._lost(c) is not None]
             stuck = [
                 decision
                 for decision in self.decisions
                 if decision.way is not None
-                and any(not decision.labels.isdisjoint(d.labels) for _, d in excluded)
+                and any(not decision.labels.isdisjoint(d.labels) for d in stay)
             ]
             if not stuck:
                 break
@@ -188,9 +188,9 @@ class _Settling:
                 self._next(decision)
         good, exclusions = [], [exclusion for exclusion, _ in excluded]
         for candidate in candidates:
-            lost = next((o for o in candidate.draft.labels if o in self.whole), None)
+            lost = self._lost(candidate)
             if lost is not None:
-                layer, reason = self.whole[lost]
+                layer, reason = lost
                 unit = candidate.unit
                 exclusions.append(Exclusion(unit.name, unit.size, layer, reason))
                 continue
@@ -199,6 +199,11 @@ class _Settling:
                 candidate = self.drafting.counting_broadly(candidate)
             good.append(candidate)
         return good, exclusions
+
+    def _lost(self, candidate: Candidate) -> tuple[str, str] | None:
+        """Return where and why a candidate was given up, None if it was not."""
+        labels = candidate.draft.labels
+        return next((self.whole[one] for one in labels if one in self.whole), None)
 
     def _try(self, candidates: Sequence[Candidate], turn: int) -> Finding | None:
         units = [candidate.unit for candidate in candidates]

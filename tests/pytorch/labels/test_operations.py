@@ -25,7 +25,7 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "permute": lambda x: x.permute(2, 0, 3, 1),
     "flatten": lambda x: x.flatten(1),
     "reshape of a transposed": lambda x: x.transpose(1, 2).reshape(2, -1),
-    "split": lambda x: x.split([1, 3], 1)[1],
+    "split": lambda x: torch.split(x, [1, 3], 1)[1],
     "chunk and cat": lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
     "stack": lambda x: torch.stack([x, x.flip(1)], 2),
     "roll": lambda x: x.roll((1, 2), (1, 3)),
@@ -260,7 +260,8 @@ def test_what_is_unknown_stays_whole_and_says_so() -> None:
 
 class _Determinant(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.linalg.det(x)[:, :, None, None]
+        y: Tensor = x * torch.linalg.det(x)[:, :, None, None]
+        return y
 
 
 def test_several_runs_are_united() -> None:
@@ -272,7 +273,8 @@ def test_several_runs_are_united() -> None:
             self.a, self.b, self.c = (nn.Conv2d(3, 4, 1) for _ in range(3))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.a(x) + (self.b(x) if x.mean() > 0.5 else self.c(x))
+            y: Tensor = self.a(x) + (self.b(x) if x.mean() > 0.5 else self.c(x))
+            return y
 
     net = Branch()
     dark, bright = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
