@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.pytorch import Extractor, couple, prune
-from tests.pytorch.structures import STRUCTURES, Run, tokens
+from tests.pytorch.structure_parts import Run, tokens
+from tests.pytorch.structures import STRUCTURES
 
 METRICS = ("reconstruction", "refit", "spatial", "cosine", "pooled", "filter")
 
