@@ -60,8 +60,8 @@ def read_csv(
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "edges.csv"
     >>> _ = file.write_text("from,to,weight\na,b,2.5\nb,c,1\n")
     >>> graph = read_csv(file)
-    >>> graph.labels, graph.weights[0, 1]
-    (('a', 'b', 'c'), 2.5)
+    >>> graph.labels, graph.weights[0].tolist()
+    (('a', 'b', 'c'), [0.0, 2.5, 0.0])
     """
     source = Source.of(path)
     lines = source.lines()

@@ -263,8 +263,8 @@ def write_model(
     >>> graph = ChannelGraph.from_redundancy(np.ones((4, 4)))
     >>> problem = PruningProblem(graph, LayerConstraints(2))
     >>> file = write_model(problem, pathlib.Path(tempfile.mkdtemp()) / "layer.mps")
-    >>> file.read_text().splitlines()[0]
-    '*SENSE:Minimize'
+    >>> "OBJSENSE" in file.read_text()
+    True
     """
     target = Path(path)
     suffix = target.suffix.lower()
