@@ -90,7 +90,7 @@ def _judge_method(
         return repr(error)
     if best is None:
         return f"{solution.objective!r}, but nothing is feasible"
-    slack = problem.canonical.rounding_error + close * abs(best)
+    slack = problem.canonical.objective_rounding + close * abs(best)
     if abs(solution.objective - best) > slack or solution.status.value != "optimal":
         return f"{solution!r}, but the optimum is {best!r}"
     return ""
@@ -103,7 +103,7 @@ def _judge_bound(problem: PruningProblem, best: float | None) -> str:
         levels = bound(problem).levels
     except Exception as error:
         return repr(error)
-    sign, slack = problem.sense.sign, problem.canonical.rounding_error
+    sign, slack = problem.sense.sign, problem.canonical.objective_rounding
     bad = {n: v for n, v in levels.items() if sign * v < sign * best - slack}
     return f"{bad}, but the optimum is {best!r}" if bad else ""
 

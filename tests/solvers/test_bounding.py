@@ -41,7 +41,7 @@ def test_no_set_is_better_than_any_level(seed: int) -> None:
             continue
         found = bound(problem, effort=EFFORTS[-1])
         sign = problem.sense.sign
-        slack = problem.canonical.rounding_error
+        slack = problem.canonical.objective_rounding
         values = [sign * found.levels[e] for e in EFFORTS if e in found.levels]
         assert all(value >= sign * best - slack for value in values)
         assert values == sorted(values, reverse=True)

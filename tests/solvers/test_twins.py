@@ -39,7 +39,7 @@ def test_it_agrees_with_enumeration_among_copies(seed: int) -> None:
             continue
         found = solve(problem, method="exact")
         merged += merge_twins(problem.canonical, 0.0).parts is not None
-        slack = problem.canonical.rounding_error + OPTIMALITY_TOLERANCE * abs(truth)
+        slack = problem.canonical.objective_rounding + OPTIMALITY_TOLERANCE * abs(truth)
         assert abs(found.objective - truth) <= slack
         assert found.status.value == "optimal"
     assert merged > 10
