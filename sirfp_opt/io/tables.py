@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -155,10 +156,13 @@ def read_matrix_market(
     import scipy.sparse
 
     source = Source.of(path)
+    # Newer versions of scipy ask which kind of sparse matrix is wanted.
+    known = inspect.signature(scipy.io.mmread).parameters
+    kind: dict[str, Any] = {"spmatrix": False} if "spmatrix" in known else {}
     try:
         rows, columns, *_ = scipy.io.mminfo(io.BytesIO(source.data))
         check_size(source.name, 1, max(rows, columns))
-        matrix = scipy.io.mmread(io.BytesIO(source.data))
+        matrix = scipy.io.mmread(io.BytesIO(source.data), **kind)
     except InvalidProblemError:
         raise
     except Exception as error:  # whatever scipy trips over in a broken file
