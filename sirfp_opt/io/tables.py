@@ -153,7 +153,6 @@ def read_matrix_market(
         If the file is damaged, or the matrix not square, real and symmetric.
     """
     import scipy.io
-    import scipy.sparse
 
     source = Source.of(path)
     # Newer versions of scipy ask which kind of sparse matrix is wanted.
@@ -162,12 +161,12 @@ def read_matrix_market(
     try:
         rows, columns, *_ = scipy.io.mminfo(io.BytesIO(source.data))
         check_size(source.name, 1, max(rows, columns))
-        matrix = scipy.io.mmread(io.BytesIO(source.data), **kind)
+        matrix: Any = scipy.io.mmread(io.BytesIO(source.data), **kind)
     except InvalidProblemError:
         raise
     except Exception as error:  # whatever scipy trips over in a broken file
         _damaged(source, "a Matrix Market file", error)
-    dense = matrix.toarray() if scipy.sparse.issparse(matrix) else matrix
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
     return _graph(source, dense, Sense.MAXIMIZE if sense is None else Sense.of(sense))
 
 
