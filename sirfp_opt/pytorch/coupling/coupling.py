@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,32 @@ class Coupling:
     def unit(self, name: str) -> PruningUnit:
         """Return the unit of that name."""
         return next(unit for unit in self.units if unit.name == name)
+
+    @property
+    def share(self) -> float:
+        """Share of the channels that may be cut, of all that were found."""
+        free = sum(unit.size for unit in self.units)
+        whole = sum(exclusion.size for exclusion in self.exclusions)
+        return free / max(1, free + whole)
+
+    def headline(self) -> str:
+        """Say how much may be cut, and what holds most of the rest.
+
+        Examples
+        --------
+        >>> from sirfp_opt.network.plan import PruningUnit
+        >>> from sirfp_opt.pytorch.coupling import Coupling, Exclusion
+        >>> whole = Exclusion("head", 10, "head", "its channels are the output")
+        >>> Coupling((PruningUnit("stem", 30, ()),), {}, (whole,)).headline()
+        '1 unit, 75.0 % of the channels; left whole: 10 (its channels are the output)'
+        """
+        held: Counter[str] = Counter()
+        for exclusion in self.exclusions:
+            held[exclusion.reason] += exclusion.size
+        text = f"{len(self.units)} unit{'s' * (len(self.units) != 1)}, "
+        text += f"{self.share:.1%} of the channels".replace("%", " %")
+        most = [f"{size} ({reason})" for reason, size in held.most_common(3)]
+        return f"{text}; left whole: {', '.join(most)}" if most else text
 
     def without(self, exclusions: Iterable[Exclusion]) -> Coupling:
         """Return a copy in which these units are excluded as well."""

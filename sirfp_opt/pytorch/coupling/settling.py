@@ -260,7 +260,9 @@ class _Settling:
         """
         step = finding.step
         hit = [] if step is None else self._touching(step, candidates, finding.removed)
-        if step is None or not hit:
+        if step is not None and not hit:  # what is cut beside it in the same code
+            return self._beside(step, candidates)
+        if step is None:
             return self._searched(candidates), []
         kind = type(self.drafting.modules.get(step.where))
         again: dict[int, str] = {}
@@ -279,6 +281,22 @@ class _Settling:
             there = next((again[o] for o in candidate.draft.labels if o in again), None)
             if there is not None and candidate not in hit:
                 alike.append((candidate, there))
+        return hit, alike
+
+    def _beside(
+        self, step: Step, candidates: list[Candidate]
+    ) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+        """Return the candidates in the module that fails, and in others of its kind."""
+        modules, near = self.drafting.modules, self.drafting.counting.near
+        hit = [c for c in candidates if step.where in near(c.draft)]
+        if not hit or not step.where:
+            return self._searched(candidates), []
+        kind = type(modules[step.where])
+        alike = []
+        for candidate in candidates:
+            same = [n for n in near(candidate.draft) if type(modules[n]) is kind]
+            if same and candidate not in hit:
+                alike.append((candidate, same[0]))
         return hit, alike
 
     def _touching(
