@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     import torch as _torch  # noqa: F401
-    import torch_pruning as _torch_pruning  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "`sirfp_opt.pytorch` must find torch and torch-pruning, got: "
-        f"{error}. Install them with: pip install 'sirfp-opt[torch]'."
+        f"`sirfp_opt.pytorch` must find torch, got: {error}. "
+        "Install it with: pip install 'sirfp-opt[torch]'."
     ) from error
 
 from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
@@ -29,7 +30,9 @@ from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.settings import Refit
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
 from sirfp_opt.pytorch.request import PruneRequest
-from sirfp_opt.pytorch.tp_importance import RedundancyImportance
+
+if TYPE_CHECKING:
+    from sirfp_opt.pytorch.tp_importance import RedundancyImportance
 
 __all__ = [
     "IMPORTANCES",
@@ -66,3 +69,17 @@ __all__ = [
     "refit",
     "save_pruned",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Torch-Pruning when it is asked for."""
+    if name != "RedundancyImportance":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from sirfp_opt.pytorch.tp_importance import RedundancyImportance
+    except ImportError as error:
+        raise ImportError(
+            f"`RedundancyImportance` must find torch-pruning, got: {error}. "
+            "Install it with: pip install 'torch-pruning>=1.6,<2'."
+        ) from error
+    return RedundancyImportance
