@@ -53,6 +53,11 @@ pythons:
 	  $$venv/bin/python -m pytest --quiet -p no:cacheprovider $(CORE_TESTS); \
 	done
 
+# Networks of other packages, which do not pin their own torch here.
+zoo: $(READY)
+	$(BIN)/python -m pip install --quiet --group zoo
+	$(BIN)/python -m pytest -m zoo tests/pytorch/test_zoo.py
+
 demo: $(READY)
 	$(BIN)/sirfp-opt demo --out out/demo
 
