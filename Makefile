@@ -53,7 +53,7 @@ pythons:
 	  $$venv/bin/python -m pytest --quiet -p no:cacheprovider $(CORE_TESTS); \
 	done
 
-# Networks of other packages, which do not pin their own torch here.
+# Networks of other packages; torchvision fits one torch only.
 zoo: $(READY)
 	$(BIN)/python -m pip install --quiet --group zoo
 	$(BIN)/python -m pytest -m zoo tests/pytorch/test_zoo.py
