@@ -34,7 +34,7 @@ MOVED = {
     "sirfp_opt.pytorch.heads": "sirfp_opt.pytorch.coupling",
     "sirfp_opt.pytorch.importances": "sirfp_opt.pytorch.extraction.importances",
     "sirfp_opt.pytorch.metrics": "sirfp_opt.pytorch.extraction.metrics",
-    "sirfp_opt.pytorch.probe": "sirfp_opt.pytorch.coupling.probe",
+    "sirfp_opt.pytorch.probe": "sirfp_opt.pytorch.coupling.trial",
     "sirfp_opt.pytorch.ranks": "sirfp_opt.pytorch.extraction.ranks",
     "sirfp_opt.pytorch.redundancy_importance": "sirfp_opt.pytorch.tp_importance",
     "sirfp_opt.pytorch.rules": "sirfp_opt.pytorch.coupling",

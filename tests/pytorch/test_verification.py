@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
 from sirfp_opt.pytorch import apply_plan, couple
-from sirfp_opt.pytorch.coupling.probe import random_plan
+from sirfp_opt.pytorch.coupling.trial import random_plan
 from sirfp_opt.pytorch.verification import Verdict, Verifier
 from tests.pytorch.networks import SOUND, randomized
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.coupling.evidence import Witness
     from sirfp_opt.pytorch.coupling.labels.engine import Step
 
-__all__ = ["Finding", "Trials", "plain_copy", "staggered"]
+__all__ = ["Finding", "Trials", "plain_copy", "random_plan", "staggered"]
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 LARGE = 50_000_000
@@ -71,6 +71,19 @@ def staggered(
             if turn == 0 and count == size:
                 count = size // 2
             chosen = rng.choice(size, size=count, replace=False).tolist()
+        kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
+    return kept
+
+
+def random_plan(
+    units: Sequence[PruningUnit], rng: np.random.Generator
+) -> dict[str, IntArray]:
+    """Keep a random, arbitrary half or so of each unit, tied groups whole."""
+    kept = {}
+    for unit in units:
+        groups = unit.tied or tuple((c,) for c in range(unit.size))
+        count = int(rng.integers(1, len(groups)))
+        chosen = rng.choice(len(groups), size=count, replace=False)
         kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
     return kept
 
