@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 # Two threads that spin on a busy machine are slower than one (and erratic).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quick test lint types pytest pythons demo setup clean
+.PHONY: quick test lint types pytest pythons demo docs serve-docs setup clean
 
 test: lint types pytest
 
@@ -61,5 +61,13 @@ zoo: $(READY)
 demo: $(READY)
 	$(BIN)/sirfp-opt demo --out out/demo
 
+# The documentation, into site/; or in the browser, built anew as pages change.
+# DOCS_EXECUTE=true runs the notebooks, too, and shows what they draw.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+serve-docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 clean:
-	rm -rf $(VENV) $(VENV)-3.* out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* out dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

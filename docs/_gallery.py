@@ -11,6 +11,7 @@ from sirfp_opt import ChannelGraph, solve
 from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
+    plot_clique,
     plot_embedding,
     plot_plan,
     plot_redundancy,
@@ -51,6 +52,7 @@ def draw(folder: Path) -> list[str]:
     )
     drawn = {
         "redundancy": lambda: plot_redundancy(solution),
+        "clique": lambda: plot_clique(solution),
         "embedding": lambda: plot_embedding(solution),
         "anytime": lambda: plot_anytime(runs, log_time=True),
         "profile": lambda: plot_performance_profile(study),

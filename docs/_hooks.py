@@ -24,11 +24,18 @@ VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style)\b.*?</(?P=tag)>)", re.D
 
 @event_priority(100)  # before the plugin that renders notebooks looks for them
 def on_files(files: Files, config: Any) -> Files:
-    """Add the notebooks of `examples/` with their data, and the gallery's pictures."""
+    """Add notebooks with their data, changelog, licence, and the gallery's pictures."""
     stage = Path(tempfile.mkdtemp(prefix="sirfp-opt-docs-"))
     (stage / "notebooks").symlink_to(ROOT / "examples")
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         files.append(_file(f"notebooks/{path.name}", stage, config))
+    # Files that live at the root, where everybody looks for them.
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    licence = (ROOT / "LICENSE").read_text("utf-8")
+    (stage / "changelog.md").write_text(changes, "utf-8")
+    (stage / "licence.md").write_text(f"# Licence\n\n```text\n{licence}```\n", "utf-8")
+    files.append(_file("changelog.md", stage, config))
+    files.append(_file("licence.md", stage, config))
     for picture in _gallery().draw(stage / "pictures"):
         files.append(_file(f"pictures/{picture}", stage, config))
     return files

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from sirfp_opt._moved import raise_moved
+from sirfp_opt.plotting.clique import plot_clique
 from sirfp_opt.plotting.frontier import plot_frontier, plot_kept
 from sirfp_opt.plotting.layers import (
     plot_embedding,
@@ -27,6 +28,7 @@ from sirfp_opt.plotting.runs import plot_anytime
 
 __all__ = [
     "plot_anytime",
+    "plot_clique",
     "plot_embedding",
     "plot_feature_maps",
     "plot_frontier",

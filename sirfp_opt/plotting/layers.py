@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     Layer = ChannelGraph | PruningProblem | Solution
 
-__all__ = ["plot_embedding", "plot_feature_maps", "plot_redundancy"]
+__all__ = [
+    "layer_title",
+    "plot_embedding",
+    "plot_feature_maps",
+    "plot_redundancy",
+    "read_layer",
+]
 
 # Edges of the clique are drawn up to this many channels; beyond, they hide the points.
 _MOST_EDGES_FROM = 24
@@ -56,7 +62,7 @@ def plot_redundancy(
     InvalidProblemError
         If a channel is not one of the graph's.
     """
-    graph, kept = _read(layer, selected)
+    graph, kept = read_layer(layer, selected)
     order, edge = np.arange(graph.n), 0
     if kept is not None:
         dropped = np.setdiff1d(np.arange(graph.n), kept)
@@ -85,7 +91,7 @@ def plot_redundancy(
         ax.set_xticks(middle, ["kept", "dropped"])
         ax.set_yticks(middle, ["kept", "dropped"], rotation=90, va="center")
         ax.tick_params(length=0)
-    ax.set_title(_title(graph, kept))
+    ax.set_title(layer_title(graph, kept))
     return ax
 
 
@@ -115,7 +121,7 @@ def plot_embedding(
     InvalidProblemError
         If a channel is not one of the graph's.
     """
-    graph, kept = _read(layer, selected)
+    graph, kept = read_layer(layer, selected)
     points = _scaled(_squared_distances(graph))
     ax = axes_or_new(ax)
     inside = np.zeros(graph.n, dtype=bool)
@@ -139,7 +145,7 @@ def plot_embedding(
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_title(_title(graph, kept))
+    ax.set_title(layer_title(graph, kept))
     return ax
 
 
@@ -203,7 +209,7 @@ def plot_feature_maps(
     return ax
 
 
-def _read(
+def read_layer(
     layer: Layer, selected: Iterable[int] | None
 ) -> tuple[ChannelGraph, IntArray | None]:
     """Return the graph and the channels kept, None if nothing was chosen."""
@@ -234,7 +240,8 @@ def _channels(selected: Iterable[int], n: int) -> IntArray:
     return np.asarray(kept, dtype=np.int64)
 
 
-def _title(graph: ChannelGraph, kept: IntArray | None) -> str:
+def layer_title(graph: ChannelGraph, kept: IntArray | None) -> str:
+    """Return the name of a layer with how many channels it has, and keeps."""
     counts = f"{graph.n} channels"
     if kept is not None:
         counts = f"{kept.size} of {graph.n} channels kept"

@@ -21,6 +21,10 @@ _BODY = """
   meter { width: 6rem; } table.units td:nth-child(4) { text-align: left; }
 </style>
 
+<p><strong>{{ report.headline }}</strong></p>
+{% if report.warning %}
+<p class="warning"><strong>Warning:</strong> {{ report.warning }}</p>
+{% endif %}
 <h2>Costs</h2>
 <div class="wide"><table class="costs">
 <thead><tr><th>cost</th><th>before</th><th>after</th><th>reached</th><th>asked</th></tr>

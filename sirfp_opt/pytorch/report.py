@@ -105,6 +105,51 @@ class PruneReport:
         """Whether the numbers of channels were given: there was nothing to split."""
         return self.request.keep is not None
 
+    # -- the first line ----------------------------------------------------------
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of all units and of what was left whole; a coupled one counts once.
+
+        total, can (be cut), kept (of those that can).
+        """
+        can = sum(unit.size for unit in self.units)
+        return {
+            "total": can + sum(int(e["size"]) for e in self.exclusions),
+            "can": can,
+            "kept": sum(unit.kept for unit in self.units),
+        }
+
+    @property
+    def headline(self) -> str:
+        """How much of the network can be cut, how much was, and what holds the rest."""
+        total, can, kept = self.channels.values()
+        text = f"{can} of {total} channels ({_percent(can, total)}) can be cut"
+        text += f", {can - kept} were"
+        if self.exclusions:
+            held: dict[str, list[dict[str, Any]]] = {}
+            for exclusion in self.exclusions:
+                held.setdefault(exclusion["reason"], []).append(exclusion)
+            why, most = max(held.items(), key=lambda x: sum(e["size"] for e in x[1]))
+            largest = max(most, key=lambda e: int(e["size"]))
+            share = "the rest is" if len(held) == 1 else "most of the rest is"
+            text += (
+                f"; {share} left whole, such as {largest['layer'] or largest['unit']}"
+            )
+            text += f": {why}"
+        return text + "."
+
+    @property
+    def warning(self) -> str | None:
+        """What to look at where less than half of the channels can be cut."""
+        total, can, _ = self.channels.values()
+        if 2 * can >= total:
+            return None
+        return (
+            "less than half of the channels can be cut: a deep budget falls on few "
+            "layers. See `exclusions` for each reason."
+        )
+
     # -- asked and reached -------------------------------------------------------
 
     @property
@@ -183,6 +228,9 @@ class PruneReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and numbers."""
         return {
+            "headline": self.headline,
+            "warning": self.warning,
+            "channels": self.channels,
             "asked": self.asked,
             "original": self.original,
             "pruned": self.pruned,
@@ -228,7 +276,10 @@ class PruneReport:
 
     def summary(self) -> str:
         """Return the report as text, one line for each unit."""
-        lines = [f"pruned by {self.allocation} allocation and {self.method}"]
+        lines = [self.headline]
+        if self.warning:
+            lines.append(f"WARNING: {self.warning}")
+        lines.append(f"pruned by {self.allocation} allocation and {self.method}")
         for name, total in self.original.items():
             asked = f" (asked {self.asked[name]:g})" if name in self.asked else ""
             lines.append(
@@ -334,6 +385,16 @@ def unit_reports(
             )
         )
     return tuple(reports)
+
+
+def _percent(part: int, whole: int) -> str:
+    """Write a share so that only all of it reads 100 %, and only nothing 0 %."""
+    if part in (0, whole):
+        return "100 %" if part else "0 %"
+    share = 100 * part / whole
+    if share < 0.1 or share > 99.9:
+        return "< 0.1 %" if share < 0.1 else "> 99.9 %"
+    return f"{share:.0f} %" if 1 <= share <= 99 else f"{share:.1f} %"
 
 
 def _side_by_side(asked: float, *values: float) -> list[str]:

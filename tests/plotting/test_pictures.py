@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from sirfp_opt import (
     ChannelGraph,
@@ -24,6 +25,7 @@ from sirfp_opt import (
 from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
+    plot_clique,
     plot_embedding,
     plot_feature_maps,
     plot_plan,
@@ -229,3 +231,32 @@ def test_importing_the_module_does_not_import_matplotlib() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+def _segments(ax: Axes) -> list[Any]:
+    """Return the lines of each set of edges that is drawn."""
+    return [c.get_segments() for c in ax.collections if isinstance(c, LineCollection)]
+
+
+def test_the_clique_has_its_edges_and_all_channels_are_numbered(
+    solution: Solution,
+) -> None:
+    """Six edges join four kept channels; ten numbers stand on the circle."""
+    ax = plot_clique(solution)
+    assert {text.get_text() for text in ax.texts} >= {str(n) for n in range(10)}
+    others, clique = _segments(ax)
+    assert (len(others), len(clique)) == (45 - 6, 6)
+    kept = {tuple(point.round(9)) for line in clique for point in line}
+    angles = np.pi / 2 - 2 * np.pi * solution.selected / 10
+    assert kept == {
+        (round(float(np.cos(a)), 9), round(float(np.sin(a)), 9)) for a in angles
+    }
+
+
+def test_a_graph_without_a_choice_has_all_of_its_edges_and_no_missing_ones() -> None:
+    """An edge that the graph does not have is not drawn."""
+    adjacency = ~np.eye(5, dtype=bool)
+    adjacency[0, 1] = adjacency[1, 0] = False
+    weights = np.ones((5, 5)) - np.eye(5)
+    graph = ChannelGraph(weights, adjacency=adjacency)
+    assert [len(lines) for lines in _segments(plot_clique(graph))] == [9]
