@@ -171,8 +171,14 @@ def check_fields(value: Any) -> None:
     InvalidProblemError
         Naming the field, the rule and the value.
     """
-    for name, rule in rules_of(value).items():
+    cls = type(value)
+    if cls not in _found:  # once a class: every call of `solve` makes a solver
+        _found[cls] = rules_of(cls)
+    for name, rule in _found[cls].items():
         rule.check(getattr(value, name), name)
+
+
+_found: dict[type[Any], dict[str, Rule]] = {}
 
 
 def check_names(

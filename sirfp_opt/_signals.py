@@ -55,7 +55,7 @@ def interruptible(note: Callable[[], None] = lambda: None) -> Iterator[None]:
         raise Interrupted(signum)
 
     ours = []
-    if threading.current_thread() is threading.main_thread():
+    if threading.get_ident() == threading.main_thread().ident:
         ours = [s for s, usual in defaults.items() if signal.getsignal(s) is usual]
     try:
         for signum in ours:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
-from sirfp_opt.canonical_form import CanonicalForm
+from sirfp_opt.canonical_form import CanonicalForm, Singles
 from sirfp_opt.errors import InfeasibleError
 from sirfp_opt.grain import common_step
 
@@ -150,7 +150,7 @@ def canonicalize(
     conflicts: BoolArray | None
     singles = not constraints.tied or all(len(g) == 1 for g in free)
     if singles:
-        index = np.asarray([g[0] for g in free], dtype=np.int64)
+        index = np.fromiter((g[0] for g in free), np.int64, len(free))
         whole = index.size == n
         weights = edges if whole else edges[np.ix_(index, index)]
         values = values[index]
@@ -163,11 +163,13 @@ def canonicalize(
         conflicts = None
     weights = weights if sign > 0 else -weights
     values = sign * values
-    sizes = np.asarray([len(g) for g in free], dtype=np.int64)
+    members: Singles | tuple[IntArray, ...]
     if singles:
+        sizes = np.ones(len(free), dtype=np.int64)
         frozen(index)
-        members = tuple(index[:, None])  # views of what is read-only are, too
+        members = Singles(index)  # views of what is read-only are, too
     else:
+        sizes = np.asarray([len(g) for g in free], dtype=np.int64)
         members = tuple(np.asarray(g, dtype=np.int64) for g in free)
         for member in members:
             frozen(member)
@@ -239,7 +241,7 @@ def divide(
     """
     kept, free = _fix(_groups(n, constraints), constraints, missing)
     counts = _reachable(
-        [len(g) for g in free], [c - kept.size for c in constraints.counts(n)]
+        list(map(len, free)), [c - kept.size for c in constraints.counts(n)]
     )
     if not counts:
         raise InfeasibleError(
@@ -255,7 +257,7 @@ def divide(
 def _groups(n: int, constraints: LayerConstraints) -> list[tuple[int, ...]]:
     """Return all channels as groups, singles included, by their first channel."""
     if not constraints.tied:
-        return [(c,) for c in range(n)]
+        return list(zip(range(n)))
     tied = {c for group in constraints.tied for c in group}
     singles = [(c,) for c in range(n) if c not in tied]
     return sorted([*singles, *constraints.tied])
@@ -328,7 +330,7 @@ def _reachable(sizes: list[int], counts: list[int]) -> tuple[int, ...]:
 
     A Python integer serves as the set of reachable sums: bit s = sum s.
     """
-    if all(size == 1 for size in sizes):
+    if max(sizes, default=1) == 1:
         return tuple(c for c in counts if 0 <= c <= len(sizes))
     sums = 1
     for size in sizes:

@@ -9,19 +9,46 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sirfp_opt._validate import BoolArray, FloatArray, IntArray
 
-__all__ = ["CanonicalForm"]
+__all__ = ["CanonicalForm", "Singles"]
+
+
+class Singles(Sequence["IntArray"]):
+    """The members of items that stand for one channel each, made when asked for.
+
+    Parameters
+    ----------
+    channels : ndarray of int64, shape (m,)
+        Read-only.
+    """
+
+    def __init__(self, channels: IntArray) -> None:
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return int(self.channels.size)
+
+    @overload
+    def __getitem__(self, index: int) -> IntArray: ...
+    @overload
+    def __getitem__(self, index: slice) -> Singles: ...
+    def __getitem__(self, index: int | slice) -> IntArray | Singles:
+        if isinstance(index, slice):
+            return Singles(self.channels[index])
+        member: IntArray = self.channels[:, None][index]
+        return member
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,7 +75,7 @@ class CanonicalForm(ABC):
         lose digits: then that of the power of two that they were divided by.
     kept : ndarray of int
         Channels that are in every solution.
-    members : tuple of ndarray of int
+    members : sequence of ndarray of int
         The channels of each item.
     n : int
         Channels of the original layer.
@@ -60,7 +87,7 @@ class CanonicalForm(ABC):
     offset: float
     sign: int
     kept: IntArray
-    members: tuple[IntArray, ...]
+    members: Sequence[IntArray]
     n: int
     exponent: int = 0
 
@@ -72,6 +99,8 @@ class CanonicalForm(ABC):
     @cached_property
     def _single(self) -> IntArray | None:
         """The one channel of each item, None where some stand for several."""
+        if isinstance(self.members, Singles):
+            return self.members.channels if self.m else None
         if self.m == 0 or self.unit_size != 1:
             return None
         return np.concatenate(self.members)

@@ -68,4 +68,7 @@ class Limits:
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the limits that are set."""
-        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
+        return tuple(name for name in _NAMES if getattr(self, name) is not None)
+
+
+_NAMES = tuple(f.name for f in fields(Limits))

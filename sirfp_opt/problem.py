@@ -189,7 +189,7 @@ def as_problem(
             if k is None and not (constraints and constraints.has_count):
                 k = stated
         channel_graph = as_graph(graph, sense)
-        rules = _with_k(constraints or LayerConstraints(), k, channel_graph.n)
+        rules = _with_k(constraints, k, channel_graph.n)
         problem = PruningProblem(channel_graph, rules)
     if sense is not None and Sense.of(sense) is not problem.sense:
         raise InvalidProblemError(
@@ -222,9 +222,13 @@ def _counted(
 
 
 def _with_k(
-    rules: LayerConstraints, k: int | float | tuple[int, int] | None, n: int
+    rules: LayerConstraints | None, k: int | float | tuple[int, int] | None, n: int
 ) -> LayerConstraints:
     """Return the constraints with the number of channels that k states."""
+    if rules is None:
+        if isinstance(k, int):
+            return LayerConstraints(k)
+        rules = LayerConstraints()
     if k is None:
         return rules
     if isinstance(k, float):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,11 @@ def _require_solver_class(name: str, cls: Any) -> None:
 
 def _lacking(info: SolverInfo) -> list[str]:
     """Return the packages a solver needs that are not there, without importing any."""
-    return [m for m in info.requires if importlib.util.find_spec(m) is None]
+    return [
+        name
+        for name in info.requires
+        if name not in sys.modules and importlib.util.find_spec(name) is None
+    ]
 
 
 def create_solver(
@@ -180,8 +185,8 @@ def create_solver(
                 f"{sorted(options)}. Set them on {type(method).__name__}(...)."
             )
         return _name_of(method), method
-    known = _names()
-    if method not in known:
+    if method not in _registered and method not in _entry_points():
+        known = _names()
         near = difflib.get_close_matches(method.lower(), known, n=2, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise UnknownSolverError(
@@ -197,6 +202,8 @@ def create_solver(
             f"{', '.join(lacking)}. Run: pip install 'sirfp-opt{extra}'"
             + ("." if extra else f" {' '.join(lacking)}.")
         )
+    if not options:
+        return method, cls()
     names = _parameters(cls)
     wrong = sorted(set(options) - set(names))
     if wrong:

@@ -30,6 +30,8 @@ class Sense(StrEnum):
         InvalidProblemError
             If `value` is none of them.
         """
+        if isinstance(value, Sense):
+            return value
         aliases = {"min": cls.MINIMIZE, "max": cls.MAXIMIZE}
         text = str(value).lower()
         try:

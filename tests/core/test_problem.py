@@ -182,3 +182,18 @@ def test_evaluate_is_the_naive_double_sum(n: int, seed: int, scale: float) -> No
     naive = sum(graph.weights[i, j] for i, j in combinations(chosen, 2))
     naive += sum(vertex[i] for i in chosen)
     assert problem.evaluate(chosen) == pytest.approx(naive, rel=1e-12, abs=1e-9 * scale)
+
+
+def test_members_of_single_channels_are_a_sequence() -> None:
+    """Each item's one channel, read-only; both ends, slices, none beyond the last."""
+    graph = ChannelGraph(np.ones((5, 5)))
+    rules = LayerConstraints(2, must_drop=[1])
+    members = PruningProblem(graph, rules).canonical.members
+    assert [m.tolist() for m in members] == [[0], [2], [3], [4]]
+    assert members[-1].tolist() == [4]
+    assert [m.tolist() for m in members[1:3]] == [[2], [3]]
+    assert not members[0].flags.writeable
+    with pytest.raises(IndexError):
+        members[4]
+    whole = PruningProblem(graph, LayerConstraints(5, must_keep=range(5)))
+    assert list(whole.canonical.members) == []

@@ -12,8 +12,10 @@ from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, so
 from sirfp_opt.canonical import CanonicalProblem
 from sirfp_opt.io import best_known, read_problem
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
+from sirfp_opt_solvers._local.flip_search import FlipSearch
+from sirfp_opt_solvers._local.memetic import Memetic
 from sirfp_opt_solvers._local.swap_run import SwapRun
-from sirfp_opt_solvers.tabu import improve
+from sirfp_opt_solvers.tabu import Tabu, improve
 
 from .heuristic_cases import redundancy
 
@@ -168,3 +170,28 @@ def test_improve_serves_other_solvers() -> None:
     nothing = ChannelGraph.from_diversity(np.ones((6, 6)), adjacency=np.eye(6))
     barren = PruningProblem(nothing, LayerConstraints(2)).canonical
     assert improve(barren, iterations=2000) is None
+
+
+@pytest.mark.parametrize("tied", [(), ((0, 1), (2, 3, 4))])
+def test_a_target_ends_a_run_where_it_is_met(tied: tuple[tuple[int, ...], ...]) -> None:
+    """No iteration is made after the one that finds a set of the value asked for."""
+    weights = np.random.default_rng(3).random((60, 60))
+    graph = ChannelGraph(weights + weights.T)
+    problem = PruningProblem(graph, LayerConstraints(15, tied=tied))
+    form = problem.canonical
+    starts = [np.arange(15 if not tied else 0, dtype=np.int64)]
+    fixed, budget = FixedPoint.of(form), 3000
+
+    def walker(target: float | None) -> Memetic | FlipSearch:
+        rng = np.random.default_rng(0)
+        return Tabu()._walker(form, fixed, rng, starts, target, endless=True)
+
+    free = walker(None)
+    best = free.advance(budget)
+    assert best is not None
+    assert free.iterations == budget
+    met = walker(form.to_objective(form.evaluate(best)))
+    found = met.advance(budget)
+    assert found is not None
+    assert found.tolist() == best.tolist()
+    assert met.iterations == met.found_at == free.found_at < budget

@@ -117,14 +117,19 @@ class FixedPoint:
             largest = max(float(weights.max()), -float(weights.min()))
             cost = penalty * (largest + float(np.abs(values).max(initial=0.0)))
             cost = cost or 1.0
+        scratch = np.empty((min(step, m), m))
         bound = 0.0
         for start in range(0, m, step):
             rows = slice(start, start + step)
-            size = np.abs(weights[rows])
+            size = np.abs(weights[rows], out=scratch[: min(step, m - start)])
             if conflicts is not None:
                 np.putmask(size, conflicts[rows], cost)
-            sums = np.minimum(most * size.max(axis=1), size.sum(axis=1))
-            bound = max(bound, float((np.abs(values[rows]) + sums).max()))
+            own, sums = np.abs(values[rows]), most * size.max(axis=1)
+            # The sums of rows only where the one that decides is not the larger.
+            top = int((own + sums).argmax())
+            if sums[top] > size[top].sum():
+                sums = np.minimum(sums, size.sum(axis=1))
+            bound = max(bound, float((own + sums).max()))
         # The slack keeps the rounding of single weights from adding up past 2^29.
         scale = (_LARGEST_GAIN - m) / bound if bound > 0 else 1.0
         scale = min(scale, _LARGEST_SCALE)
@@ -133,7 +138,9 @@ class FixedPoint:
         scaled_cost = int(np.rint(cost * scale))
         for start in range(0, m, step):
             rows = slice(start, start + step)
-            block = weights[rows] * scale
+            block = np.multiply(
+                weights[rows], scale, out=scratch[: min(step, m - start)]
+            )
             np.rint(block, out=block)
             if conflicts is not None:
                 np.putmask(block, conflicts[rows], -scaled_cost)

@@ -93,7 +93,7 @@ class FlipSearch:
         self._prices = prices_of_totals(
             self._canonical, self._reference, fixed.scale * self._dearness
         )
-        self._goal = fixed.goal(self._canonical, self._target)
+        self._goal = self._wanted = fixed.goal(self._canonical, self._target)
 
     def _begin(self, items: Items) -> None:
         """Set the kernel's arrays up for a new run."""
@@ -118,7 +118,7 @@ class FlipSearch:
             self._best_inside[:] = self._inside
 
     def advance(self, budget: int) -> Items | None:
-        """Do `budget` iterations; return the best set if it is new."""
+        """Do `budget` iterations, fewer at the target; return the best set if new."""
         found = None
         end = self.iterations + budget
         state, kernel = self._state, self._kernel
@@ -150,6 +150,8 @@ class FlipSearch:
                 self.found_at = before + int(state[kernel.BEST_AT]) - behind
                 self.improved_in = self.generations
                 self._goal = max(self._goal, best + 1)
+                if best >= self._wanted:
+                    break  # the core prices it now: going on may be for nothing
             elif self.iterations < end:
                 self._renew(best != kernel.NOTHING)
         return found

@@ -80,7 +80,7 @@ class Memetic:
         self._starts = [s for s in reversed(starts) if s.size in self._sizes]
         self._anchor = self._starts[-1].size if self._starts else self._sizes[0]
         self._target = target
-        self._goal = fixed.goal(canonical, target)
+        self._goal = self._wanted = fixed.goal(canonical, target)
         self._penalty, self._fruitless = 2.0, 0
         self._depth, self._swap_depth = effort.depth, effort.swap_depth
         self._population: list[Member] = []
@@ -101,14 +101,17 @@ class Memetic:
         self.done = False
 
     def advance(self, budget: int) -> Items | None:
-        """Do `budget` iterations; return the best set if it is new."""
+        """Do `budget` iterations, fewer at the target; return the best set if new."""
         found = None
         end = self.iterations + budget
         while self.iterations < end and not self.done:
             if self._run is None:
                 self._run = self._conceive()
             better = self._improve(self._run, end - self.iterations)
-            found = found if better is None else better
+            if better is not None:
+                found = better
+                if self._run.value >= self._wanted:
+                    break  # the core prices it now: going on may be for nothing
         return found
 
     def _improve(self, run: SwapRun, budget: int) -> Items | None:
@@ -154,7 +157,7 @@ class Memetic:
     def _make_dearer(self) -> None:
         self._penalty, self._fruitless = 2 * self._penalty, 0
         self._fixed = FixedPoint.of(self._canonical, self._penalty)
-        self._goal = self._fixed.goal(self._canonical, self._target)
+        self._goal = self._wanted = self._fixed.goal(self._canonical, self._target)
         self._best = None  # known values are in the old units
         self._population.clear()
         self._elite.clear()
