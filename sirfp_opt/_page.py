@@ -55,8 +55,7 @@ _FRAME = """<!doctype html>
 
 def need_pages() -> None:
     """Raise `MissingExtraError` unless pages and their pictures can be made."""
-    require_extra("study", "jinja2")
-    require_extra("plot", "matplotlib")
+    require_extra("study,plot", "jinja2", "matplotlib")
 
 
 def write_page(
