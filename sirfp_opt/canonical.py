@@ -150,8 +150,10 @@ def canonicalize(
     conflicts: BoolArray | None
     singles = not constraints.tied or all(len(g) == 1 for g in free)
     if singles:
-        index = np.fromiter((g[0] for g in free), np.int64, len(free))
-        whole = index.size == n
+        whole = len(free) == n
+        index = np.arange(n, dtype=np.int64)
+        if not whole:
+            index = np.asarray([g[0] for g in free], dtype=np.int64)
         weights = edges if whole else edges[np.ix_(index, index)]
         values = values[index]
         conflicts = missing

@@ -36,7 +36,8 @@ def delete_smallest(
 ) -> tuple[Items, Floats]:
     """Do as `sirfp_opt.deletion.delete_smallest`, compiled where that gains."""
     if compiled is None:
-        compiled = marginals.size >= _LARGE and "numba" in sys.modules
+        large = marginals.size >= _LARGE and "numba" in sys.modules
+        compiled = large or _is_at_hand()
     if not (compiled and marginals.size and bool((sizes == sizes[:1]).all())):
         return deletion.delete_smallest(weights, marginals, sizes)
     from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
@@ -47,6 +48,12 @@ def delete_smallest(
     matrix.setflags(write=False)
     kernel(matrix, marginals.copy(), order, gains)
     return order, gains
+
+
+def _is_at_hand() -> bool:
+    """Tell whether the kernel has been loaded in this process, for a larger layer."""
+    module = sys.modules.get("sirfp_opt_solvers._kernels.greedy")
+    return module is not None and bool(module.delete_smallest.signatures)
 
 
 def backward_set(canonical: CanonicalProblem) -> Items:
