@@ -56,7 +56,7 @@ class Greedy:
     compiled : bool, optional
         Delete in compiled code (numba) or in NumPy; both give the same order to the
         last bit. By default compiled code is used from 256 items on, if numba is loaded
-        already.
+        already, and for fewer once a larger layer has had it loaded.
 
     Notes
     -----

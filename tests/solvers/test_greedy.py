@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -74,3 +77,15 @@ def test_a_range_takes_the_best_set_on_the_path() -> None:
     found = solve(PruningProblem(weighted, rules), method="greedy")
     assert found.objective == pytest.approx(min(single))
     assert found.k == 6 + 3 * int(np.argmin(single))
+
+
+def test_a_kernel_half_imported_elsewhere_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While another thread imports the kernel's module, NumPy does the work."""
+    name = "sirfp_opt_solvers._kernels.greedy"
+    weights = np.random.default_rng(0).random((20, 20))
+    expected = solve(weights + weights.T, 5, method="greedy", compiled=False)
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    found = solve(weights + weights.T, 5, method="greedy")
+    assert found.selected.tolist() == expected.selected.tolist()

@@ -53,7 +53,9 @@ def delete_smallest(
 def _is_at_hand() -> bool:
     """Tell whether the kernel has been loaded in this process, for a larger layer."""
     module = sys.modules.get("sirfp_opt_solvers._kernels.greedy")
-    return module is not None and bool(module.delete_smallest.signatures)
+    # Another thread may be in the middle of importing it: then there is no kernel yet.
+    kernel = getattr(module, "delete_smallest", None)
+    return kernel is not None and bool(kernel.signatures)
 
 
 def backward_set(canonical: CanonicalProblem) -> Items:
