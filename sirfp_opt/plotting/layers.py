@@ -212,11 +212,22 @@ def plot_feature_maps(
 def read_layer(
     layer: Layer, selected: Iterable[int] | None
 ) -> tuple[ChannelGraph, IntArray | None]:
-    """Return the graph and the channels kept, None if nothing was chosen."""
+    """Return the graph and the channels kept, None if nothing was chosen.
+
+    Raises
+    ------
+    InvalidProblemError
+        If there is no graph to draw, or a channel is not one of the graph's.
+    """
     if isinstance(layer, ChannelGraph):
         graph = layer
     elif isinstance(layer, PruningProblem):
         graph = layer.graph
+    elif not hasattr(layer, "problem"):
+        raise InvalidProblemError(
+            "`layer` must be a Solution, a PruningProblem or a ChannelGraph, got "
+            f"{type(layer).__name__}. Wrap a matrix in ChannelGraph(matrix)."
+        )
     elif isinstance(layer.problem, PruningProblem | ReconstructionProblem):
         problem = layer.problem
         if isinstance(problem, PruningProblem):

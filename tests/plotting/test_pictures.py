@@ -260,3 +260,10 @@ def test_a_graph_without_a_choice_has_all_of_its_edges_and_no_missing_ones() -> 
     weights = np.ones((5, 5)) - np.eye(5)
     graph = ChannelGraph(weights, adjacency=adjacency)
     assert [len(lines) for lines in _segments(plot_clique(graph))] == [9]
+
+
+@pytest.mark.parametrize("draw", [plot_clique, plot_embedding, plot_redundancy])
+def test_a_bare_matrix_is_refused_with_a_way_out(draw: Callable[..., Axes]) -> None:
+    """The message says what to wrap it in."""
+    with pytest.raises(InvalidProblemError, match=r"ndarray.*ChannelGraph\(matrix\)"):
+        draw(np.ones((4, 4)))
