@@ -77,7 +77,7 @@ def compare(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Comparison
     --------
     >>> import torch
     >>> from sirfp_opt.pytorch.comparison import compare
-    >>> y = torch.tensor([[1.0, 1e-6, -1e9]])
+    >>> y = torch.tensor([[1.0, 1e-3, -1e9]])
     >>> round(compare([y * torch.tensor([1.0, 1.25, 1.0])], [y]).relative, 2)
     0.25
     """

