@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._moved import tell_of_moves
 from sirfp_opt.api import solve
@@ -32,8 +34,6 @@ from sirfp_opt.errors import (
 )
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.limits import Limits
-from sirfp_opt.network import NetworkProblem, solve_network
-from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.objective import Objective
 from sirfp_opt.partner_bound import combinatorial_bound
 from sirfp_opt.problem import PruningProblem
@@ -45,6 +45,9 @@ from sirfp_opt.sense import Sense
 from sirfp_opt.solution import Solution, Status
 from sirfp_opt.trace import Trace, TraceEvent
 
+if TYPE_CHECKING:
+    from sirfp_opt.network import NetworkProblem, PruningPlan, solve_network
+
 try:
     __version__ = version("sirfp-opt")
 except PackageNotFoundError:  # a source tree that was never installed
@@ -52,6 +55,9 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 tell_of_moves()
+
+_OF_NETWORKS = ("NetworkProblem", "PruningPlan", "solve_network")
+"""Names of the floor above, which the core does not load: only who asks for them."""
 
 __all__ = [
     "Bound",
@@ -90,3 +96,10 @@ __all__ = [
     "solve_network",
     "unregister_solver",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "network" and name not in _OF_NETWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    floor = import_module("sirfp_opt.network")
+    return floor if name == "network" else getattr(floor, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.solution import Solution
 
-__all__ = ["PruningProblem", "as_graph", "as_problem"]
+__all__ = ["READER_GROUP", "PruningProblem", "as_graph", "as_problem"]
+
+READER_GROUP = "sirfp_opt.readers"
+"""Entry points of what reads a path: ``read(path, sense=...)``, as `io` has it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,15 +250,20 @@ def _from_file(
     path: str | os.PathLike[str], sense: Sense | str | None
 ) -> tuple[ChannelGraph, int | None]:
     """Return the one graph of a file, and k where the format states it."""
-    # The core knows no formats; a path is the one argument that asks for them.
-    from sirfp_opt.io.files import read_contents
-
     if not os.path.exists(path):
         raise InvalidProblemError(
             f"`graph` must be a real matrix, a graph or the path of a file, got "
             f"{brief(path)}, which is no file. Check the path."
         )
-    found = read_contents(path, sense=sense)
+    # The core knows no formats: who reads files comes in by a door, as solvers do.
+    points = entry_points(group=READER_GROUP)
+    if not points:
+        raise InvalidProblemError(
+            f"`graph` must be a real matrix or a graph where nothing reads files, got "
+            f"{brief(path)}, and no entry point in the group {READER_GROUP!r}. "
+            "Reinstall sirfp-opt."
+        )
+    found = next(iter(points)).load()(path, sense=sense)
     if len(found.graphs) != 1:
         raise InvalidProblemError(
             f"`graph` must name a file of one graph, got {path} with "

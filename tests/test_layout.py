@@ -105,10 +105,6 @@ def table() -> dict[str, set[str]]:
     return rules
 
 
-ALLOWED = {"sirfp_opt.problem imports sirfp_opt.io.files"}
-"""Asked for by whoever passes a path, and then only: CONTRIBUTING says so."""
-
-
 def test_imports_keep_to_the_table_in_contributing() -> None:
     """Lazy imports count, too: a place may know only what stands beside it there."""
     rules = table()
@@ -118,12 +114,10 @@ def test_imports_keep_to_the_table_in_contributing() -> None:
         for name, others in imports(at_once=False).items()
         for other in others
         if place_of(other) not in rules[place_of(name)] | {place_of(name)}
-        # The front of the core names what a user needs first, of the network, too.
-        and name != "sirfp_opt"
         # Asked for its name only.
         and other != "sirfp_opt"
     }
-    assert broken <= ALLOWED, broken - ALLOWED
+    assert not broken, broken
 
 
 def test_no_circle_of_imports() -> None:

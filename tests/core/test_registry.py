@@ -187,6 +187,23 @@ def test_heavy_packages_stay_out_until_needed(statement: str) -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_the_floor_above_is_loaded_by_who_asks_for_it() -> None:
+    """`import sirfp_opt` loads one layer; the network's names come when asked for."""
+    code = (
+        "import sys, sirfp_opt\n"
+        "above = ('network', 'io', 'plotting', 'study')\n"
+        "print([a for a in above if f'sirfp_opt.{a}' in sys.modules])\n"
+        "from sirfp_opt import *\n"
+        "print(NetworkProblem.__module__, sirfp_opt.network.solve_network.__name__)\n"
+        "print(hasattr(sirfp_opt, 'nothing'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    expected = ["[]", "sirfp_opt.network.problem solve_network", "False"]
+    assert run.stdout.splitlines() == expected
+
+
 def test_the_core_imports_no_solver_and_no_adapter() -> None:
     """Arrows point to the core: no core file names what stands on it."""
     core = Path(sirfp_opt.__file__).parent
