@@ -23,6 +23,8 @@ __all__ = [
     "check_size",
     "fields",
     "parse_edges",
+    "symmetric",
+    "two_wholes",
     "walk_edges",
 ]
 
@@ -41,6 +43,12 @@ def as_number(word: str) -> float | None:
     """Return a finite number as files write it, None if it is none."""
     value = float(word) if _NUMBER.fullmatch(word) else math.inf
     return value if math.isfinite(value) else None
+
+
+def two_wholes(words: Sequence[str]) -> tuple[int, int] | None:
+    """Return both of two whole numbers, None if the words are not just that."""
+    numbers = [value for value in map(as_whole, words) if value is not None]
+    return (numbers[0], numbers[1]) if len(numbers) == len(words) == 2 else None
 
 
 def broken(path: object, line: int, rule: str, got: str, way_out: str) -> NoReturn:
@@ -112,6 +120,14 @@ def parse_edges(
         and _distinct(low * n + high, n * n)
     )
     return (rows, columns, weights) if sound else None
+
+
+def symmetric(n: int, edges: tuple[IntArray, IntArray, FloatArray]) -> FloatArray:
+    """Return the matrix of shape (n, n) with a weight for each edge, else 0."""
+    rows, columns, given = edges
+    weights = np.zeros((n, n))
+    weights[rows, columns] = weights[columns, rows] = given
+    return weights
 
 
 def _distinct(numbers: IntArray, most: int) -> bool:

@@ -17,6 +17,8 @@ from sirfp_opt.io._edges import (
     check_size,
     fields,
     parse_edges,
+    symmetric,
+    two_wholes,
     walk_edges,
 )
 from sirfp_opt.io._source import Source
@@ -32,7 +34,6 @@ __all__ = ["read_dimacs", "write_dimacs"]
 
 # The comment in which `write_dimacs` keeps the graph's name.
 _NAME = "c sirfp_opt name: "
-
 
 # What an edge without a weight weighs, by the numbers of its ends.
 _RULES: dict[str, Callable[[int, int], int]] = {
@@ -101,12 +102,11 @@ def read_dimacs(
                 f"{edges[2].size} at the end of the file",
                 "Is the file truncated, or the header wrong?",
             )
-    rows, columns, given = edges
-    weights, adjacency = np.zeros((n, n)), np.eye(n, dtype=bool)
-    weights[rows, columns] = weights[columns, rows] = given
+    rows, columns, _ = edges
+    adjacency = np.eye(n, dtype=bool)
     adjacency[rows, columns] = adjacency[columns, rows] = True
     return ChannelGraph.from_diversity(
-        weights,
+        symmetric(n, edges),
         vertex_weights=found.vertex_weights,
         adjacency=adjacency,
         name=found.name or source.stem,
@@ -125,13 +125,12 @@ def _weighted(
     made = list(lines)
     for number in numbers:
         words = lines[number - 1].split()
-        ends = [as_whole(word) for word in words[1:]]
-        if len(ends) != 2 or None in ends:
+        ends = two_wholes(words[1:])
+        if ends is None:
             got = repr(" ".join(words[:6]))
             rule = "an edge without weight is 'e i j'"
             broken(path, number, rule, got, "Leave out weight_rule, or fix the line.")
-        weight = _RULES[weight_rule](ends[0] or 0, ends[1] or 0)
-        made[number - 1] = f"e {ends[0]} {ends[1]} {weight}"
+        made[number - 1] = f"e {ends[0]} {ends[1]} {_RULES[weight_rule](*ends)}"
     return made
 
 
@@ -157,12 +156,11 @@ def _sort(path: object, lines: list[str]) -> _Sorted:
             if lines[number - 1].startswith(_NAME):
                 name = lines[number - 1].removeprefix(_NAME).strip()
         elif kind == "p":
-            counts = [as_whole(word) for word in words[2:]]
-            if found is not None or len(counts) != 2 or None in counts:
+            counts = two_wholes(words[2:])
+            if found is not None or counts is None:
                 broken(path, number, "the one header is 'p edge n m'", got, "Fix it.")
-            n, m = counts[0] or 0, counts[1] or 0
-            check_size(path, number, n)
-            found = _Sorted(n, m, np.zeros(n))
+            check_size(path, number, counts[0])
+            found = _Sorted(*counts, np.zeros(counts[0]))
         elif found is None:
             broken(path, number, "'p edge n m' comes first", got, "Add the header.")
         elif kind == "e":

@@ -149,8 +149,11 @@ def read_contents(
             f"`sense` must be 'maximize' for {kind} files, got {sense!r}. "
             "Build the graph you want from the weights of this one."
         )
-    if kind in ("dimacs", "rudy"):
-        graph = read_rudy(source) if kind == "rudy" else _dimacs(source, weight_rule)
+    if kind == "dimacs":
+        graph = read_dimacs(source, weight_rule=weight_rule)
+        return Contents({graph.name: graph})
+    if kind == "rudy":
+        graph = read_rudy(source)
         return Contents({graph.name: graph})
     problem = read_mdplib(source)
     return Contents({problem.graph.name: problem.graph}, problem)
@@ -249,10 +252,6 @@ _OF_EITHER_SENSE: dict[str, Any] = {
     "mtx": read_matrix_market,
     "csv": read_csv,
 }
-
-
-def _dimacs(source: Source, weight_rule: str | None) -> ChannelGraph:
-    return read_dimacs(source, weight_rule=weight_rule)
 
 
 def _kind(source: Source) -> str:

@@ -88,14 +88,13 @@ def _read(
     except Exception as error:  # whatever networkx trips over in a broken file
         raise _broken(source, f"{type(error).__name__}: {error}", kind) from None
     nodes = found.nodes
-    stated = found.graph.get("sense", Sense.MAXIMIZE)
-    try:
-        direction = Sense.of(stated)
-    except InvalidProblemError:
-        if sense is None:
+    if sense is None:
+        stated = found.graph.get("sense", Sense.MAXIMIZE)
+        try:
+            direction = Sense.of(stated)
+        except InvalidProblemError:
             raise _broken(source, f"the sense {stated!r}", kind) from None
-        direction = Sense.of(sense)
-    if sense is not None:
+    else:
         direction = Sense.of(sense)
     try:
         own = _of_nodes(found, "self_redundancy")

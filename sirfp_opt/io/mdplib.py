@@ -11,11 +11,12 @@ from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._edges import (
-    as_whole,
     broken,
     check_size,
     fields,
     parse_edges,
+    symmetric,
+    two_wholes,
     walk_edges,
 )
 from sirfp_opt.io._source import Source
@@ -66,8 +67,8 @@ def read_mdplib(path: str | os.PathLike[str] | Source) -> PruningProblem:
     lines = source.lines()
     numbered = fields(lines)
     number, header = next(numbered, (1, [""]))
-    counts = [as_whole(word) for word in header]
-    if len(counts) != 2 or None in counts:
+    counts = two_wholes(header)
+    if counts is None:
         broken(
             source.name,
             number,
@@ -75,7 +76,7 @@ def read_mdplib(path: str | os.PathLike[str] | Source) -> PruningProblem:
             repr(" ".join(header[:6])[:60]),
             "Is it of another format?",
         )
-    n, k = counts[0] or 0, counts[1] or 0
+    n, k = counts
     check_size(source.name, number, n)
     if not 1 <= k <= n:
         broken(source.name, number, "n and k meet 1 <= k <= n", f"{n} {k}", "Fix it.")
@@ -92,10 +93,7 @@ def read_mdplib(path: str | os.PathLike[str] | Source) -> PruningProblem:
                 f"{edges[2].size} at the end of the file",
                 "Is the file truncated, or n wrong?",
             )
-    rows, columns, distances = edges
-    weights = np.zeros((n, n))
-    weights[rows, columns] = weights[columns, rows] = distances
-    graph = ChannelGraph.from_diversity(weights, name=source.stem)
+    graph = ChannelGraph.from_diversity(symmetric(n, edges), name=source.stem)
     return PruningProblem(graph, LayerConstraints(k))
 
 

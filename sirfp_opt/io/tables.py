@@ -13,11 +13,12 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._edges import (
     as_number,
-    as_whole,
     broken,
     check_size,
     fields,
     parse_edges,
+    symmetric,
+    two_wholes,
     walk_edges,
 )
 from sirfp_opt.io._source import Source
@@ -198,11 +199,11 @@ def read_rudy(path: str | os.PathLike[str] | Source) -> ChannelGraph:
     lines = source.lines()
     rows = list(fields(lines))
     number, header = rows[0] if rows else (1, [""])
-    counts = [as_whole(word) for word in header]
-    if len(counts) != 2 or None in counts:
+    counts = two_wholes(header)
+    if counts is None:
         got = repr(" ".join(header[:6]))
         broken(source.name, number, "a rudy file begins with 'n m'", got, "Add it.")
-    n, m = counts[0] or 0, counts[1] or 0
+    n, m = counts
     check_size(source.name, number, n)
     edges = parse_edges([lines[at - 1] for at, _ in rows[1:]], n, 1)
     last = rows[-1][0]
@@ -212,9 +213,7 @@ def read_rudy(path: str | os.PathLike[str] | Source) -> ChannelGraph:
         got = f"{edges[2].size} at the end of the file"
         rule = f"the header announces {m} edges"
         broken(source.name, last, rule, got, "Is the file truncated?")
-    weights = np.zeros((n, n))
-    weights[edges[0], edges[1]] = weights[edges[1], edges[0]] = edges[2]
-    return ChannelGraph.from_diversity(weights, name=source.stem)
+    return ChannelGraph.from_diversity(symmetric(n, edges), name=source.stem)
 
 
 def _graph(source: Source, matrix: object, sense: Sense) -> ChannelGraph:
