@@ -142,6 +142,20 @@ def test_no_circle_of_imports() -> None:
         visit(name, [])
 
 
+def test_methods_stand_above_what_they_share() -> None:
+    """In the solvers no folder imports a method, not even inside of a function."""
+    methods = {n for n in modules() if re.fullmatch(r"sirfp_opt_solvers\.[a-z]\w*", n)}
+    methods -= {"sirfp_opt_solvers.relaxations"}
+    assert "sirfp_opt_solvers.tabu" in methods
+    up = {
+        f"{name} imports {other}"
+        for name, others in imports(at_once=False).items()
+        for other in others & methods
+        if name.startswith("sirfp_opt_solvers.") and name not in methods
+    }
+    assert up == set()
+
+
 def test_former_paths_say_the_new_one() -> None:
     """Each raises an ImportError with the module that is there now."""
     for old, new in MOVED.items():

@@ -1,56 +1,30 @@
 """Tabu search: the default heuristic.
 
-For other solvers that want a good set to start from, without a `Search`:
-
-    improve(canonical, *, seconds=None, iterations=None, seed=0, start=None)
-        -> ndarray of int64 (items, ascending) or None
+For other solvers that want a good set to start from, without a `Search`: `improve`.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from sirfp_opt._rules import check_fields, ruled, whole
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._local.backward import backward_set
 from sirfp_opt_solvers._local.compilation import compiling
 from sirfp_opt_solvers._local.fixed_point import FixedPoint
-from sirfp_opt_solvers._local.flip_search import FlipSearch
-from sirfp_opt_solvers._local.memetic import Effort, Memetic
 from sirfp_opt_solvers._local.runs import (
     HEURISTIC_LIMITS,
     check_jobs,
     drive,
     runs_until_stopped,
 )
-from sirfp_opt_solvers._local.start import (
-    is_open,
-    offer_extremes,
-    offer_greedy,
-    swaps_suffice,
-)
+from sirfp_opt_solvers._local.start import is_open, offer_extremes, offer_greedy
+from sirfp_opt_solvers._local.tabu_walk import PATIENCE, chunk, improve, tabu_walker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from sirfp_opt.canonical import CanonicalProblem
     from sirfp_opt.search import Search
 
-    Items = NDArray[np.int64]
-
 __all__ = ["Tabu", "improve"]
-
-# Matrix entries read between two looks at the clock: some milliseconds.
-_CHUNK_ENTRIES = 8_000_000
-# From here on, one population's worth of runs takes so long that breadth pays.
-_LARGE = 1000
-_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -129,7 +103,7 @@ class Tabu:
     depth: int | None = ruled(whole(1, optional=True), None)
     swap_depth: int | None = ruled(whole(1, optional=True), None)
     tenure: int | None = ruled(whole(1, optional=True), None)
-    patience: int = ruled(whole(1), 5)
+    patience: int = ruled(whole(1), PATIENCE)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="memetic tabu search, compiled; the default heuristic",
@@ -153,132 +127,23 @@ class Tabu:
         if search.stop() or not is_open(canonical):
             return
         fixed = FixedPoint.of(canonical)
-        limits = search.limits
-        endless = runs_until_stopped(limits)
         with compiling(search, "tabu") as ready:
             if not ready:
                 return
             walkers = [
-                self._walker(canonical, fixed, rng, starts, limits.target, endless)
+                tabu_walker(
+                    canonical,
+                    fixed,
+                    rng,
+                    starts,
+                    endless=runs_until_stopped(search.limits),
+                    target=search.limits.target,
+                    population=self.population,
+                    depth=self.depth,
+                    swap_depth=self.swap_depth,
+                    tenure=self.tenure,
+                    patience=self.patience,
+                )
                 for rng in search.rng.spawn(self.n_jobs)
             ]
-            drive(search, walkers, _chunk(fixed))
-
-    def _walker(
-        self,
-        canonical: CanonicalProblem,
-        fixed: FixedPoint,
-        rng: np.random.Generator,
-        starts: Sequence[Items],
-        target: float | None,
-        endless: bool,
-    ) -> Memetic | FlipSearch:
-        m = canonical.m
-        patience = None
-        if not endless:
-            easy = swaps_suffice(canonical) and canonical.conflicts is None
-            mixed = canonical.unit_size is None
-            patience = self.patience * (5 if mixed else 1 if easy else 3)
-        depth = self.depth or min(2500, 20 * m)
-        tenures = _tenures(m) if self.tenure is None else (self.tenure,)
-        if canonical.unit_size is None:
-            return FlipSearch(
-                canonical,
-                fixed,
-                depth,
-                tenures[0],
-                rng,
-                starts=starts,
-                target=target,
-                patience=patience,
-            )
-        effort = Effort(
-            population=self.population or (20 if m >= _LARGE else 10),
-            depth=depth,
-            swap_depth=self.swap_depth or max(1, depth // 10),
-            tenures=tenures,
-        )
-        return Memetic(
-            canonical,
-            fixed,
-            effort,
-            rng,
-            starts=starts,
-            target=target,
-            patience=patience,
-        )
-
-
-def improve(
-    canonical: CanonicalProblem,
-    *,
-    seconds: float | None = None,
-    iterations: int | None = None,
-    seed: int = 0,
-    start: Items | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Items | None:
-    """Return a good set of items, found by `Tabu`, for solvers that need one.
-
-    Parameters
-    ----------
-    canonical : CanonicalProblem
-    seconds : float, optional
-        Wall-clock time; the loading of compiled code counts.
-    iterations : int, optional
-        As in `Tabu`. Without it and `seconds` the search ends by its own patience.
-    seed : int
-    start : ndarray of int, optional
-        Items of a feasible set to start from; the answer is never worse, within the
-        error of fixed point.
-    stop : callable
-        Asked every few milliseconds; once true, the best so far is returned.
-
-    Returns
-    -------
-    ndarray of int64, ascending, or None if no conflict-free set was found
-    """
-    began = time.perf_counter()
-    greedy = backward_set(canonical)
-    best = None
-    if start is not None:
-        best = np.sort(np.asarray(start, dtype=np.int64))
-    elif canonical.conflicts is None:
-        best = np.sort(greedy)
-    if not is_open(canonical):
-        return best
-    fixed = FixedPoint.of(canonical)
-    walker = Tabu()._walker(
-        canonical,
-        fixed,
-        np.random.default_rng(seed),
-        [greedy] if start is None or best is None else [best, greedy],
-        None,
-        seconds is not None or iterations is not None,
-    )
-    chunk = _chunk(fixed)
-    while not (walker.done or stop()):
-        budget = chunk
-        if iterations is not None:
-            budget = min(chunk, iterations - walker.iterations)
-        if budget <= 0 or (
-            seconds is not None and time.perf_counter() - began >= seconds
-        ):
-            break
-        found = walker.advance(budget)
-        if found is not None and (
-            best is None or canonical.evaluate(found) > canonical.evaluate(best)
-        ):
-            best = found
-    return best
-
-
-def _tenures(m: int) -> tuple[int, ...]:
-    """Return tenures around m / 100; random weights like long ones, layers short."""
-    middle = max(3, m // 100)
-    ladder = {middle // 4, middle // 2, middle, 2 * middle}
-    return tuple(sorted({min(max(2, t), _LONGEST) for t in ladder}))
-
-
-def _chunk(fixed: FixedPoint) -> int:
-    return max(500, min(50_000, _CHUNK_ENTRIES // (fixed.values.size + 300)))
+            drive(search, walkers, chunk(fixed))

@@ -15,7 +15,8 @@ from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers._local.flip_search import FlipSearch
 from sirfp_opt_solvers._local.memetic import Memetic
 from sirfp_opt_solvers._local.swap_run import SwapRun
-from sirfp_opt_solvers.tabu import Tabu, improve
+from sirfp_opt_solvers._local.tabu_walk import tabu_walker
+from sirfp_opt_solvers.tabu import improve
 
 from .heuristic_cases import redundancy
 
@@ -184,7 +185,7 @@ def test_a_target_ends_a_run_where_it_is_met(tied: tuple[tuple[int, ...], ...]) 
 
     def walker(target: float | None) -> Memetic | FlipSearch:
         rng = np.random.default_rng(0)
-        return Tabu()._walker(form, fixed, rng, starts, target, endless=True)
+        return tabu_walker(form, fixed, rng, starts, target=target, endless=True)
 
     free = walker(None)
     best = free.advance(budget)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sirfp_opt.solution import OPTIMALITY_TOLERANCE
 from sirfp_opt_solvers._local.backward import offer_backward
 from sirfp_opt_solvers._local.compilation import compiling
+from sirfp_opt_solvers._local.tabu_walk import improve
 from sirfp_opt_solvers._proof.swaps import is_small, swap_search
 
 if TYPE_CHECKING:
@@ -69,9 +70,6 @@ def _improve(search: Search, seconds: float | None, stop: Callable[[], bool]) ->
     with compiling(search, "tabu") as ready:
         if not ready:
             return
-        # Loads numba: only where it pays.
-        from sirfp_opt_solvers.tabu import improve
-
         items = improve(
             search.canonical,
             seconds=seconds,
