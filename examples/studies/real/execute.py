@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +103,11 @@ def pruned_network(run: Run) -> tuple[nn.Module, dict[str, Any]]:
 
 def _judged(run: Run, model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     data = make(run.pace)
-    dense = load(run.network)
     seen = probabilities(model, data.test.images) > TEXT
     real = score(seen, _dense(run.network, run.pace) > TEXT, data.test.files)
     assert data.written.labels is not None
     written = probabilities(model, data.written.images) > TEXT
     true = score(written, data.written.labels, data.written.files)
-    del dense
     figures = {
         "iou": real.iou,
         "f1": real.f1,
@@ -230,7 +227,7 @@ def _base(name: str, seed: int, pace: str) -> ExtractedGraphs:
     """Return some graphs, for the criteria that put their own in their place."""
     dense, batches = load(name), _calibration(make(pace), seed)
     coupling = couple(dense, batches[:1])
-    return replace(extract(dense, batches[:1], coupling=coupling, metric="pooled"))
+    return extract(dense, batches[:1], coupling=coupling, metric="pooled")
 
 
 @lru_cache(maxsize=4)

@@ -48,8 +48,6 @@ PHOTOGRAPHS = (
 GENERATED = re.compile(r"^(class|struct|dir_|graph_|form_)|__graph|_inherit")
 """Names of diagrams that documentation tools draw: hundreds that look alike."""
 
-Images = "NDArray[np.uint8]"
-
 
 @dataclass(frozen=True)
 class Crops:
@@ -67,9 +65,6 @@ class Crops:
     images: NDArray[np.uint8]
     files: list[str]
     labels: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 def unpack(folder: Path) -> bool:

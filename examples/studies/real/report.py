@@ -10,7 +10,7 @@ import pandas as pd
 
 from examples.studies.real.execute import pruned_network
 from examples.studies.real.latency import latencies
-from examples.studies.real.runs import ARMS, BUDGETS, SCORES, SHIPPED
+from examples.studies.real.runs import ARMS, BUDGETS, SHIPPED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,20 +96,6 @@ def _arms(rows: pd.DataFrame, keys: list[str]) -> str:
                "f1", "true_iou", "seconds"]  # fmt: skip
     digits = {name: 3 for name in columns if name not in (*keys, "seconds")}
     return str(shown[columns].round(digits | {"seconds": 1}).to_markdown(index=False))
-
-
-def against(frame: pd.DataFrame, budget: float) -> pd.DataFrame:
-    """Return what is shipped beside every single criterion's better split."""
-    every = means(frame[(frame["steps"] == 0) & (frame["multiple_of"] == 1)])
-    here = every[(every["network"] == SHIPPED.network) & (every["budget"] == budget)]
-    mine = here[
-        (here["criterion"] == SHIPPED.criterion)
-        & (here["refit"] == SHIPPED.refit)
-        & (here["solver"] == SHIPPED.solver)
-    ]
-    rivals = here[here["criterion"].isin(SCORES) & (here["refit"] == "none")]
-    best = rivals.sort_values("iou").groupby("criterion").tail(1)
-    return pd.concat([mine, best])
 
 
 def time_networks(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["NETWORKS", "Network", "as_onnx", "installed", "load", "missing"]
+__all__ = ["NETWORKS", "Network", "as_onnx", "load", "missing"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,6 @@ NETWORKS = {
         "PP-OCRv6's text segmentation, 2.44 M parameters",
     ),
 }
-
-
-def installed(name: str) -> bool:
-    """Tell whether a network and what reads it are there."""
-    return not missing(name)
 
 
 def missing(name: str) -> list[str]:
