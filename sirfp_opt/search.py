@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,11 +20,14 @@ from sirfp_opt.canonical import CanonicalProblem
 from sirfp_opt.canonical_refit import CanonicalRefit
 from sirfp_opt.errors import InvalidProblemError, SolverError, UnsupportedError
 from sirfp_opt.limits import Limits
+from sirfp_opt.progress import Callback, Progress
 from sirfp_opt.sense import relative_gap
 from sirfp_opt.set_problem import SetProblem
 from sirfp_opt.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from sirfp_opt._validate import IntArray
     from sirfp_opt.canonical_form import CanonicalForm
     from sirfp_opt.solution import Solution
@@ -39,42 +40,6 @@ _BOUND_SLACK = 1e-7
 
 # Seconds between two calls of a callback where nothing improves.
 _PULSE = 0.1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a callback is told: at each improvement, and now and then in between.
-
-    Attributes
-    ----------
-    seconds : float
-        Wall-clock time since `solve` was called.
-    iteration : int
-        In the solver's own unit.
-    objective : float or None
-        Of the best set so far.
-    bound : float or None
-        Best proven so far.
-    selected : ndarray of int64 or None
-        The best set so far, read-only.
-    """
-
-    seconds: float
-    iteration: int
-    objective: float | None
-    bound: float | None
-    selected: IntArray | None
-
-    @property
-    def gap(self) -> float | None:
-        """Relative gap, None while either side is unknown."""
-        if self.objective is None or self.bound is None:
-            return None
-        return relative_gap(self.objective, self.bound)
-
-
-Callback = Callable[[Progress], "bool | None"]
-"""Told of a run's progress; a true answer stops it."""
 
 
 class Search:
