@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt._foreign import Foreign, make_networkx, read_networkx, read_pandas
 from sirfp_opt._validate import (
-    MOST_CHANNELS,
     BoolArray,
     Checked,
     FloatArray,
     IntArray,
     as_floats,
     as_labels,
-    as_real,
     as_square,
-    as_text,
     as_vector,
-    brief,
     frozen,
 )
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import networkx as nx
     import pandas as pd
@@ -336,62 +333,7 @@ class ChannelGraph:
             If the graph is directed, has parallel edges, or an attribute is missing
             or no number.
         """
-        if not hasattr(graph, "is_multigraph"):
-            raise InvalidProblemError(
-                f"`graph` must be a networkx.Graph, got {brief(graph)}. "
-                "For a matrix take from_diversity or from_redundancy."
-            )
-        if graph.is_directed() or graph.is_multigraph():
-            raise InvalidProblemError(
-                "`graph` must be an undirected networkx.Graph without parallel edges, "
-                f"got {type(graph).__name__}. Convert it with networkx.Graph(graph)."
-            )
-        as_text(weight, "weight", hint="It names an attribute of edges.")
-        if vertex_weight is not None:
-            as_text(vertex_weight, "vertex_weight", hint="It names one of nodes.")
-        nodes = list(graph.nodes)
-        if not 0 < len(nodes) <= MOST_CHANNELS:
-            raise InvalidProblemError(
-                f"`graph` must have between 1 and {MOST_CHANNELS} nodes, got "
-                f"{len(nodes)}. Each node stands for a channel."
-            )
-        position = {node: i for i, node in enumerate(nodes)}
-        weights = np.zeros((len(nodes), len(nodes)))
-        adjacency = np.eye(len(nodes), dtype=bool)
-        edges: Iterable[tuple[Any, Any, Any]] = graph.edges(data=weight)
-        for u, v, value in edges:
-            if value is None:
-                raise InvalidProblemError(
-                    f"`weight` must name an attribute of every edge, got {weight!r}, "
-                    f"which edge ({u!r}, {v!r}) lacks. Set it, or pass its name."
-                )
-            i, j = position[u], position[v]
-            number = as_real(value, weight, hint=f"It is that of edge ({u!r}, {v!r}).")
-            weights[i, j] = weights[j, i] = number
-            adjacency[i, j] = adjacency[j, i] = True
-        vertex = None
-        if vertex_weight is not None:
-            lacking = [u for u in nodes if vertex_weight not in graph.nodes[u]]
-            if lacking:
-                raise InvalidProblemError(
-                    f"`vertex_weight` must name an attribute of every node, got "
-                    f"{vertex_weight!r}, which node {lacking[0]!r} lacks. Set it "
-                    "there, or leave the argument out."
-                )
-            vertex = [
-                as_real(
-                    graph.nodes[u][vertex_weight], vertex_weight, hint=f"It is {u!r}'s."
-                )
-                for u in nodes
-            ]
-        return cls(
-            weights=weights,
-            sense=Sense.of(sense),
-            vertex_weights=vertex,
-            adjacency=adjacency,
-            name=name or str(graph.name or ""),
-            labels=tuple(str(node) for node in nodes),
-        )
+        return cls._of(read_networkx(graph, weight, vertex_weight), sense, name)
 
     @classmethod
     def from_pandas(
@@ -421,23 +363,17 @@ class ChannelGraph:
         InvalidProblemError
             If index and columns differ, or the values are no valid weights.
         """
-        if not (hasattr(frame, "index") and hasattr(frame, "columns")):
-            raise InvalidProblemError(
-                f"`frame` must be a pandas.DataFrame, got {brief(frame)}. "
-                "For a matrix take from_diversity or from_redundancy."
-            )
-        rows, columns = list(frame.index), list(frame.columns)
-        if rows != columns:
-            raise InvalidProblemError(
-                "`frame` must have the same labels, in the same order, as index and "
-                f"columns, got {rows[:3]}... and {columns[:3]}.... "
-                "Pass frame.loc[labels, labels]."
-            )
+        return cls._of(read_pandas(frame), sense, name)
+
+    @classmethod
+    def _of(cls, read: Foreign, sense: Sense | str, name: str) -> ChannelGraph:
         return cls(
-            weights=Checked(as_square(frame.to_numpy(), "frame")),
+            weights=read.weights,
             sense=Sense.of(sense),
-            name=name,
-            labels=tuple(str(label) for label in rows),
+            vertex_weights=read.vertex_weights,
+            adjacency=read.adjacency,
+            name=name or read.name,
+            labels=read.labels,
         )
 
     def to_networkx(self) -> nx.Graph[int]:
@@ -445,18 +381,9 @@ class ChannelGraph:
 
         Edges carry "weight", nodes "weight" (v_i) and, where known, "label".
         """
-        import networkx
-
-        out: nx.Graph[int] = networkx.Graph(name=self.name)
-        for i in range(self.n):
-            out.add_node(i, weight=float(self.vertex_weights[i]))
-            if self.labels is not None:
-                out.nodes[i]["label"] = self.labels[i]
-        rows, columns = np.triu_indices(self.n, 1)
-        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-            if self.adjacency is None or self.adjacency[i, j]:
-                out.add_edge(i, j, weight=float(self.weights[i, j]))
-        return out
+        return make_networkx(
+            self.weights, self.vertex_weights, self.adjacency, self.labels, self.name
+        )
 
 
 def _as_adjacency(adjacency: Any, n: int) -> BoolArray | None:
