@@ -309,7 +309,7 @@ def _solution(search: Search, solver: Solver) -> Solution:
         sense=problem.sense,
         limit=search.limit,
         runtime=search.seconds,
-        compile_seconds=search.compile_seconds or 0.0,
+        compile_seconds=search.compile_seconds,
         solver=search.solver,
         options=_options(solver),
         seed=search.seed,

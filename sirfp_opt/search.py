@@ -73,7 +73,7 @@ class Search:
         Of the incumbent, and proven, in the problem's sense and units.
     limit : str or None
         What stopped the run, once something has.
-    compile_seconds : float or None
+    compile_seconds : float
         What compiling took, where the solver has kernels to compile.
     """
 
@@ -97,7 +97,7 @@ class Search:
         self._incumbent: tuple[float, IntArray] | None = None
         self.bound: float | None = None
         self.limit: str | None = None
-        self.compile_seconds: float | None = None
+        self.compile_seconds = 0.0
         self.warm_items: IntArray | None = None
         self._callback = callback
         self._started = time.perf_counter() if started is None else started

@@ -9,7 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
+from sirfp_opt.search import Search
+from sirfp_opt_solvers._local import compilation
+
+from .heuristic_cases import judged_problems
 
 _CODE = """
 import json, logging, sys
@@ -60,17 +67,27 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert "compiling" not in silence
 
 
+def test_all_that_is_compiled_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of blocks one after the other, and of a block inside of another."""
+    monkeypatch.setattr(compilation, "_spent", 5.0)
+    weights = np.ones((6, 6))
+    search = Search(PruningProblem(ChannelGraph(weights), LayerConstraints(3)))
+    with compilation.compiling(search, "tabu"):
+        compilation._spent += 1.0
+    with compilation.compiling(search, "exact"):
+        compilation._spent += 2.0
+        with compilation.compiling(search, "tabu"):
+            compilation._spent += 4.0
+        compilation._spent += 8.0
+    assert search.compile_seconds == 15.0
+
+
 @pytest.mark.parametrize("method", ["tabu", "local_search", "anneal", "exact"])
 def test_toys_leave_nothing_to_compile(method: str) -> None:
     """After `warm_up` no run of the method compiles, mixed sizes and conflicts too."""
-    from sirfp_opt import solve
-    from sirfp_opt_solvers._local.compilation import COMPILED, warm_up
-
-    from .heuristic_cases import judged_problems
-
-    warm_up(method)
+    compilation.warm_up(method)
     for problem, best in judged_problems(8):
-        found = solve(problem, method=method, **COMPILED[method])
+        found = solve(problem, method=method, **compilation.COMPILED[method])
         assert found.compile_seconds == 0.0
         assert found.objective * problem.sense.sign <= (
             best.objective * problem.sense.sign + 1e-9

@@ -93,7 +93,7 @@ def _announce() -> None:
 def compiling(search: Search, method: str) -> Iterator[bool]:
     """Tell whether a method's kernels may be used in a block; False: out of time.
 
-    Sets ``search.compile_seconds``.
+    Adds what was compiled in the block to ``search.compile_seconds``.
 
     Parameters
     ----------
@@ -102,11 +102,7 @@ def compiling(search: Search, method: str) -> Iterator[bool]:
     method : str
         One of `COMPILED`.
     """
-    if search.compile_seconds is None:
-        search.compile_seconds = -_spent
-        outermost = True
-    else:
-        outermost = False
+    before, began = search.compile_seconds, _spent
     try:
         if search.limits.time is not None:
             yield _ready_in_time(search, method)
@@ -115,8 +111,8 @@ def compiling(search: Search, method: str) -> Iterator[bool]:
             yield True
             _event(search.form, method).set()
     finally:
-        if outermost:
-            search.compile_seconds += _spent
+        # Set, not added to: a block inside of this one has told its part already.
+        search.compile_seconds = before + (_spent - began)
 
 
 def _event(form: CanonicalForm, method: str) -> threading.Event:
