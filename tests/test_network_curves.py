@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirfp_opt import ChannelGraph, InvalidProblemError, LayerConstraints, solve
+from sirfp_opt import (
+    ChannelGraph,
+    InvalidProblemError,
+    LayerConstraints,
+    Limits,
+    ReconstructionProblem,
+    solve,
+)
 from sirfp_opt.network.allocation import Worth
 from sirfp_opt.network.curves import ValueCurves, value_curve
 from sirfp_opt.network.normalization import normalized
+from sirfp_opt.search import Search
+from sirfp_opt_solvers.greedy import Greedy
 
 
 def graph_of(seed: int, n: int, **options: object) -> ChannelGraph:
@@ -35,6 +44,71 @@ def test_the_path_is_the_greedy_solver_at_every_count(sense: str) -> None:
         greedy = solve(graph, k, "greedy")
         assert curve.value(k) == pytest.approx(greedy.objective)
         assert curve.selected(k).tolist() == greedy.selected.tolist()
+
+
+def layer_of(kind: str, seed: int, n: int) -> ChannelGraph | ReconstructionProblem:
+    """Return a layer to be cut, or to be cut and refitted."""
+    if kind == "clique":
+        return graph_of(seed, n)
+    maps, filters = np.random.default_rng(seed).normal(size=(2, n, 3 * n))
+    return ReconstructionProblem(np.cov(maps), filters @ filters.T)
+
+
+@pytest.mark.parametrize("kind", ["clique", "refit"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        LayerConstraints(k_min=1),
+        LayerConstraints(k_min=4, must_keep=[1, 8], must_drop=[5, 11]),
+        LayerConstraints(k_min=2, tied=[[2 * i, 2 * i + 1] for i in range(7)]),
+        LayerConstraints(k_min=3, must_drop=[3], tied=[[0, 1, 2], [5, 9]]),
+    ],
+)
+def test_the_greedy_is_not_run_again_and_nothing_differs(
+    kind: str, rules: LayerConstraints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each count of its path a curve says what the solver says, proofs included."""
+    curve = value_curve(layer_of(kind, 0, 14), rules)
+    on_path = [k for k in curve.counts.tolist() if k not in curve.sets]
+    assert len(on_path) >= 4
+    expected = {k: solve(curve.layer(k), method="greedy", seed=3) for k in on_path}
+
+    def run(*_: object) -> None:
+        raise AssertionError("the greedy has been run")
+
+    monkeypatch.setattr("sirfp_opt_solvers.greedy.Greedy.solve", run)
+    for k, run_alone in expected.items():
+        found = curve.solve(k, "greedy", seed=3)
+        assert found.selected.tolist() == run_alone.selected.tolist()
+        assert found.objective == run_alone.objective
+        for part in ("bound", "status", "limit", "solver", "options", "seed", "title"):
+            assert getattr(found, part) == getattr(run_alone, part), (k, part)
+        improved = curve.including([found])
+        assert improved.value(k) == run_alone.objective
+
+
+def test_the_greedy_is_run_where_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With parameters, limits or a bound, off the path, and where edges are missing."""
+    ran, original = [], Greedy.solve
+
+    def counted(solver: Greedy, search: Search) -> None:
+        ran.append(solver)
+        original(solver, search)
+
+    monkeypatch.setattr(Greedy, "solve", counted)
+    curve = value_curve(graph_of(0, 12))
+    assert curve.solve(6, "greedy", certify=True).bound is not None
+    curve.solve(6, "greedy", limits=Limits(target=0.0))
+    curve.solve(6, "greedy", time_limit=60.0)
+    curve.solve(6, "greedy", direction="forward")
+    curve.solve(6, Greedy(polish=True))
+    curve.including([solve(curve.layer(6), method="tabu")]).solve(6, "greedy")
+    edges = ~np.eye(12, k=1, dtype=bool) & ~np.eye(12, k=-1, dtype=bool)
+    value_curve(graph_of(0, 12, adjacency=edges)).solve(3, "greedy")
+    assert len(ran) == 7
+    curve.solve(6, "greedy")
+    curve.solve(6, Greedy())
+    assert len(ran) == 7
 
 
 def test_constraints_hold_along_the_path() -> None:

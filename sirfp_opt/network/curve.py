@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sirfp_opt._validate import FloatArray, IntArray, frozen
-from sirfp_opt.api import solve
+from sirfp_opt.api import prepare, solve
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.objective import Objective
+from sirfp_opt.protocols import SolverInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sirfp_opt.limits import Limits
     from sirfp_opt.protocols import Solver
+    from sirfp_opt.search import Search
     from sirfp_opt.set_problem import SetProblem
     from sirfp_opt.solution import Solution
 
 __all__ = ["ValueCurve"]
+
+GREEDY = "sirfp_opt_solvers.greedy:Greedy"
+"""The solver whose sets, at its defaults, are those of a greedy path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,8 @@ class ValueCurve:
         By count, the sets that are better than the path's, or that it has not.
     undecided : tuple of int
         Allowed counts of which neither a set is known nor a proof that there is none.
+    greedy : bool
+        Whether the path's sets are those of method "greedy" at its defaults.
 
     Examples
     --------
@@ -68,6 +76,7 @@ class ValueCurve:
     steepest: float
     sets: Mapping[int, IntArray] = field(default_factory=dict)
     undecided: tuple[int, ...] = ()
+    greedy: bool = False
 
     @property
     def n(self) -> int:
@@ -185,6 +194,9 @@ class ValueCurve:
     ) -> Solution:
         """Solve the layer at k channels; never worse than the curve is there.
 
+        The greedy at its defaults is not run again where the path is its own: the
+        path's set is its answer, unless a bound or a limit is asked for.
+
         Parameters
         ----------
         k : int
@@ -195,13 +207,46 @@ class ValueCurve:
         -------
         Solution
         """
+        layer, known = self.layer(k), self.selected(k)
+        asked = prepare(
+            method,
+            options,
+            time_limit=time_limit,
+            limits=limits,
+            seed=seed,
+            certify=certify,
+            objective=layer.objective,
+        )
+        plain = asked.effort is None and not asked.limits.given
+        if plain and self.greedy and k not in self.sets and _is_greedy(asked.solver):
+            found = solve(layer, method=_AsItIs(), seed=seed, warm_start=known)
+            options = asdict(asked.solver)  # type: ignore[call-overload]
+            return replace(found, solver=asked.name, options=options)
         return solve(
-            self.layer(k),
+            layer,
             method=method,
             time_limit=time_limit,
             limits=limits,
             seed=seed,
-            warm_start=self.selected(k),
+            warm_start=known,
             certify=certify,
             **options,
         )
+
+
+@dataclass(frozen=True)
+class _AsItIs:
+    """Has nothing to add to its warm start."""
+
+    info: ClassVar[SolverInfo] = SolverInfo(
+        summary="the warm start", exact=False, objectives=frozenset(Objective)
+    )
+
+    def solve(self, search: Search) -> None:
+        """Leave the incumbent as it is."""
+
+
+def _is_greedy(solver: Solver) -> bool:
+    """Tell whether a solver is the built-in greedy at its defaults."""
+    cls = type(solver)
+    return f"{cls.__module__}:{cls.__qualname__}" == GREEDY and solver == cls()

@@ -183,6 +183,8 @@ def _assemble(
         steepest=steepest,
         sets=sets,
         undecided=found.undecided,
+        # Where edges are missing, the solver tries more than one path.
+        greedy=canonical.conflicts is None,
     )
     for array in (
         curve.counts,

@@ -51,7 +51,8 @@ def solve_network(
     problem : NetworkProblem
     method : str or Solver
         What solves the layers: a name from `available_solvers()`, or an object. The
-        set of the value curve is its warm start, so it is never worse than that.
+        set of the value curve is its warm start, so it is never worse than that; the
+        greedy at its defaults has found that very set, and is not run again.
     allocation : {"optimal", "lagrangian", "threshold", "uniform"} or Allocator
         What splits the budgets; pass an object for its parameters, for instance
         ``Optimal(time_limit=60)``. The objective is that of `problem.worth`: an
