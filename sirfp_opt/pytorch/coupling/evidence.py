@@ -8,7 +8,7 @@ the channels that it touches are to blame.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.pytorch.coupling.labels.internals import DispatchMode, name_of
+from sirfp_opt.pytorch.coupling.labels.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.pytorch.coupling.labels.engine import Step
+    from sirfp_opt.pytorch.coupling.labels.records import Step
     from sirfp_opt.pytorch.coupling.labels.tables import Tables
 
 __all__ = ["Witness"]
@@ -74,48 +74,21 @@ class _Recorder(DispatchMode):
         super().__init__()
         self.quiet, self.keeps = quiet, keeps
         self.prints: list[_Print] = []
-        self.depth = 0
-        self.names = {module: name for name, module in network.named_modules()}
-        self.stack = [""]
-        # The module that runs, or ran when an error was raised.
-        self.here = ""
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Record what runs in the block."""
-        before = nn_module.register_module_forward_pre_hook(self._enter)
-        after = nn_module.register_module_forward_hook(self._leave, always_call=True)
-        try:
-            with self:
-                yield
-        finally:
-            before.remove()
-            after.remove()
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        self.stack.append(self.names.get(module, self.stack[-1]))
-        self.depth += self.stack[-1] in self.quiet
-        self.here = self.stack[-1]
-
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.depth -= self.stack.pop() in self.quiet
-        if output is not None:  # None: an error is on its way up
-            self.here = self.stack[-1]
+        self.running = Running(network)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not self.depth:
+        if self.quiet.isdisjoint(self.running.stack):
             made = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
             self.prints.append(self._print(name_of(func), made, len(self.prints)))
         return result
 
     def _print(self, name: str, made: list[Tensor], number: int) -> _Print:
         if not made or not made[0].is_floating_point():
-            return _Print(
-                name, self.stack[-1], made[0].numel() if made else 0, 0.0, 0.0
-            )
+            elements = made[0].numel() if made else 0
+            return _Print(name, self.running.where, elements, 0.0, 0.0)
         tensor = made[0].detach()
         keep = self.keeps[number] if number < len(self.keeps) else None
         if keep is not None:
@@ -124,8 +97,8 @@ class _Recorder(DispatchMode):
         flat = torch.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
         weights = torch.arange(1, flat.numel() + 1, dtype=torch.float64)
         weights = (weights * 0.7548776662466927) % 1.0
-        size = float(flat.abs().sum()) if flat.numel() else 0.0
-        return _Print(name, self.stack[-1], flat.numel(), float(flat @ weights), size)
+        total, size = float(flat @ weights), float(flat.abs().sum())
+        return _Print(name, self.running.where, flat.numel(), total, size)
 
 
 class Witness:
@@ -171,14 +144,14 @@ class Witness:
         gone[removed] = True
         keeps = [self._keep(step, gone) for step in steps]
         before = _Recorder(masked[0], quiet, keeps)
-        with before.watching():
+        with before.running.watching(), before:
             masked[1]()
         told = [one.name.rstrip("_") for one in before.prints]
         if told != [step.name.rstrip("_") for step in steps]:
             return None
         after = _Recorder(pruned[0], quiet)
         # Whatever the network raises is the finding.
-        with suppress(Exception), after.watching():
+        with suppress(Exception), after.running.watching(), after:
             pruned[1]()
         # A layer may take other operations where another layout comes in.
         one, other = (
@@ -198,7 +171,7 @@ class Witness:
                 if steps[i].followed and not fits:
                     return steps[i]
         rest = [step for step in steps[last + 1 :] if step.followed]
-        there = [step for step in rest if step.where == after.here]
+        there = [step for step in rest if step.where == after.running.last]
         return next(iter(there or rest), None)
 
     def _keep(self, step: Step, gone: Any) -> Callable[[Tensor], Tensor] | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
-    from sirfp_opt.pytorch.coupling.labels.engine import Step
+    from sirfp_opt.pytorch.coupling.labels.records import Step
 
 __all__ = ["Settled", "settle"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.batches import Forward
     from sirfp_opt.pytorch.coupling.evidence import Witness
-    from sirfp_opt.pytorch.coupling.labels.engine import Step
+    from sirfp_opt.pytorch.coupling.labels.records import Step
 
 __all__ = ["Finding", "Trials", "plain_copy", "random_plan", "staggered"]
 

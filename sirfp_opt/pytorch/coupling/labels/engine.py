@@ -12,21 +12,27 @@ one channel: nothing is guessed from shapes, and no dimension is taken for the c
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as nn_module
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, INPUT, PLAIN, Classes
+from sirfp_opt.pytorch.coupling.labels.grids import Grid, laid_out, taken_apart
 from sirfp_opt.pytorch.coupling.labels.internals import storage_key
-from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact, layout_of
+from sirfp_opt.pytorch.coupling.labels.records import (
+    Call,
+    Node,
+    Param,
+    Step,
+    line_of_user,
+)
+from sirfp_opt.pytorch.coupling.labels.running import Running
+from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from sirfp_opt.network.sites import Side
     from sirfp_opt.pytorch.coupling.labels.joins import Sets
 
-__all__ = ["Call", "Node", "Param", "Step", "Tracker", "trace"]
+__all__ = ["Tracker", "trace"]
 
 LARGE = 1 << 22
 """Elements of a bare parameter above which it is not followed one by one."""
@@ -45,96 +51,6 @@ VIEWS = {
     "transpose_", "t_", "requires_grad_", "swapaxes_", "rename_",
 }  # fmt: skip
 """In-place operations that change no element."""
-
-
-@dataclass
-class Node:
-    """The labels of the positions along one dimension of a parameter, or of all of it.
-
-    Attributes
-    ----------
-    name : str
-        Of the parameter or buffer.
-    dim : int, optional
-        None for every element by itself.
-    start : int
-        The first label.
-    shape : tuple of int
-        Positions; ``(channels,)`` with a dimension. Of a grouped convolution's inputs
-        all of them are counted, not those of one group.
-    side : "in" or "out"
-        Whether the parameter is summed over that dimension.
-    """
-
-    name: str
-    dim: int | None
-    start: int
-    shape: tuple[int, ...]
-    side: Side = "out"
-
-    @property
-    def size(self) -> int:
-        """Number of labels."""
-        return int(np.prod(self.shape))
-
-
-@dataclass
-class Param:
-    """A parameter or buffer, and the labels that it has been given."""
-
-    name: str
-    tensor: Tensor
-    why_fixed: str = ""
-    bare: bool = False
-    axes: dict[int, Node] = field(default_factory=dict)
-
-    def same_as(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor is this one, under another name perhaps."""
-        return layout_of(tensor) == layout_of(self.tensor)
-
-
-@dataclass
-class Call:
-    """One operation: what it was called with, and what it made."""
-
-    name: str
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    tensors: list[Tensor]
-    out: Any
-    where: str
-    _bound: dict[str, Any] | None = None
-
-    def __getitem__(self, argument: str) -> Any:
-        if self._bound is None:
-            self._bound = internals.arguments_of(self.func, self.args, self.kwargs)
-        return self._bound.get(argument)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one operation of the run did to labels; kept to find out what fails."""
-
-    name: str
-    where: str
-    line: tuple[str, int]
-    touched: IntArray
-    label: Tensor | None
-    shape: tuple[int, ...]
-    followed: bool = True
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Channels that the code lays out in rows and columns, or takes apart.
-
-    `labels` has two dimensions or more: the channels along each of its axes may have to
-    go together.
-    """
-
-    where: str
-    labels: IntArray
 
 
 def trace(
@@ -219,8 +135,7 @@ class Tracker(internals.DispatchMode):
         self.products: dict[int, str] = {}
         self.counted: list[tuple[str, int, IntArray]] = []
         self.modules = dict(model.named_modules())
-        self._names = {module: name for name, module in self.modules.items()}
-        self._stack: list[str] = [""]
+        self._running = Running(model)
         self.params: dict[int, Param] = {}
         self._find_params(model)
 
@@ -243,7 +158,7 @@ class Tracker(internals.DispatchMode):
     @property
     def where(self) -> str:
         """The module that runs."""
-        return self._stack[-1]
+        return self._running.where
 
     # -- running ----------------------------------------------------------------
 
@@ -255,28 +170,14 @@ class Tracker(internals.DispatchMode):
             if isinstance(tensor, Tensor) and tensor.is_floating_point():
                 ones = torch.full((1,) * tensor.dim(), INPUT)
                 self.shadows.put(tensor, ones)
-        before = nn_module.register_module_forward_pre_hook(self._enter)
-        after = nn_module.register_module_forward_hook(self._leave, always_call=True)
-        self._stack = [""]
-        try:
-            with self:
-                outputs = run(inputs)
-        finally:
-            before.remove()
-            after.remove()
+        with self._running.watching(), self:
+            outputs = run(inputs)
         if hasattr(outputs, "__dataclass_fields__") and not isinstance(outputs, dict):
             outputs = vars(outputs)
         for tensor in pytree.tree_leaves(outputs):
             if isinstance(tensor, Tensor):
                 label = self.get(tensor)
                 self.classes.fix(label, "", "the network's output")
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        self._stack.append(self._names.get(module, self._stack[-1]))
-
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if len(self._stack) > 1:
-            self._stack.pop()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -290,52 +191,46 @@ class Tracker(internals.DispatchMode):
         name = internals.name_of(func)
         given = [t for t in pytree.tree_leaves((args, kwargs)) if _is_tensor(t)]
         keys = {storage_key(tensor) for tensor in given}
-        target = kwargs.get("out") if "out" in kwargs else None
+        target = kwargs.get("out")
         if target is None and name.endswith("_") and not name.startswith("__"):
             target = args[0] if name not in VIEWS else None
         if isinstance(target, (list, tuple)):
             target = target[0] if target else None
-        followed = any(
-            key in self.params or self.shadows.find(tensor) is not None
-            for tensor in given
-            for key in (storage_key(tensor),)
+        followed = not keys.isdisjoint(self.params) or any(
+            self.shadows.find(tensor) is not None for tensor in given
         )
+        labels: Sequence[Tensor | None] = ()
         if target is not None:  # before the run: the rule reads what stands there
             call = self._call(name.rstrip("_"), func, args, kwargs, given, target)
             if followed:
                 labels = self._apply(self, call)
-                self._log(call, labels[0])
+            self._log(call, labels, followed=followed)
+            if followed:
                 self._write(target, labels[0])
-            else:
-                self._log(call, None, followed=False)
             return func(*args, **kwargs)
         result = func(*args, **kwargs)
         made = [t for t in pytree.tree_leaves(result) if _is_tensor(t)]
         call = self._call(name, func, args, kwargs, given, made[0] if made else None)
-        if not made:
-            self._log(call, None, followed=False)
+        if all(storage_key(tensor) in keys for tensor in made):  # a view, or a number
+            if not (made and followed and self._view(call, made)):
+                self._log(call, followed=False)
             return result
-        if all(storage_key(tensor) in keys for tensor in made):
-            if not followed or not self._view(call, made):
-                self._log(call, None, followed=False)
-            return result
-        labels = ()
         if followed:
             labels = self._apply(self, call)
-            self._log(call, labels[0] if labels else None)
-        else:
-            self._log(call, None, followed=False)
-        for place, tensor in enumerate(made):
-            label = labels[place] if place < len(labels) else None
+        self._log(call, labels, followed=followed)
+        for tensor, label in zip(made, chain(labels, repeat(None)), strict=False):
             self.shadows.put(tensor, label)
         return result
 
     def _call(
         self, name: str, func: Any, args: Any, kwargs: Any, given: Any, out: Any
     ) -> Call:
-        return Call(name, func, args, kwargs, given, out, self._stack[-1])
+        return Call(name, func, args, kwargs, given, out, self.where)
 
-    def _log(self, call: Call, label: Tensor | None, *, followed: bool = True) -> None:
+    def _log(
+        self, call: Call, labels: Sequence[Tensor | None] = (), *, followed: bool = True
+    ) -> None:
+        label = labels[0] if labels else None
         touched = np.zeros(0, np.int64)
         if followed:
             seen = [self.get(tensor, quiet=True) for tensor in call.tensors]
@@ -355,48 +250,20 @@ class Tracker(internals.DispatchMode):
         if storage_key(source) in self.params and self.shadows.find(source) is None:
             return False
         before, after = self.get(source), self.get(made[0])
-        self._log(call, after)
+        self._log(call, [after])
         if before is None or after is None:
             return True
         if after.dim() > before.dim() or name in ("view", "_unsafe_view"):
-            self.lay_out(after)
+            self._grid(laid_out(after))
         elif name in ("split", "split_with_sizes", "slice", "chunk", "narrow"):
-            self._take_apart(call, before, [self.get(tensor) for tensor in made])
+            self._grid(taken_apart(call, before, [self.get(part) for part in made]))
         return True
 
-    def _take_apart(
-        self, call: Call, whole: Tensor, parts: list[Tensor | None]
-    ) -> None:
-        """Note the parts of equal length of a split or a slice as rows of a grid."""
-        dim = int(call["dim"] or 0) % whole.dim()
-        if whole.shape[dim] < 2:
+    def _grid(self, labels: Tensor | None) -> None:
+        if labels is None or labels.numel() > 1 << 16:
             return
-        length = call.out.shape[dim]
-        if call.name == "slice":
-            if whole.shape[dim] % length or whole.shape[dim] == length:
-                return
-            rows = list(torch.split(whole, length, dim))
-        else:
-            rows = [part for part in parts if part is not None]
-            if any(row.shape[dim] != length for row in rows):
-                return
-        if length > 1 and len(rows) > 1:
-            flat = [
-                row.movedim(dim, 0).reshape(row.shape[dim], -1)[:, 0] for row in rows
-            ]
-            if all(len(row) == length for row in flat):
-                self._grid(torch.stack(flat))
-
-    def lay_out(self, label: Tensor) -> None:
-        """Note channels that a view lays out in rows and columns (heads, shuffles)."""
-        wide = [n for n in label.shape if n > 1]
-        if len(wide) > 1:
-            self._grid(label.reshape(wide))
-
-    def _grid(self, labels: Tensor) -> None:
-        if labels.numel() <= 1 << 16 and self.classes.kinds(labels) == {PLAIN}:
-            grid = Grid(self._stack[-1], labels.numpy().copy())
-            self.grids.append(grid)
+        if self.classes.kinds(labels) == {PLAIN}:
+            self.grids.append(Grid(self.where, labels.numpy().copy()))
 
     # -- labels -----------------------------------------------------------------
 
@@ -417,9 +284,7 @@ class Tracker(internals.DispatchMode):
                 return None
         label = shadow.read(tensor)
         if label is None:  # seen as numbers of another width
-            self.classes.fix(
-                shadow.label, self._stack[-1], "its bytes are reinterpreted"
-            )
+            self.classes.fix(shadow.label, self.where, "its bytes are reinterpreted")
             return None
         label = compact(self.classes.find(label))
         return label if bool((label > 0).any()) else None
@@ -509,17 +374,3 @@ def _why_fixed(module: nn.Module) -> str:
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return f"{type(module).__name__} is a layer whose channels are not cut"
     return ""
-
-
-def line_of_user() -> tuple[str, int]:
-    """Return file and line of the innermost code that is neither torch's nor this."""
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        path = frame.f_code.co_filename
-        if not path.startswith(_OTHERS):
-            return path, int(frame.f_lineno)
-        frame = frame.f_back
-    return "", 0
-
-
-_OTHERS = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))

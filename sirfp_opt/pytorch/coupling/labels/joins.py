@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sirfp_opt._validate import IntArray
-    from sirfp_opt.pytorch.coupling.labels.engine import Call, Tracker
+    from sirfp_opt.pytorch.coupling.labels.engine import Tracker
+    from sirfp_opt.pytorch.coupling.labels.records import Call
 
 __all__ = ["Labelled", "Sets", "along", "group", "join", "labelled", "unite_bare"]
 

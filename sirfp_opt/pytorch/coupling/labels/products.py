@@ -21,7 +21,8 @@ from sirfp_opt.pytorch.coupling.labels.shadows import compact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sirfp_opt.pytorch.coupling.labels.engine import Call, Param, Tracker
+    from sirfp_opt.pytorch.coupling.labels.engine import Tracker
+    from sirfp_opt.pytorch.coupling.labels.records import Call, Param
 
 __all__ = ["PRODUCTS"]
 
