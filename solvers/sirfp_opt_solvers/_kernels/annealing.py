@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.options import INNER, OUTER
 from sirfp_opt_solvers._kernels.rng import below, uniform
 
 __all__ = [
@@ -32,7 +33,7 @@ _HOPELESS = 40.0
 LEVEL = 64
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(**INNER)
 def _clashes(weights, item, order, inside, penalty):  # type: ignore[no-untyped-def]
     """Count the first `inside` items of `order` that are in conflict with an item."""
     count = np.int64(0)
@@ -41,7 +42,7 @@ def _clashes(weights, item, order, inside, penalty):  # type: ignore[no-untyped-
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def set_up(weights, values, sizes, penalty, prices, gains, order, best, state):  # type: ignore[no-untyped-def]
     """Compute gains and totals of the set ``order[:state[0]]``, best so far."""
     inside = state[INSIDE]
@@ -72,7 +73,7 @@ def set_up(weights, values, sizes, penalty, prices, gains, order, best, state): 
             best[p] = order[p]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def anneal(  # type: ignore[no-untyped-def]
     weights,
     sizes,

@@ -1,4 +1,4 @@
-"""The cheapest way to fill a box, which every bound here needs, and compiler options.
+"""The cheapest way to fill a box, which every bound here needs.
 
 By partitioning, as quickselect does: O(m) on average, and it compiles in a moment,
 where NumPy's sort costs two seconds of compilation.
@@ -8,28 +8,11 @@ from __future__ import annotations
 
 from numba import njit
 
-__all__ = ["INNER", "LARGE", "OUTER", "fill_cheapest"]
+from sirfp_opt_solvers._kernels.options import INNER
+
+__all__ = ["LARGE", "fill_cheapest"]
 
 LARGE = 1e300
-
-OUTER = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "no_cfunc_wrapper": True,
-}
-"""Options of kernels that Python calls."""
-
-INNER = {
-    "nogil": True,
-    "error_model": "numpy",
-    "no_cfunc_wrapper": True,
-    "no_cpython_wrapper": True,
-}
-"""Options of parts that only kernels call: no way in from Python is compiled.
-
-Called from Python such a part brings the process down; its `py_func` does not.
-"""
 
 
 @njit(**INNER)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import INNER, OUTER, fill_cheapest
+from sirfp_opt_solvers._kernels.cheapest import fill_cheapest
+from sirfp_opt_solvers._kernels.options import INNER, OUTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

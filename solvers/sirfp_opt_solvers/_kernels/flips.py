@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.options import OUTER
 from sirfp_opt_solvers._kernels.rng import below
 
 __all__ = [
@@ -26,7 +27,7 @@ ITERATION, VALUE, CONFLICTS, BEST, BEST_AT, TOTAL, N_STATE = 0, 1, 2, 3, 4, 5, 6
 NOTHING = np.iinfo(np.int64).min
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def flip(  # type: ignore[no-untyped-def]
     weights,
     sizes,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.options import OUTER
+
 __all__ = ["delete_smallest"]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def]
     """Delete the item of least marginal gain until none is left.
 

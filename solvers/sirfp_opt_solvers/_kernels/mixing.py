@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import OUTER
+from sirfp_opt_solvers._kernels.options import OUTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

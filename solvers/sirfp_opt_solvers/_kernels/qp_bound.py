@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import INNER, LARGE, fill_cheapest
+from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
+from sirfp_opt_solvers._kernels.options import INNER
 
 __all__ = ["rebalance", "relax"]
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import INNER, LARGE, OUTER
+from sirfp_opt_solvers._kernels.cheapest import LARGE
+from sirfp_opt_solvers._kernels.options import INNER, OUTER
 from sirfp_opt_solvers._kernels.qp_bound import rebalance, relax
 
 if TYPE_CHECKING:

@@ -1,17 +1,16 @@
-"""Random numbers inside kernels: each run has its own state, nothing is global.
-
-Kernels cached on disk do not notice a change in this file: change theirs with it.
-"""
+"""Random numbers inside kernels: each run has its own state, nothing is global."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.options import INNER
+
 __all__ = ["below", "next_bits", "uniform"]
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(**INNER)
 def next_bits(state):  # type: ignore[no-untyped-def]
     """Return 64 random bits: xorshift64* (Vigna 2016, doi 10.1145/2845077).
 
@@ -25,14 +24,14 @@ def next_bits(state):  # type: ignore[no-untyped-def]
     return x * np.uint64(2685821657736338717)
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(**INNER)
 def below(state, n):  # type: ignore[no-untyped-def]
     """Return an int64 in 0..n-1, for n < 2^32, by multiplication, not division."""
     high = next_bits(state) >> np.uint64(32)
     return np.int64((high * np.uint64(n)) >> np.uint64(32))
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(**INNER)
 def uniform(state):  # type: ignore[no-untyped-def]
     """Return a float64 in [0, 1)."""
     return np.float64(next_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)

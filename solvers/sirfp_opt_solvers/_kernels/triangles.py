@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import INNER, OUTER
+from sirfp_opt_solvers._kernels.options import INNER, OUTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
