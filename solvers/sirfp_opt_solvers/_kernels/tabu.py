@@ -1,9 +1,7 @@
 """Two tabu searches on a fixed-point problem with a fixed number of items.
 
 Matrices and vectors come in blocks of 64 lanes, as (m, blocks, 64) and (blocks, 64):
-with the inner length known, and nothing but 32-bit integers in it, the compiler turns
-each pass into vector instructions. The maximum of each block is found on the way, so
-the position of the overall maximum costs one block more, not one pass more.
+see `passes`.
 """
 
 from __future__ import annotations
@@ -13,6 +11,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from sirfp_opt_solvers._kernels.options import INNER, OUTER
+from sirfp_opt_solvers._kernels.passes import (
+    LANES,
+    LOWEST,
+    add_pass,
+    drop_pass,
+    scan,
+    swap_pass,
+)
 from sirfp_opt_solvers._kernels.rng import next_bits
 
 __all__ = [
@@ -38,107 +45,12 @@ NOTHING = np.iinfo(np.int64).min
 BARRED = np.int32(-3 * (1 << 29))
 # Tenures are shorter than this; the ring has a slot for each coming iteration.
 RING = 256
-_LOWEST = np.int32(np.iinfo(np.int32).min)
-_LANES = 64
 _SHIFT, _MASK = 6, 63
 _HALF = np.uint64(32)
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
-# For the parts of a kernel: they are only called from compiled code.
-_part = njit(
-    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
-
-
-@_part
-def _first_of(maxima):  # type: ignore[no-untyped-def]
-    """Return the first block of the largest maximum, without branches."""
-    block, top = 0, maxima[0]
-    for b in range(1, maxima.size):
-        higher = maxima[b] > top
-        top = maxima[b] if higher else top
-        block = b if higher else block
-    return block
-
-
-@_part
-def _drop_pass(weights, item, gains, bars, maxima):  # type: ignore[no-untyped-def]
-    """Subtract a row from the gains; return the item of largest gain not barred."""
-    for b in range(maxima.size):
-        top = _LOWEST
-        for lane in range(_LANES):
-            gain = np.int32(gains[b, lane] - weights[item, b, lane])
-            gains[b, lane] = gain
-            key = np.int32(bars[b, lane] + gain)
-            top = key if key > top else top
-        maxima[b] = top
-    b = _first_of(maxima)
-    first = np.int32(_LANES)
-    for lane in range(_LANES):
-        here = np.int32(bars[b, lane] + gains[b, lane]) == maxima[b]
-        place = np.int32(lane) if here else np.int32(_LANES)
-        first = place if place < first else first
-    return b * _LANES + first
-
-
-@_part
-def _add_pass(weights, item, gains, bars, maxima):  # type: ignore[no-untyped-def]
-    """Add a row to the gains; return the item of smallest gain not barred."""
-    for b in range(maxima.size):
-        top = _LOWEST
-        for lane in range(_LANES):
-            gain = np.int32(gains[b, lane] + weights[item, b, lane])
-            gains[b, lane] = gain
-            key = np.int32(bars[b, lane] - gain)
-            top = key if key > top else top
-        maxima[b] = top
-    b = _first_of(maxima)
-    first = np.int32(_LANES)
-    for lane in range(_LANES):
-        here = np.int32(bars[b, lane] - gains[b, lane]) == maxima[b]
-        place = np.int32(lane) if here else np.int32(_LANES)
-        first = place if place < first else first
-    return b * _LANES + first
-
-
-@_part
-def _swap_pass(weights, out, into, gains, bars, maxima):  # type: ignore[no-untyped-def]
-    """Exchange two items' rows in the gains; return the largest gain not barred."""
-    highest = _LOWEST
-    for b in range(maxima.size):
-        top = _LOWEST
-        for lane in range(_LANES):
-            change = np.int32(weights[into, b, lane] - weights[out, b, lane])
-            gain = np.int32(gains[b, lane] + change)
-            gains[b, lane] = gain
-            key = np.int32(gain + bars[b, lane])
-            top = key if key > top else top
-        highest = top if top > highest else highest
-    return highest
-
-
-@_part
-def _scan(weights, out, gains, bars, maxima):  # type: ignore[no-untyped-def]
-    """Return the item j not barred of largest g_j - W[out, j]."""
-    for b in range(maxima.size):
-        top = _LOWEST
-        for lane in range(_LANES):
-            gain = np.int32(gains[b, lane] - weights[out, b, lane])
-            key = np.int32(gain + bars[b, lane])
-            top = key if key > top else top
-        maxima[b] = top
-    b = _first_of(maxima)
-    first = np.int32(_LANES)
-    for lane in range(_LANES):
-        gain = np.int32(gains[b, lane] - weights[out, b, lane])
-        here = np.int32(gain + bars[b, lane]) == maxima[b]
-        place = np.int32(lane) if here else np.int32(_LANES)
-        first = place if place < first else first
-    return b * _LANES + first
-
-
-@_part
+@njit(**INNER)
 def _release(slot, ring, chain, inside, out_bars, in_bars):  # type: ignore[no-untyped-def]
     """Unbar the items whose tenure ends now."""
     item = ring[slot]
@@ -151,7 +63,7 @@ def _release(slot, ring, chain, inside, out_bars, in_bars):  # type: ignore[no-u
         item = chain[item]
 
 
-@_part
+@njit(**INNER)
 def _clashes(weights, item, members, penalty):  # type: ignore[no-untyped-def]
     """Count the members in conflict with an item."""
     count = np.int64(0)
@@ -161,7 +73,7 @@ def _clashes(weights, item, members, penalty):  # type: ignore[no-untyped-def]
     return count
 
 
-@_part
+@njit(**INNER)
 def _keep(members, best, state):  # type: ignore[no-untyped-def]
     """Note the current set as the best."""
     state[BEST] = state[VALUE]
@@ -170,7 +82,7 @@ def _keep(members, best, state):  # type: ignore[no-untyped-def]
         best[p] = members[p]
 
 
-@_part
+@njit(**INNER)
 def _tenures(rng, tenure, longest):  # type: ignore[no-untyped-def]
     """Draw how long a dropped item stays out, and how long an added one stays in."""
     bits = next_bits(rng)
@@ -180,7 +92,7 @@ def _tenures(rng, tenure, longest):  # type: ignore[no-untyped-def]
     return min(out, longest[0]), min(into, longest[1])
 
 
-@_part
+@njit(**INNER)
 def _exchange(  # type: ignore[no-untyped-def]
     out, into, stay_out, stay_in, now, members, places, inside, ring, chain, in_bars
 ):
@@ -201,7 +113,7 @@ def _exchange(  # type: ignore[no-untyped-def]
         in_bars[into >> _SHIFT, into & _MASK] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def drop_add(  # type: ignore[no-untyped-def]
     weights,
     penalty,
@@ -283,7 +195,7 @@ def drop_add(  # type: ignore[no-untyped-def]
         stay_out, stay_in = _tenures(rng, tenure, longest)
         state[VALUE] -= gains[out >> _SHIFT, out & _MASK]
         in_bars[out >> _SHIFT, out & _MASK] = BARRED
-        into = _drop_pass(weights, out, gains, out_bars, maxima)
+        into = drop_pass(weights, out, gains, out_bars, maxima)
         state[VALUE] += gains[into >> _SHIFT, into & _MASK]
         out_bars[into >> _SHIFT, into & _MASK] = BARRED
         if penalty > 0:
@@ -303,13 +215,13 @@ def drop_add(  # type: ignore[no-untyped-def]
         )
         if penalty > 0:
             state[CONFLICTS] += _clashes(weights, into, members, penalty)
-        out = _add_pass(weights, into, gains, in_bars, maxima)
+        out = add_pass(weights, into, gains, in_bars, maxima)
         state[ITERATION] = now + 1
         if state[VALUE] > state[BEST] and state[CONFLICTS] == 0:
             _keep(members, best, state)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@njit(**OUTER)
 def best_swap(  # type: ignore[no-untyped-def]
     weights,
     penalty,
@@ -347,9 +259,9 @@ def best_swap(  # type: ignore[no-untyped-def]
     """
     out_bars, in_bars = bars[0], bars[1]
     descend = depth == 0
-    top = _LOWEST
+    top = LOWEST
     for b in range(maxima.size):
-        for lane in range(_LANES):
+        for lane in range(LANES):
             key = np.int32(gains[b, lane] + out_bars[b, lane])
             top = key if key > top else top
     last = state[ITERATION] + budget
@@ -382,7 +294,7 @@ def best_swap(  # type: ignore[no-untyped-def]
             loss = np.int64(gains[b, lane])
             if np.int64(top) - loss - np.int64(lowest[item]) <= delta:
                 continue
-            other = _scan(weights, item, gains, out_bars, maxima)
+            other = scan(weights, item, gains, out_bars, maxima)
             b, lane = other >> _SHIFT, other & _MASK
             gain = np.int64(gains[b, lane]) - np.int64(weights[item, b, lane]) - loss
             if gain > delta:
@@ -415,7 +327,7 @@ def best_swap(  # type: ignore[no-untyped-def]
             state[CONFLICTS] += _clashes(weights, into, members, penalty)
         if descend:
             out_bars[out >> _SHIFT, out & _MASK] = 0
-        top = _swap_pass(weights, out, into, gains, out_bars, maxima)
+        top = swap_pass(weights, out, into, gains, out_bars, maxima)
         state[ITERATION] = now + 1
         if state[VALUE] > state[BEST] and state[CONFLICTS] == 0:
             _keep(members, best, state)
