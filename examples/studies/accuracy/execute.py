@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,7 +17,8 @@ from examples.studies.accuracy.criteria import (
 )
 from examples.studies.accuracy.networks import load_network
 from examples.studies.accuracy.runs import FULL, QUICK, SCORES, Pace, Run
-from sirfp_opt import SirfpError, solve
+from examples.studies.attempt import attempt, fingerprint
+from sirfp_opt import solve
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
 from sirfp_opt.network.plan import PruningPlan
@@ -78,13 +76,7 @@ def execute(run: Run) -> dict[str, Any]:
     dict
         The `FIGURES` that there are.
     """
-    torch.set_num_threads(1)
-    began = time.process_time()
-    try:
-        figures = {"status": "ok"} | _execute(run)
-    except SirfpError as error:  # such as a budget out of a criterion's reach
-        figures = {"status": f"{type(error).__name__}: {error}"}
-    return figures | {"seconds": round(time.process_time() - began, 2)}
+    return attempt(lambda: _execute(run))
 
 
 def _execute(run: Run) -> dict[str, Any]:
@@ -211,10 +203,9 @@ def _spoilt(
 
 def _described(result: PruneResult, base: ExtractedGraphs) -> dict[str, Any]:
     """Say which plan it is, how well it was solved, and what redundancy it leaves."""
-    text = json.dumps({name: kept.tolist() for name, kept in result.plan.items()})
     figures: dict[str, Any] = {
         "density": _rounded(density(result.plan, base)),
-        "plan": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "plan": fingerprint(result.plan),
     }
     solutions = list(result.solutions.values())
     if solutions:

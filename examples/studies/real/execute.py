@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from examples.studies.attempt import attempt, fingerprint
 from examples.studies.real.criteria import as_graphs, scores
 from examples.studies.real.data import Data, inputs, make, probabilities
 from examples.studies.real.judge import score
@@ -48,6 +47,9 @@ FIGURES = (
 ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
 """One ranking of all channels of a network by scores."""
 
+FAILURES = (SirfpError, RuntimeError, ValueError, KeyError)
+"""Of the peers as of ours."""
+
 CALIBRATION = 24
 BATCH = 8
 EXACT_SECONDS = 2.0
@@ -62,17 +64,7 @@ def execute(run: Run) -> dict[str, Any]:
     dict
         The `FIGURES` that there are.
     """
-    torch.set_num_threads(1)
-    began = time.process_time()
-    try:
-        figures = {"status": "ok"} | _judged(run, *pruned_network(run))
-    except Exception as error:  # of the peers as of ours: it stands in the table
-        known = isinstance(error, (SirfpError, RuntimeError, ValueError, KeyError))
-        if not known:
-            raise
-        text = (str(error).strip().splitlines() or [""])[0]
-        figures = {"status": f"{type(error).__name__}: {text[:200]}"}
-    return figures | {"seconds": round(time.process_time() - began, 2)}
+    return attempt(lambda: _judged(run, *pruned_network(run)), FAILURES)
 
 
 def pruned_network(run: Run) -> tuple[nn.Module, dict[str, Any]]:
@@ -89,8 +81,7 @@ def pruned_network(run: Run) -> tuple[nn.Module, dict[str, Any]]:
         model, plan = _by_torch_pruning(dense, one, run.budget), ""
     else:
         result = _prune(run, dense, batches, data)
-        text = json.dumps({name: kept.tolist() for name, kept in result.plan.items()})
-        model, plan = result.model, hashlib.sha256(text.encode()).hexdigest()[:12]
+        model, plan = result.model, fingerprint(result.plan)
     spent = time.process_time() - began
     model = _distilled(model, dense, data, run)
     return model.eval(), {

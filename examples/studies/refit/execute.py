@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from examples.studies.accuracy.criteria import graphs_of
 from examples.studies.accuracy.networks import load_network
+from examples.studies.attempt import attempt, fingerprint
 from examples.studies.refit.runs import SCORES, Run
-from sirfp_opt import SirfpError
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train
 from sirfp_opt.pytorch import (
@@ -56,13 +52,7 @@ def execute(run: Run) -> dict[str, Any]:
     dict
         The `FIGURES` that there are.
     """
-    torch.set_num_threads(1)
-    began = time.process_time()
-    try:
-        figures = {"status": "ok"} | _execute(run)
-    except SirfpError as error:  # such as a budget out of a criterion's reach
-        figures = {"status": f"{type(error).__name__}: {error}"}
-    return figures | {"seconds": round(time.process_time() - began, 2)}
+    return attempt(lambda: _execute(run))
 
 
 def _execute(run: Run) -> dict[str, Any]:
@@ -93,12 +83,11 @@ def _execute(run: Run) -> dict[str, Any]:
         scenes = scene_batches(run.steps, BATCH, split="train", seed=1000 + run.seed)
         train(repaired, scenes, run.steps, learning_rate=LEARNING_RATE)
     repaired.eval()
-    text = json.dumps({name: kept.tolist() for name, kept in plan.items()})
     one = images[0][:1]
     return {
         "macs": round(count_macs(repaired, one) / count_macs(network, one), 6),
         "miou": round(float(mean_iou(evaluate(repaired, *_test()))), 6),
-        "plan": hashlib.sha256(text.encode()).hexdigest()[:12],
+        "plan": fingerprint(plan),
         "refitted": refitted,
         "repair_s": round(taken, 2),
     }
