@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from examples.studies import page as page_of_study
 from examples.studies.real.execute import pruned_network
 from examples.studies.real.latency import latencies
 from examples.studies.real.runs import ARMS, BUDGETS, SHIPPED
@@ -29,7 +30,6 @@ HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 SHIPPED_TABLE = HERE / "results.csv"
 LATENCY = HERE / "latency.csv"
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 ARM = [name for name in ARMS if name != "network"]
 
 
@@ -114,16 +114,9 @@ def time_networks(folder: Path) -> None:
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Write the tables into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(_rendered(frame), encoding="utf-8")
+    (folder / "report.md").write_text(page_of_study.rendered(tables(frame)), "utf-8")
 
 
 def fill(frame: pd.DataFrame, page: Path = PAGE) -> None:
     """Put the tables into the page, between its marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{_rendered(frame)}\n{END}{after}", "utf-8")
-
-
-def _rendered(frame: pd.DataFrame) -> str:
-    parts = [f"### {title}\n\n{text}\n" for title, text in tables(frame).items()]
-    return "\n".join(parts)
+    page_of_study.fill(page, tables(frame))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from examples.studies import page as page_of_study
+
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PAGE", "fill", "tables"]
 
 PAGE = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 ARM = ["sets", "split", "repair", "steps"]
 CELL = ["network", "budget"]
@@ -38,11 +39,7 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
 
 def fill(frame: pd.DataFrame, page: Path = PAGE) -> None:
     """Put the tables of `frame` into a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    parts = [f"### {title}\n\n{table}\n" for title, table in tables(frame).items()]
-    text = "\n".join(parts)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    page_of_study.fill(page, tables(frame))
 
 
 def _pivot(frame: pd.DataFrame, rows: list[str], value: str = "miou") -> str:
