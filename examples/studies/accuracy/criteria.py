@@ -11,8 +11,8 @@ import torch_pruning as tp
 from torch.nn import functional as F
 
 from examples.studies.accuracy.runs import METRICS, SCORES
-from sirfp_opt import ChannelGraph, SolverInfo
-from sirfp_opt.network.allocation import Threshold
+from examples.studies.scores import as_graphs
+from sirfp_opt import SolverInfo
 from sirfp_opt.pytorch import ReferenceOptions, extract
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sirfp_opt import Search
     from sirfp_opt.pytorch import Coupling, ExtractedGraphs
 
-__all__ = ["ACROSS", "MostRedundant", "graphs_of", "reference_of", "scores_of"]
+__all__ = ["MostRedundant", "graphs_of", "reference_of", "scores_of"]
 
 WEIGHT = 0.5
 """Of a term as vertex weights: with half of the channels kept, as much as their
@@ -44,10 +44,6 @@ EXTRACTIONS: dict[str, dict[str, Any]] = {
     },
 }
 """Criteria on pairs of channels: what `extract` is asked for."""
-
-ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
-"""One ranking of all channels of a network by scores, which Torch-Pruning divides by
-their mean in each unit: its global pruning."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def graphs_of(
         Of random scores.
     """
     if criterion in SCORES:
-        return _without_edges(base, scores_of(model, criterion, batches, base, seed))
+        return as_graphs(base, scores_of(model, criterion, batches, base, seed))
     return extract(model, batches, coupling=coupling, **EXTRACTIONS[criterion])
 
 
@@ -148,21 +144,3 @@ def reference_of(criterion: str) -> ReferenceOptions:
         threshold = replace(options.threshold, search="bisect")
         options = replace(options, threshold=threshold)
     return options
-
-
-def _without_edges(
-    base: ExtractedGraphs, scores: dict[str, NDArray[np.float64]]
-) -> ExtractedGraphs:
-    graphs = {
-        name: ChannelGraph(
-            np.zeros((len(score), len(score))),
-            sense="maximize",
-            vertex_weights=score,
-            name=name,
-        )
-        for name, score in scores.items()
-    }
-    terms = {name: {name: score} for name, score in scores.items()}
-    return replace(
-        base, graphs=graphs, redundancy={n: {} for n in scores}, importance=terms
-    )

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from examples.studies.accuracy.criteria import (
-    ACROSS,
     MostRedundant,
     graphs_of,
     reference_of,
@@ -18,6 +17,7 @@ from examples.studies.accuracy.criteria import (
 from examples.studies.accuracy.networks import load_network
 from examples.studies.accuracy.runs import FULL, QUICK, SCORES, Pace, Run
 from examples.studies.attempt import attempt, fingerprint
+from examples.studies.scores import ACROSS
 from sirfp_opt import solve
 from sirfp_opt.demo.scenes import make_scenes, scene_batches
 from sirfp_opt.demo.training import evaluate, mean_iou, train

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
-
-from sirfp_opt import ChannelGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sirfp_opt.network.plan import PruningUnit
-    from sirfp_opt.pytorch import ExtractedGraphs
 
-__all__ = ["as_graphs", "scores"]
+__all__ = ["scores"]
 
 
 def scores(
@@ -56,7 +52,7 @@ def scores(
             tensor = tensors.get(site.tensor)
             if site.side == "out" and tensor is not None and tensor.dim() > 1:
                 rows = tensor.transpose(0, site.dim or 0).flatten(1)
-                grad = None if tensor.grad is None else tensor.grad
+                grad = tensor.grad
                 slope = None if grad is None else grad.transpose(0, site.dim or 0)
                 value = measure(rows.detach(), slope).double().numpy()
                 terms.append(value[site.table(unit.size)].sum(1))
@@ -82,21 +78,3 @@ MEASURES: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "fpgm": _fpgm,
     "taylor": _taylor,
 }
-
-
-def as_graphs(
-    base: ExtractedGraphs, values: dict[str, NDArray[np.float64]]
-) -> ExtractedGraphs:
-    """Return graphs without edges, whose vertices are worth their scores."""
-    graphs: dict[str, Any] = {
-        name: ChannelGraph(
-            np.zeros((len(score), len(score))),
-            sense="maximize",
-            vertex_weights=score,
-            name=name,
-        )
-        for name, score in values.items()
-    }
-    terms = {name: {name: score} for name, score in values.items()}
-    empty: dict[str, Any] = {name: {} for name in values}
-    return replace(base, graphs=graphs, redundancy=empty, importance=terms)

@@ -11,14 +11,14 @@ import torch
 from torch.nn import functional
 
 from examples.studies.attempt import attempt, fingerprint
-from examples.studies.real.criteria import as_graphs, scores
+from examples.studies.real.criteria import scores
 from examples.studies.real.data import Data, inputs, make, probabilities
 from examples.studies.real.judge import score
 from examples.studies.real.pictures import TEXT
 from examples.studies.real.runs import SCORES, Run
 from examples.studies.real.weights import load
+from examples.studies.scores import ACROSS, as_graphs
 from sirfp_opt import SirfpError
-from sirfp_opt.network.allocation import Threshold
 from sirfp_opt.pytorch import count_macs, count_params, couple, extract, prune
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ FIGURES = (
     "seconds",
 )
 """What is measured of a run, beside its identity; README.md says what each one is."""
-
-ACROSS = Threshold(pools=(), normalize="none", edge_weights={"*": 1.0})
-"""One ranking of all channels of a network by scores."""
 
 FAILURES = (SirfpError, RuntimeError, ValueError, KeyError)
 """Of the peers as of ours."""

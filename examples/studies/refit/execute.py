@@ -120,8 +120,7 @@ def _graphs(name: str, sets: str, pictures: int, seed: int) -> ExtractedGraphs:
     network, batches = load_network(name), _calibration(pictures, seed)
     base = _measured(name, pictures, seed)
     if sets in SCORES:
-        plain = replace(base, reads={}, inputs={})
-        return graphs_of(network, sets, batches, base.coupling, plain, seed)
+        return graphs_of(network, sets, batches, base.coupling, base, seed)
     # One measurement serves both: without covariances it is that of the cliques.
     return base if sets == "refit" else replace(base, reads={}, inputs={})
 
