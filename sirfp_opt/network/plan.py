@@ -18,13 +18,8 @@ import numpy as np
 
 from sirfp_opt._validate import IntArray, as_int, frozen, in_range
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.network.sites import (
-    MOST_CHANNELS,
-    Attribute,
-    PruningUnit,
-    Side,
-    Site,
-)
+from sirfp_opt.network.pruning_unit import MOST_CHANNELS, Attribute, PruningUnit
+from sirfp_opt.network.sites import Side, Site
 
 __all__ = ["Attribute", "PruningPlan", "PruningUnit", "Side", "Site"]
 
