@@ -180,10 +180,6 @@ class PruningPlan(Mapping[str, IntArray]):
                 pieces.setdefault(key, []).append(site.positions(gone))
         return {key: np.unique(np.concatenate(some)) for key, some in pieces.items()}
 
-    def with_units(self, units: Sequence[PruningUnit]) -> PruningPlan:
-        """Return the plan with the same sets and other units of these names."""
-        return PruningPlan(units, self._kept, info=self.info, norms=self.norms)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain lists, dicts, strings and numbers."""
         units = [_structure(unit) for unit in self._units.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
-from sirfp_opt.network.plan import Attribute, PruningPlan, Site
 from sirfp_opt.pytorch.cutting.baking import mask_tensors
 from sirfp_opt.pytorch.cutting.layers import CONTAINERS, COUNTED, sides_of, width
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import Attribute, PruningPlan, Site
 
 __all__ = ["Fitted", "check_plan", "fit", "folded", "refuse_wrappers"]
 
@@ -153,19 +153,7 @@ def _by_tensor(site: Site, modules: dict[str, nn.Module], unit: str) -> list[Sit
     if not entries and site.side == "out":
         entries = [(name, 0) for name in COUNTS if hasattr(module, name)]
     prefix = f"{site.tensor}." if site.tensor else ""
-    return [
-        Site(
-            prefix + name,
-            dim,
-            site.channels,
-            site.side,
-            site.offset,
-            site.repeat,
-            site.step,
-            site.stride,
-        )
-        for name, dim in entries
-    ]
+    return [replace(site, tensor=prefix + name, dim=dim) for name, dim in entries]
 
 
 def folded(module: Any, leaf: str, dim: int) -> int:
