@@ -66,8 +66,8 @@ split was over{% endif %}.</p>{% endif %}
 <p>A unit is a set of channels that several layers share: they go together. The
 objective is that of its graph, in the graph's scale: {{ goal }}. Gap: between the set's
 objective and a proven bound, where there is one. Set: <em>optimal</em> is proved,
-<em>feasible</em> is the method's best, <em>threshold</em> was chosen by the allocation,
-<em>all</em> lost nothing.</p>
+<em>feasible</em> is the method's best, <em>allocation</em> was chosen with the numbers,
+<em>whole</em> lost nothing.</p>
 
 {% if report.refit %}<h2>Refitted</h2>
 <div class="wide"><table class="refit">

@@ -33,7 +33,8 @@ class UnitReport:
     sense : {"minimize", "maximize"}
         Whether the graph's objective is a redundancy, or the error that is avoided.
     objective_before, objective : float
-        Of all channels, and of those kept, in the graph's scale.
+        Of all channels, and of those kept, on the graph that was solved: as it was
+        extracted, unless ``Worth(normalize="cosine")`` had it scaled.
     bound : float or None
         Proven bound on the objective of so many channels, where there is one.
     status : str
@@ -367,9 +368,9 @@ def unit_reports(
     units : iterable of PruningUnit
         With the places where the network has these channels.
     """
-    reports = []
+    reports, objectives = [], solution.redundancy
     for unit in units:
-        name, layer = unit.name, solution.problem.layers[unit.name]
+        name, layer = unit.name, solution.curves[unit.name].problem
         found = solution.solutions.get(name)
         reports.append(
             UnitReport(
@@ -377,8 +378,8 @@ def unit_reports(
                 size=layer.n,
                 kept=solution.counts[name],
                 sense=layer.sense.value,
-                objective_before=layer.value_of(np.arange(layer.n)),
-                objective=layer.value_of(solution[name]),
+                objective_before=layer.evaluate(range(layer.n)),
+                objective=objectives[name],
                 bound=None if found is None else found.bound,
                 status=solution.status_of(name),
                 layers=len({site.layer for site in unit.ports}),
