@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,27 @@ from sirfp_opt.pytorch.coupling.labels.internals import broadcast_shape
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.labels.engine import Tracker
     from sirfp_opt.pytorch.coupling.labels.records import Call
 
-__all__ = ["Labelled", "Sets", "along", "group", "join", "labelled", "unite_bare"]
+__all__ = [
+    "Labelled",
+    "Labels",
+    "Sets",
+    "along",
+    "flattened",
+    "group",
+    "join",
+    "keep_constant",
+    "labelled",
+    "unite_bare",
+]
+
+CONSTANT = "its channels meet a constant of their number"
+
+Labels = Sequence[Tensor | None]
+"""What a rule answers: the labels of each result, None of one without channels."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,23 @@ def _keep_constants(tracker: Tracker, call: Call, one: Tensor, other: Tensor) ->
             empty = bare.movedim(dim, 0).flatten(1).amax(1) == 0
             if bool(empty.any()):
                 met = label.movedim(dim, 0)[empty]
-                tracker.fix(met, call, "its channels meet a constant of their number")
+                tracker.fix(met, call, CONSTANT)
+
+
+def keep_constant(
+    tracker: Tracker, call: Call, label: Tensor, shape: Sequence[int]
+) -> None:
+    """Fix channels that meet a tensor without any that has a number for each."""
+    lead = label.dim() - len(shape)
+    if any(n > 1 and label.shape[lead + d] > 1 for d, n in enumerate(shape)):
+        tracker.fix(label, call, CONSTANT)
+
+
+def flattened(label: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return labels with some of their dimensions as one, the last: (..., K)."""
+    rest = [d for d in range(label.dim()) if d not in dims]
+    sizes = [label.shape[d] for d in rest]
+    return label.permute(*rest, *dims).reshape(*sizes, -1)
 
 
 def along(tracker: Tracker, one: Labelled, dim: int) -> Tensor:
@@ -140,8 +171,7 @@ def unite_bare(tracker: Tracker, label: Tensor, dims: Sequence[int]) -> Tensor:
     (heads), it is left to others to say which.
     """
     label = tracker.classes.find(label)
-    rest = [d for d in range(label.dim()) if d not in dims]
-    rows = label.permute(*rest, *dims).flatten(len(rest)).flatten(0, len(rest) - 1)
+    rows = flattened(label, dims)
     rows = torch.unique(rows.reshape(-1, rows.shape[-1]), dim=0)
     if len(rows) < 2 or rows.shape[1] < 2:
         return label

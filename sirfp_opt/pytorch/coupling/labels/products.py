@@ -14,6 +14,7 @@ from sirfp_opt.pytorch.coupling.labels.joins import (
     along,
     group,
     join,
+    keep_constant,
     labelled,
 )
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
@@ -32,8 +33,8 @@ def _product(tracker: Tracker, call: Call) -> Tensor | None:
     plain = call.name in ("mm", "bmm")
     left, right = call.args[:2] if plain else call.args[1:3]
     bias = None if plain else call.args[0]
-    made = _weighted(tracker, call, left, right)
-    if made is None:
+    total = _weighted(tracker, call, left, right)
+    if total is None:
         a, b = tracker.get(left), tracker.get(right)
         total = _contract(
             tracker,
@@ -41,18 +42,13 @@ def _product(tracker: Tracker, call: Call) -> Tensor | None:
             None if a is None else labelled(a, left.shape),
             None if b is None else labelled(b, right.shape),
         )
-    else:
-        total = made
     met = None if bias is None else tracker.get(bias)
     if bias is None or (met is None and total is None):
         return None if total is None else total.label
     rank = call.out.dim()
     if met is None:
-        wide = [1] * (rank - bias.dim()) + list(bias.shape)
         assert total is not None
-        if any(n > 1 and total.label.shape[d] > 1 for d, n in enumerate(wide)):
-            why = "its channels meet a constant of their number"
-            tracker.fix(total.label, call, why)
+        keep_constant(tracker, call, total.label, bias.shape)
         return total.label
     one = labelled(met, bias.shape).lift(rank)
     if total is None:
@@ -172,7 +168,6 @@ def _contract(
         tracker.reads(None if x is None else x.label)
     if one is not None and other is not None and all(inner):
         a, b = one.label.movedim(-1, -2), other.label
-        a, b = a[..., :1] if a.shape[-1] == 1 else a, b
         first = a[..., :1]
         tracker.classes.unite(first, a)
         tracker.classes.unite(first, b)
