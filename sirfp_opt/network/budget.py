@@ -123,14 +123,6 @@ class Budget:
             for name, value in self.values.items()
         }
 
-    def met(self, cost: CostModel, counts: Mapping[str, int]) -> bool:
-        """Tell whether keeping `counts` channels stays within the budget."""
-        array = cost.as_counts(counts)
-        return all(
-            cost.evaluate(name, array) <= limit
-            for name, limit in self.limits(cost).items()
-        )
-
     def to_dict(self) -> dict[str, float]:
         """Return what is set, by cost; `from_dict` reads it back."""
         return self.values
