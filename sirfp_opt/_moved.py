@@ -48,7 +48,7 @@ MOVED = {
 
 
 class _Finder(MetaPathFinder):
-    """Asked last, when no module of that name was found."""
+    """Asked first: a folder that an earlier version has left would be a namespace."""
 
     def find_spec(
         self,
@@ -56,7 +56,7 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> None:
-        """Raise for a former path; let anything else go on to fail by itself."""
+        """Raise for a former path; leave anything else to those behind."""
         if fullname in MOVED:
             raise ModuleNotFoundError(
                 f"`{fullname}` has moved. Import {MOVED[fullname]} instead.",
@@ -67,7 +67,7 @@ class _Finder(MetaPathFinder):
 def tell_of_moves() -> None:
     """Let imports of former paths raise with the new one."""
     if not any(type(finder).__name__ == "_Finder" for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.insert(0, _Finder())
 
 
 def raise_moved(module: str, name: str, homes: Mapping[str, str]) -> NoReturn:

@@ -7,11 +7,13 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+import sirfp_opt
 from sirfp_opt._moved import MOVED
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +172,18 @@ def test_former_paths_say_the_new_one() -> None:
     ):
         with pytest.raises(ImportError, match=re.escape(new)):
             exec(line)
+
+
+def test_folders_of_an_earlier_version_hide_no_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What compiled files have kept alive is no package of that name."""
+    old = "sirfp_opt.allocation"
+    (tmp_path / "allocation" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(sirfp_opt, "__path__", [*sirfp_opt.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match=re.escape(MOVED[old])):
+        importlib.import_module(old)
+    assert old not in sys.modules
 
 
 @pytest.mark.parametrize(
