@@ -141,6 +141,11 @@ class PruningUnit:
             )
 
     @property
+    def classes(self) -> tuple[tuple[int, ...], ...]:
+        """The tied groups; single channels where nothing is tied."""
+        return self.tied or tuple((c,) for c in range(self.size))
+
+    @property
     def step(self) -> int:
         """Number of channels that go at a time (the size of a tied group)."""
         return len(self.tied[0]) if self.tied else 1

@@ -17,8 +17,7 @@ from sirfp_opt.pytorch import apply_plan, count_macs, count_params, couple, mask
 from sirfp_opt.pytorch.batches import frozen_outputs
 from sirfp_opt.pytorch.comparison import compare
 from sirfp_opt.pytorch.cost import read_cost
-from sirfp_opt.pytorch.coupling.trial import random_plan
-from sirfp_opt.pytorch.cutting.surgery import largest_difference
+from tests.pytorch.cuts import largest_difference, random_plan
 from tests.pytorch.hazards import CUTTABLE, HAZARDS
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 

@@ -19,7 +19,7 @@ from sirfp_opt.pytorch import (
     prune,
     read_cost,
 )
-from sirfp_opt.pytorch.coupling.trial import random_plan
+from tests.pytorch.cuts import random_plan
 from tests.pytorch.networks import EfficientAttention, SegFormer, randomized
 from tests.pytorch.test_coupling import IMAGES, difference
 

@@ -21,7 +21,7 @@ from sirfp_opt.pytorch import (
     prune,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.cutting.surgery import largest_difference
+from tests.pytorch.cuts import largest_difference
 from tests.pytorch.networks import SOUND, Residual, conv_bn, randomized
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -25,8 +25,8 @@ from sirfp_opt.pytorch import (
     prune_,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.cutting.surgery import largest_difference
 from sirfp_opt.pytorch.report import reasons
+from tests.pytorch.cuts import largest_difference
 from tests.pytorch.networks import SOUND, Net, Residual, conv_bn, randomized
 from tests.pytorch.test_extract import assert_untouched, fingerprint
 

@@ -50,7 +50,7 @@ def half(model: nn.Module, images: Tensor, seed: int = 0) -> PruningPlan:
     assert units
     kept = {}
     for unit in units:
-        classes = unit.tied or tuple((c,) for c in range(unit.size))
+        classes = unit.classes
         some = rng.permutation(len(classes))[: max(1, len(classes) // 2)]
         kept[unit.name] = sorted(c for i in some for c in classes[i])
     return PruningPlan(units, kept)

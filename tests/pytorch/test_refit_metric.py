@@ -92,7 +92,7 @@ def test_a_merge_needs_no_further_pass(name: str) -> None:
     rng = np.random.default_rng(0)
     kept = {}
     for unit in graphs.coupling.units:
-        classes = unit.tied or tuple((c,) for c in range(unit.size))
+        classes = unit.classes
         some = rng.permutation(len(classes))[: max(1, len(classes) // 2)]
         kept[unit.name] = sorted(c for i in some for c in classes[i])
     plan = PruningPlan(graphs.coupling.units, kept)

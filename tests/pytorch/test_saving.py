@@ -19,7 +19,7 @@ from sirfp_opt.pytorch import (
     save_pruned,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.cutting.surgery import largest_difference
+from tests.pytorch.cuts import largest_difference
 from tests.pytorch.networks import SOUND, DeepLab, Residual, randomized
 from tests.pytorch.test_extract import assert_untouched, fingerprint
 

@@ -21,7 +21,7 @@ def halves(
     """Keep a random half of each unit, tied groups whole."""
     kept = {}
     for unit in units:
-        groups = unit.tied or tuple((c,) for c in range(unit.size))
+        groups = unit.classes
         chosen = rng.choice(len(groups), max(1, len(groups) // 2), replace=False)
         kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
     return kept

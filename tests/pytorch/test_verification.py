@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
 from sirfp_opt.pytorch import apply_plan, couple
-from sirfp_opt.pytorch.coupling.trial import random_plan
 from sirfp_opt.pytorch.verification import Verdict, Verifier
+from tests.pytorch.cuts import random_plan
 from tests.pytorch.networks import SOUND, randomized
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -19,8 +19,7 @@ from sirfp_opt.pytorch import (
     read_cost,
 )
 from sirfp_opt.pytorch.batches import frozen_outputs
-from sirfp_opt.pytorch.coupling.trial import random_plan
-from sirfp_opt.pytorch.cutting.surgery import largest_difference
+from tests.pytorch.cuts import largest_difference, random_plan
 from tests.pytorch.zoo import ZOO
 
 EXCLUDED = (

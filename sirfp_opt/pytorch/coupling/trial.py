@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.coupling.evidence import Witness
     from sirfp_opt.pytorch.coupling.labels.records import Step
 
-__all__ = ["Finding", "Trials", "plain_copy", "random_plan", "staggered"]
+__all__ = ["Finding", "Trials", "plain_copy", "staggered"]
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 LARGE = 50_000_000
@@ -60,7 +60,7 @@ def staggered(
     first: dict[int, int] = {}
     kept = {}
     for unit in units:
-        groups = unit.tied or tuple((c,) for c in range(unit.size))
+        groups = unit.classes
         size = len(groups)
         number = seen[size] = seen.get(size, -1) + 1
         start = first.setdefault(size, int(rng.integers(size)))
@@ -71,19 +71,6 @@ def staggered(
             if turn == 0 and count == size:
                 count = size // 2
             chosen = rng.choice(size, size=count, replace=False).tolist()
-        kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
-    return kept
-
-
-def random_plan(
-    units: Sequence[PruningUnit], rng: np.random.Generator
-) -> dict[str, IntArray]:
-    """Keep a random, arbitrary half or so of each unit, tied groups whole."""
-    kept = {}
-    for unit in units:
-        groups = unit.tied or tuple((c,) for c in range(unit.size))
-        count = int(rng.integers(1, len(groups)))
-        chosen = rng.choice(len(groups), size=count, replace=False)
         kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
     return kept
 
@@ -212,9 +199,9 @@ class Trials:
 
     def can_cut(self, unit: PruningUnit) -> bool:
         """Tell whether surgery knows how to cut a unit, whatever comes out of it."""
-        groups = unit.tied or tuple((c,) for c in range(unit.size))
         try:
-            cut(_sharing(self.base), PruningPlan([unit], {unit.name: groups[0]}))
+            plan = PruningPlan([unit], {unit.name: unit.classes[0]})
+            cut(_sharing(self.base), plan)
         except Exception:  # whatever: it does not
             return False
         return True

@@ -33,7 +33,6 @@ __all__ = [
     "channel_dim",
     "check_plan",
     "cut",
-    "largest_difference",
     "mask",
 ]
 
@@ -353,16 +352,3 @@ def _like(old: Tensor, new: Tensor) -> Tensor:
         vars(made).update(vars(old))  # marks that people set, such as _no_weight_decay
         return made
     return new
-
-
-def largest_difference(one: list[Tensor], other: list[Tensor]) -> tuple[float, float]:
-    """Return max |one - other| over all outputs, and max |other|; inf on NaN."""
-    if [t.shape for t in one] != [t.shape for t in other]:
-        return float("inf"), 0.0
-    difference = scale = 0.0
-    for left, right in zip(one, other, strict=True):
-        if right.numel():
-            gap = float((left.double() - right.double()).abs().max())
-            difference = max(difference, gap if np.isfinite(gap) else float("inf"))
-            scale = max(scale, float(right.double().abs().max()))
-    return difference, scale
