@@ -236,7 +236,9 @@ def prune(
             f"{sum(result.plan.sizes.values())} kept, units: {len(result.plan)}",
             "reached": " ".join(report.reasons),
             "left_whole": ", ".join(e["unit"] for e in report.exclusions) or "no unit",
-            "difference": f"{report.max_difference:.2g} to the masked original, at "
+            "difference": "not compared with the masked original"
+            if report.max_difference is None  # the request in a file may say so
+            else f"{report.max_difference:.2g} to the masked original, at "
             f"outputs up to {report.output_scale:.3g}",
             **({"split": "stopped by its time limit"} if report.out_of_time else {}),
             **({"notes": "; ".join(report.notes)} if report.notes else {}),

@@ -6,7 +6,8 @@ import json
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from sirfp_opt._rules import check_names
+from sirfp_opt._rules import check_names, whole
+from sirfp_opt._validate import as_text
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
@@ -63,4 +64,7 @@ def read_run(
                 f"`--{name}` must be given, got {run[name]!r}. Pass it, or write it "
                 "into the file of --config."
             )
+    whole(1, optional=True).check(run["batches"], "batches")
+    if run["forward"] is not None:
+        as_text(run["forward"], "forward", hint="Pass package.module:function.")
     return run, read.get("request")

@@ -265,6 +265,26 @@ def test_a_run_is_replayed_from_its_report_and_from_a_toml_file(
     assert "Did you mean `model`" in wrong.err
 
 
+def test_what_only_a_file_can_ask_for(run: Run, name: str) -> None:
+    """Without verification the table says so; wrong values are the file's fault."""
+    names = f'model = "{name}:network"\ndata = "{name}:scenes"\nout = "out"\n'
+    request = "[request]\nkeep = 0.5\nverify = false\n"
+    Path("run.toml").write_text(names + request)
+    told = run("prune", "--config", "run.toml")
+    assert (told.code, told.err) == (0, "")
+    assert "not compared with the masked original" in told.out
+    for line, said in (
+        ('batches = "two"', "`batches` must be an integer, got 'two'"),
+        ("batches = 0", "`batches` must be at least 1, got 0"),
+        ("forward = 3", "`forward` must be a text, got 3"),
+    ):
+        Path("run.toml").write_text(f"{names}{line}\n{request}")
+        wrong = run("prune", "--config", "run.toml", "--out", "other")
+        assert wrong.code == ExitCode.USAGE, line
+        assert said in wrong.err
+        assert not Path("other").exists()
+
+
 def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch as it is read, up to the limit; without a length it grows along."""
     from sirfp_opt.cli.pruning import _counted
