@@ -26,6 +26,7 @@ from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["read_csv", "read_matrix_market", "read_npy", "read_rudy"]
 
@@ -72,19 +73,15 @@ def read_csv(
     places: dict[str, int] = {}
     edges: dict[tuple[int, int], tuple[int, float]] = {}
     header = True
-    for number, row in enumerate(csv.reader(lines, delimiter=mark), start=1):
-        words = [word.strip() for word in row]
-        if not any(words):
-            continue
+    for number, words in _rows(source.name, lines, mark):
         got = repr(mark.join(words[:6]))
         rule = f"an edge is 'one{mark}other{mark}weight'"
         if len(words) != 3:
             broken(source.name, number, rule, got, "Correct the line.")
         weight = as_number(words[2])
-        if weight is None and header:
-            header = False
+        heading, header = header and not _like_a_number(words[2]), False
+        if heading:
             continue
-        header = False
         if weight is None:
             broken(source.name, number, "weights are finite numbers", got, "Fix it.")
         i, j = (places.setdefault(word, len(places)) for word in words[:2])
@@ -108,6 +105,30 @@ def read_csv(
         name=source.stem,
         labels=list(places),
     )
+
+
+def _rows(
+    name: str, lines: Sequence[str], mark: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each row that is not blank, and the number of its line."""
+    rows = csv.reader((f"{line}\n" for line in lines), delimiter=mark)
+    try:
+        for row in rows:
+            words = [word.strip() for word in row]
+            if any(words):
+                yield rows.line_num, words
+    except csv.Error as error:
+        rule = "a row is text between commas, semicolons or tabs"
+        broken(name, rows.line_num, rule, str(error), "Is a quote left open?")
+
+
+def _like_a_number(word: str) -> bool:
+    """Tell numbers, also those that no file should hold, from headings."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def read_npy(
