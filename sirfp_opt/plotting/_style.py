@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sirfp_opt._extras import require_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["DARK", "LIGHT", "SHADES", "axes_or_new", "line_style"]
+    from sirfp_opt._validate import FloatArray, IntArray
+
+__all__ = ["DARK", "LIGHT", "SHADES", "axes_or_new", "join", "line_style"]
 
 DARK = "#1a1a1a"
 LIGHT = "#c8c8c8"
@@ -35,6 +39,26 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 4.0)) -> Axes
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def join(
+    ax: Axes, points: FloatArray, rows: IntArray, columns: IntArray, **look: Any
+) -> None:
+    """Draw lines from points to points.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    points : ndarray of shape (n, 2)
+    rows, columns : ndarray of int, shape (m,)
+        The ends of each line.
+    **look
+        For `matplotlib.collections.LineCollection`.
+    """
+    from matplotlib.collections import LineCollection
+
+    lines = np.stack([points[rows], points[columns]], axis=1)
+    ax.add_collection(LineCollection(list(lines), **look))
 
 
 def line_style(number: int) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt.plotting._style import DARK, LIGHT, axes_or_new
+from sirfp_opt.plotting._style import DARK, LIGHT, axes_or_new, join
 from sirfp_opt.plotting.layers import layer_title, read_layer
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.plotting.layers import Layer
 
 __all__ = ["plot_clique"]
@@ -75,17 +74,28 @@ def plot_clique(
     if graph.adjacency is not None:
         there = graph.adjacency[rows, columns]
     both = inside[rows] & inside[columns]
+    heaviest = np.argsort(-np.where(there, weights, -1.0), kind="stable")
     heavy = np.zeros(rows.size, dtype=bool)
-    heavy[np.argsort(-np.where(there, weights, -1.0), kind="stable")[:_MOST_EDGES]] = (
-        True
-    )
+    heavy[heaviest[:_MOST_EDGES]] = True
     strength = weights / max(float(weights.max(initial=0.0)), 1e-300)
     other = LIGHT if kept is not None else DARK
-    for drawn, style in (
-        (there & heavy & ~both, (other, 1, 0.1)),
-        (there & both, (_KEPT, 2, 1.2)),
+    for drawn, colour, least, order in (
+        (there & heavy & ~both, other, 0.1, 1),
+        (there & both, _KEPT, 1.2, 2),
     ):
-        _join(ax, points, rows[drawn], columns[drawn], strength[drawn], *style)
+        if not drawn.any():
+            continue
+        strong = strength[drawn]
+        join(
+            ax,
+            points,
+            rows[drawn],
+            columns[drawn],
+            linewidths=least + 3.2 * strong,
+            alpha=np.maximum(least / 2, 0.08 + 0.92 * strong**2).tolist(),
+            colors=colour,
+            zorder=order,
+        )
 
     ax.scatter(
         points[:, 0],
@@ -96,48 +106,18 @@ def plot_clique(
         zorder=3,
     )
     if graph.n <= _NUMBERS_UP_TO:
+        look: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": 8,
+            "zorder": 4,
+        }
         for channel, (x, y) in enumerate(points):
             colour = "white" if inside[channel] else DARK
-            ax.text(
-                x,
-                y,
-                str(channel),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=colour,
-                zorder=4,
-            )
+            ax.text(x, y, str(channel), color=colour, **look)
     ax.set_xlim(-1.15, 1.15)
     ax.set_ylim(-1.15, 1.15)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title(layer_title(graph, kept))
     return ax
-
-
-def _join(
-    ax: Axes,
-    points: FloatArray,
-    rows: IntArray,
-    columns: IntArray,
-    strength: FloatArray,
-    colour: str,
-    order: int,
-    least: float,
-) -> None:
-    """Draw edges; thickness and opacity grow with strength, in [0, 1]."""
-    from matplotlib.collections import LineCollection
-
-    if not rows.size:
-        return
-    lines = np.stack([points[rows], points[columns]], axis=1)
-    ax.add_collection(
-        LineCollection(
-            list(lines),
-            linewidths=least + 3.2 * strength,
-            colors=colour,
-            alpha=np.maximum(least / 2, 0.08 + 0.92 * strength**2).tolist(),
-            zorder=order,
-        )
-    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
-from sirfp_opt.plotting._style import DARK, LIGHT, SHADES, axes_or_new
+from sirfp_opt.plotting._style import DARK, LIGHT, SHADES, axes_or_new, join
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.sense import Sense
@@ -299,15 +299,11 @@ def _draw_edges(
     ax: Axes, graph: ChannelGraph, kept: IntArray, points: FloatArray
 ) -> None:
     """Join the channels kept; the heavier the edge, the thicker the line."""
-    from matplotlib.collections import LineCollection
-
-    rows, columns = np.triu_indices(kept.size, 1)
-    weights = np.abs(graph.weights[kept[rows], kept[columns]])
+    above = np.triu_indices(kept.size, 1)
+    rows, columns = kept[above[0]], kept[above[1]]
+    weights = np.abs(graph.weights[rows, columns])
     widths = 0.2 + 2.0 * weights / max(float(np.abs(graph.weights).max()), 1e-300)
-    lines = np.stack([points[kept[rows]], points[kept[columns]]], axis=1)
-    ax.add_collection(
-        LineCollection(list(lines), linewidths=widths, colors=LIGHT, zorder=1)
-    )
+    join(ax, points, rows, columns, linewidths=widths, colors=LIGHT, zorder=1)
 
 
 def _mosaic(maps: FloatArray, columns: int) -> FloatArray:
