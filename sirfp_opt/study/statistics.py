@@ -61,7 +61,7 @@ def table_of(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Problems that some method was not run on are left out.
+        Rounded to 9 decimals. Problems that some method was not run on are left out.
 
     Raises
     ------
@@ -82,7 +82,9 @@ def table_of(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     worst = answered.max()
     filled = answered.fillna(1.0 if np.isnan(worst) else 2 * worst + 1.0)
     means = filled.groupby([frame["problem"], frame["method"]], sort=False).mean()
-    return means.unstack("method")[list(study.methods)].dropna()
+    table = means.unstack("method")[list(study.methods)].dropna()
+    # The same set priced in another order differs in the last digits: no difference.
+    return table.round(9)
 
 
 def ranks(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
@@ -94,8 +96,7 @@ def ranks(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     metric : str
         See `table_of`.
     """
-    # The same set priced in another order differs in the last digits: no difference.
-    return table_of(study, metric).round(9).rank(axis=1)
+    return table_of(study, metric).rank(axis=1)
 
 
 def friedman(study: Study, metric: str = "gap_to_best") -> FriedmanResult:
@@ -124,7 +125,7 @@ def friedman(study: Study, metric: str = "gap_to_best") -> FriedmanResult:
     """
     from scipy import stats
 
-    table = table_of(study, metric).round(9)
+    table = table_of(study, metric)
     if table.shape[1] < 3 or table.shape[0] < 2:
         raise InvalidProblemError(
             f"`study` must compare 3 or more methods on 2 or more problems, got "
@@ -163,7 +164,7 @@ def wilcoxon(study: Study, metric: str = "gap_to_best") -> pd.DataFrame:
     import pandas as pd
     from scipy import stats
 
-    table = table_of(study, metric).round(9)
+    table = table_of(study, metric)
     rows = []
     for a, b in itertools.combinations(table.columns, 2):
         difference = (table[a] - table[b]).to_numpy()
@@ -196,7 +197,7 @@ def against(study: Study, method: str, metric: str = "gap_to_best") -> pd.Series
     """
     import pandas as pd
 
-    table = table_of(study, metric).round(9)
+    table = table_of(study, metric)
     found = pd.Series(np.nan, index=list(study.methods), dtype="float64")
     others = [other for other in study.methods if other != method]
     if len(table) < 2 or not others:

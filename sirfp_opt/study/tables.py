@@ -34,12 +34,13 @@ def by_instance(study: Study) -> pd.DataFrame:
     import pandas as pd
 
     frame = study.to_frame()
+    gaps = frame.groupby(["problem", "method"])["gap_to_best"].mean().unstack("method")
+    gaps = gaps.reindex(columns=list(study.methods))
     rows = []
     for problem, runs in study.by_problem.items():
         first = runs[0]
         bounds = [run.bound for run in runs if run.bound is not None]
         tightest = min if first.sense == "maximize" else max
-        gaps = frame[frame["problem"] == problem].groupby("method")["gap_to_best"]
         rows.append(
             {
                 "instance": first.instance,
@@ -49,7 +50,7 @@ def by_instance(study: Study) -> pd.DataFrame:
                 "bound": tightest(bounds) if bounds else None,
                 "proved": any(run.status == "optimal" for run in runs),
             }
-            | gaps.mean().reindex(list(study.methods)).to_dict()
+            | gaps.loc[problem].to_dict()
         )
     return pd.DataFrame(rows).set_index(["instance", "k"])
 
