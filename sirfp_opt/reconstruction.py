@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sirfp_opt._validate import SYMMETRY_TOLERANCE, FloatArray, as_square, frozen
+from sirfp_opt._rules import number
+from sirfp_opt._validate import (
+    SYMMETRY_TOLERANCE,
+    FloatArray,
+    as_labels,
+    as_square,
+    frozen,
+    require,
+)
 from sirfp_opt.canonical_refit import CanonicalRefit, canonicalize_refit
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
@@ -33,6 +40,7 @@ __all__ = ["ReconstructionProblem"]
 _ROUNDING = 1e-12
 # The least share of a channel's variance that the others must leave unexplained.
 _DEFINITE = 1e-11
+_RIDGE = number(0.0, way="The default is 1e-3 of the mean variance.")
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -116,13 +124,9 @@ class ReconstructionProblem(SetProblem):
         labels: Sequence[str] | None = None,
     ) -> None:
         rules = LayerConstraints() if constraints is None else constraints
-        if not isinstance(rules, LayerConstraints):
-            raise InvalidProblemError(
-                f"`constraints` must be a LayerConstraints, got "
-                f"{type(rules).__name__}. Pass LayerConstraints(...)."
-            )
+        require(rules, LayerConstraints, "constraints")
         store = object.__setattr__
-        store(self, "ridge", _as_ridge(ridge))
+        store(self, "ridge", _RIDGE.check(ridge, "ridge"))
         store(self, "covariances", _as_stack(covariances, "covariances"))
         store(self, "products", _as_stack(products, "products"))
         if self.covariances.shape != self.products.shape:
@@ -131,12 +135,7 @@ class ReconstructionProblem(SetProblem):
                 f"{self.covariances.shape}, got {self.products.shape}. Pass one pair "
                 "of matrices for each reader."
             )
-        named = None if labels is None else tuple(str(label) for label in labels)
-        if named is not None and len(named) != self.n:
-            raise InvalidProblemError(
-                f"`labels` must have one entry for each of {self.n} channels, got "
-                f"{len(named)}. Drop the argument to number the channels."
-            )
+        named = None if labels is None else as_labels(labels, self.n)
         store(self, "constraints", rules)
         store(self, "name", str(name))
         store(self, "labels", named)
@@ -331,19 +330,6 @@ class ReconstructionProblem(SetProblem):
                 f"{float(np.linalg.eigvalsh(covariance)[0]):.3g}. Raise it, for "
                 "instance to 1e-3."
             )
-
-
-def _as_ridge(ridge: Any) -> float:
-    try:
-        number = float(ridge)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(ridge, bool) or not (math.isfinite(number) and number >= 0.0):
-        raise InvalidProblemError(
-            f"`ridge` must be a number of at least 0, got {ridge!r}. "
-            "The default is 1e-3 of the mean variance."
-        )
-    return number
 
 
 def _as_stack(matrices: Any, name: str) -> FloatArray:

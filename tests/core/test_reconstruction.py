@@ -170,7 +170,7 @@ def test_several_counts_are_the_largest_one() -> None:
 
 def test_everything_of_the_front_door_works_the_same() -> None:
     """Warm starts, callbacks, traces, labels, JSON and constraints, as for graphs."""
-    layer = random_layer(10, seed=5, labels="abcdefghij")
+    layer = random_layer(10, seed=5, labels=list("abcdefghij"))
     best = solve(layer, 4, method="brute_force")
     seen: list[float | None] = []
     told = solve(
