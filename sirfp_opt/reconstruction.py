@@ -186,6 +186,7 @@ class ReconstructionProblem(SetProblem):
 
     def constrained(self, constraints: LayerConstraints) -> ReconstructionProblem:
         """Return the same layer under other constraints, its matrices shared."""
+        require(constraints, LayerConstraints, "constraints")
         other = object.__new__(ReconstructionProblem)
         fields = ("covariances", "products", "ridge", "name", "labels", "signals")
         for field in fields:

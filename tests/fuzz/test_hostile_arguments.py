@@ -19,6 +19,7 @@ from sirfp_opt import (
     LayerConstraints,
     Limits,
     PruningProblem,
+    ReconstructionProblem,
     Search,
     Sense,
     SirfpError,
@@ -66,6 +67,7 @@ from sirfp_opt.testing import check_solver
 MATRIX = np.array([[0, 3, 1.0], [3, 0, 2], [1, 2, 0]])
 GRAPH = ChannelGraph.from_diversity(MATRIX, name="g")
 PROBLEM = PruningProblem(GRAPH, LayerConstraints(2))
+REFIT = ReconstructionProblem(np.eye(3), np.eye(3))
 FOUND = solve(PROBLEM, method="greedy")
 
 
@@ -167,6 +169,13 @@ def _cases(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]
             PruningProblem,
             {"graph": GRAPH, "constraints": LayerConstraints(2)},
         ),
+        "ReconstructionProblem": (
+            ReconstructionProblem,
+            {"covariances": np.eye(3), "products": np.eye(3), "constraints": None}
+            | {"ridge": 1e-3, "name": "", "labels": None},
+        ),
+        "constrained": (REFIT.constrained, {"constraints": LayerConstraints(2)}),
+        "losses": (REFIT.losses, {"selected": [0, 1]}),
         "evaluate": (PROBLEM.evaluate, {"selected": [0, 1]}),
         "check": (PROBLEM.check, {"selected": [0, 1]}),
         "Limits": (
@@ -275,7 +284,7 @@ def test_every_public_name_is_covered() -> None:
     elsewhere = {
         *("NetworkProblem", "solve_network", "PruningPlan"),  # tests of the network
         *("Bound", "Progress", "Solver", "SolverInfo", "Status", "TraceEvent"),
-        *("available_solvers", "Objective", "ReconstructionProblem"),
+        *("available_solvers", "Objective"),
     }
     names = {n for n in sirfp_opt.__all__ if not n.endswith("Error")} - elsewhere
     assert not {n for n in names if f'"{n}' not in text and f"{n}." not in text}
