@@ -28,6 +28,9 @@ __all__ = [
     "refit_cases",
 ]
 
+# Kinds of constraints under which graphs lack edges.
+_INCOMPLETE = {"missing edges", "missing edges, range", "everything"}
+
 
 @dataclass(frozen=True)
 class GoldenCase:
@@ -147,31 +150,27 @@ def _weight_kinds(n: int, rng: np.random.Generator) -> dict[str, FloatArray]:
     }
 
 
-def _constraint_kinds(n: int) -> dict[str, tuple[LayerConstraints, bool]]:
-    """Return constraints by name, and whether the graph also lacks edges."""
+def _constraint_kinds(n: int) -> dict[str, LayerConstraints]:
+    """Return constraints by name."""
     k = n // 2
     return {
-        "k": (LayerConstraints(k), False),
-        "k=1": (LayerConstraints(1), False),
-        "k=n-1": (LayerConstraints(n - 1), False),
-        "k=n": (LayerConstraints(n), False),
-        "must_keep": (LayerConstraints(k, must_keep=[0, n - 1]), False),
-        "must_drop": (LayerConstraints(k, must_drop=[1, 2]), False),
-        "keep and drop": (LayerConstraints(k, must_keep=[3], must_drop=[0]), False),
-        "tied pairs": (
-            LayerConstraints(4, tied=[(i, i + 1) for i in range(0, n - 1, 2)]),
-            False,
+        "k": LayerConstraints(k),
+        "k=1": LayerConstraints(1),
+        "k=n-1": LayerConstraints(n - 1),
+        "k=n": LayerConstraints(n),
+        "must_keep": LayerConstraints(k, must_keep=[0, n - 1]),
+        "must_drop": LayerConstraints(k, must_drop=[1, 2]),
+        "keep and drop": LayerConstraints(k, must_keep=[3], must_drop=[0]),
+        "tied pairs": LayerConstraints(
+            4, tied=[(i, i + 1) for i in range(0, n - 1, 2)]
         ),
-        "tied unequal": (LayerConstraints(k, tied=[(0, 1, 2), (4, 5)]), False),
-        "k range": (LayerConstraints(k_min=2, k_max=n - 2), False),
-        "multiple_of": (LayerConstraints(k_min=1, k_max=n, multiple_of=3), False),
-        "missing edges": (LayerConstraints(3), True),
-        "missing edges, range": (LayerConstraints(k_min=2, k_max=5), True),
-        "everything": (
-            LayerConstraints(
-                k_min=3, k_max=6, must_keep=[2], must_drop=[6], tied=[(0, 1)]
-            ),
-            True,
+        "tied unequal": LayerConstraints(k, tied=[(0, 1, 2), (4, 5)]),
+        "k range": LayerConstraints(k_min=2, k_max=n - 2),
+        "multiple_of": LayerConstraints(k_min=1, k_max=n, multiple_of=3),
+        "missing edges": LayerConstraints(3),
+        "missing edges, range": LayerConstraints(k_min=2, k_max=5),
+        "everything": LayerConstraints(
+            k_min=3, k_max=6, must_keep=[2], must_drop=[6], tied=[(0, 1)]
         ),
     }
 
@@ -198,7 +197,7 @@ def golden_cases(n: int = 8, seed: int = 0) -> Iterator[GoldenCase]:
     pairs = [(w, c) for w in kinds for c in ("k", "k range")]
     pairs += [(w, c) for w in ("mixed signs", "gram of positive maps") for c in rules]
     for weight_kind, rule_kind in dict.fromkeys(pairs):
-        constraints, incomplete = rules[rule_kind]
+        incomplete = rule_kind in _INCOMPLETE
         for sense in Sense:
             for with_vertices in (False, True):
                 scale = float(np.abs(kinds[weight_kind]).max()) or 1.0
@@ -208,7 +207,7 @@ def golden_cases(n: int = 8, seed: int = 0) -> Iterator[GoldenCase]:
                     vertex_weights=vertex * scale if with_vertices else None,
                     adjacency=adjacency if incomplete else None,
                 )
-                problem = PruningProblem(graph, constraints)
+                problem = PruningProblem(graph, rules[rule_kind])
                 name = f"{sense.value} {weight_kind}, {rule_kind}"
                 if with_vertices:
                     name += ", vertex weights"
@@ -218,28 +217,12 @@ def golden_cases(n: int = 8, seed: int = 0) -> Iterator[GoldenCase]:
 def refit_cases(n: int = 8, seed: int = 0) -> Iterator[GoldenCase]:
     """Yield small refit problems with their optima: matrices x constraints.
 
-    Parameters
-    ----------
-    n : int
-        Channels, 8 to 12.
-    seed : int
-
-    Yields
-    ------
-    GoldenCase
+    Parameters as for `golden_cases`; no edge is missing.
     """
-    rng = np.random.default_rng(seed)
-    kinds = _refit_kinds(n, rng)
-    rules = {
-        name: constraints
-        for name, (constraints, incomplete) in _constraint_kinds(n).items()
-        if not incomplete
-    }
-    rules["everything"] = LayerConstraints(
-        k_min=3, k_max=6, must_keep=[2], must_drop=[6], tied=[(0, 1)]
-    )
+    kinds = _refit_kinds(n, np.random.default_rng(seed))
+    rules = _constraint_kinds(n)
     pairs = [(kind, rule) for kind in kinds for rule in ("k", "k range")]
-    pairs += [("two readers", rule) for rule in rules]
+    pairs += [("two readers", r) for r in rules if not r.startswith("missing edges")]
     for kind, rule in dict.fromkeys(pairs):
         covariances, products, ridge = kinds[kind]
         problem = ReconstructionProblem(covariances, products, rules[rule], ridge=ridge)
