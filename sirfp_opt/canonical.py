@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from sirfp_opt.constraints import LayerConstraints
     from sirfp_opt.graph import ChannelGraph
 
-__all__ = ["CanonicalProblem", "canonicalize", "divide"]
-
+__all__ = ["CanonicalProblem", "canonicalize", "divide", "reachable"]
 
 # Weights between 2^-100 and 2^100 are worked with as they are: the copy is saved.
 _ORDINARY = 100
@@ -242,7 +241,7 @@ def divide(
         If it can be seen here that no set of channels meets the constraints.
     """
     kept, free = _fix(_groups(n, constraints), constraints, missing)
-    counts = _reachable(
+    counts = reachable(
         list(map(len, free)), [c - kept.size for c in constraints.counts(n)]
     )
     if not counts:
@@ -327,14 +326,23 @@ def _contract(
     return between, own, conflicts
 
 
-def _reachable(sizes: list[int], counts: list[int]) -> tuple[int, ...]:
+def reachable(sizes: list[int], counts: list[int]) -> tuple[int, ...]:
     """Return the counts that some subset of `sizes` adds up to.
 
-    A Python integer serves as the set of reachable sums: bit s = sum s.
+    Parameters
+    ----------
+    sizes : list of int
+        Positive.
+    counts : list of int
+        Of any sign; no negative one is ever reached.
+
+    Returns
+    -------
+    tuple of int
     """
     if max(sizes, default=1) == 1:
         return tuple(c for c in counts if 0 <= c <= len(sizes))
-    sums = 1
+    sums = 1  # a set of sums: bit s = sum s
     for size in sizes:
         sums |= sums << size
     return tuple(c for c in counts if c >= 0 and sums >> c & 1)

@@ -110,6 +110,25 @@ def test_the_tree_proves_what_enumeration_finds(
         assert found.objective == pytest.approx(best.objective, abs=1e-9)
 
 
+UNEVEN = [
+    (6, LayerConstraints(5, tied=[(4, 5, 1), (0, 3)]), 77),
+    (7, LayerConstraints(6, tied=[(5, 6, 3), (2, 0, 1)]), 120),
+]
+
+
+@pytest.mark.parametrize(("n", "rules", "seed"), UNEVEN, ids=repr)
+def test_a_node_whose_groups_cannot_make_up_the_count_is_closed(
+    n: int, rules: LayerConstraints, seed: int
+) -> None:
+    """With groups of several sizes a branch may be left without any set; it ends."""
+    readers = int(np.random.default_rng(seed).integers(1, 3))
+    problem = random_layer(n, readers=readers, seed=seed).constrained(rules)
+    found = solve(problem, method="exact", seed=seed, time_limit=20.0)
+    assert found.status is Status.OPTIMAL
+    best = solve(problem, method="brute_force")
+    assert found.objective == pytest.approx(best.objective, abs=1e-9)
+
+
 def test_sets_are_enumerated_without_missing_any() -> None:
     """The compiled enumeration finds the least loss, or that none is below the cut."""
     for seed, (n, need) in enumerate([(6, 1), (7, 3), (8, 5), (9, 9)]):

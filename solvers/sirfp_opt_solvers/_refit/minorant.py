@@ -35,6 +35,7 @@ from sirfp_opt import (
     Sense,
     solve,
 )
+from sirfp_opt.canonical import reachable
 from sirfp_opt_solvers._kernels.refit import descend
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Drops:
             own[chosen | (sizes > left)] = np.inf
             for item in np.argsort(own).tolist():
                 rest = np.flatnonzero(~chosen & (np.arange(chosen.size) != item))
-                if _reaches(sizes[rest], left - int(sizes[item])):
+                if reachable(sizes[rest].tolist(), [left - int(sizes[item])]):
                     break
             chosen[item] = True
             left -= int(sizes[item])
@@ -405,15 +406,3 @@ def _unknown(found: Bools, sets: Bools) -> Bools:
 def _ratio(h: Floats, q: Floats) -> Floats:
     ratios: Floats = np.einsum("rii->ri", q) / np.einsum("rii->ri", h)
     return ratios
-
-
-def _reaches(sizes: Items, total: int) -> bool:
-    """Tell whether some of the sizes add up to a total."""
-    if total == 0:
-        return True
-    if sizes.size and (sizes == sizes[0]).all():
-        return total % int(sizes[0]) == 0 and total <= int(sizes.sum())
-    sums = 1
-    for size in sizes.tolist():
-        sums |= sums << size
-    return bool(sums >> total & 1) if total > 0 else False

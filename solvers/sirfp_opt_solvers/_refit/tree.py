@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import eigh
 
+from sirfp_opt.canonical import reachable
 from sirfp_opt_solvers._kernels.refit import enumerate_drops
 from sirfp_opt_solvers._refit.minorant import Drops, Minorant, half_of
 
@@ -70,13 +71,10 @@ class Outcome:
         Sets of dropped items that may be better than the incumbent.
     children : list of Node
         What is left of it.
-    lower : float
-        No set outside of the children loses less, but for the sets found.
     """
 
     found: list[Bools] = field(default_factory=list)
     children: list[Node] = field(default_factory=list)
-    lower: float = np.inf
 
 
 @dataclass(eq=False)
@@ -136,7 +134,7 @@ def explore(
     trial : Enumeration
     rng : numpy.random.Generator
     stop : callable
-        Once true, the node comes back as its own child.
+        Once true, the node is split as it stands.
     """
     part = _Part.of(form, node)
     costs = part.drops.costs()
@@ -144,9 +142,8 @@ def explore(
     if stays.any():
         part = part.keeping(stays)
         costs = costs[~stays]
-    outcome = Outcome(lower=cut)
-    sizes = form.sizes[part.items]
-    if part.need > int(sizes.sum()):
+    outcome = Outcome()
+    if not reachable(form.sizes[part.items].tolist(), [part.need]):
         return outcome
     if part.need == 0:
         outcome.found.append(part.dropped)
@@ -155,7 +152,7 @@ def explore(
         return outcome
     lower = max(node.lower, part.lost + part.eigenvalue_loss())
     if lower >= cut:
-        return Outcome(outcome.found, lower=lower)
+        return outcome
     drops = part.drops
     columns, logs = _columns(node, part)
     minorant = Minorant(drops, rng)
@@ -171,8 +168,9 @@ def explore(
         proof = minorant.best.prove(drops, seconds=_SECONDS, target=aim, stop=stop)
         lower = max(lower, part.lost + proof - form.rounding_error)
         if lower >= part.lost + target:
-            return Outcome(outcome.found, lower=lower)
-    return Outcome(outcome.found, _split(node, part, minorant, lower, costs))
+            return outcome
+    outcome.children.extend(_split(node, part, minorant, lower, costs))
+    return outcome
 
 
 def _columns(node: Node, part: _Part) -> tuple[Bools, Floats]:
@@ -225,7 +223,7 @@ def _enumerated(
 ) -> bool:
     """Try all sets of a node of single channels; return whether that settled it."""
     sets = float(comb(costs.size, part.need))
-    if not part.single or part.need < 1 or sets > trial.reach:
+    if not part.single or sets > trial.reach:
         return False
     # The most costly first: their subtrees end soonest.
     order = np.argsort(-costs, kind="stable")
