@@ -18,19 +18,18 @@ from sirfp_opt.pytorch.counting import tally
 if TYPE_CHECKING:
     from sirfp_opt.pytorch.batches import Forward
 
-__all__ = ["admit", "check_model"]
+__all__ = ["admit", "check_model", "refuse_wrappers"]
 
 SAME = 1e-4
 """Share of a channel's size up to which two runs on one sample are the same."""
 
 WRAPPERS = {
-    "DataParallel": "model.module",
-    "DistributedDataParallel": "model.module",
+    "DataParallel": "{}.module, and wrap what comes back",
+    "DistributedDataParallel": "{}.module, and wrap what comes back",
     "FullyShardedDataParallel": "the network before it was sharded",
-    "OptimizedModule": "model._orig_mod, and compile the result",
+    "OptimizedModule": "{}._orig_mod, and compile the result",
 }
-"""Modules that hold a network, and what to pass in their place."""
-
+"""Modules of torch that hold a network, and what to take in their place."""
 
 REPARAMETRIZED = {
     "BasePruningMethod": "torch.nn.utils.prune.remove(module, 'weight')",
@@ -46,21 +45,17 @@ def check_model(model: Any) -> None:
     Raises
     ------
     InvalidProblemError
-        If `model` is no network, holds no parameter, or has parameters without values.
+        If `model` is no network, or holds no parameter.
     UnsupportedError
-        If it is wrapped, scripted, or prepared for quantization.
+        If it is wrapped, scripted, without values, or prepared for quantization; if a
+        hook computes a weight.
     """
     if not isinstance(model, nn.Module):
         raise InvalidProblemError(
             f"`model` must be a torch.nn.Module, got {type(model).__name__}. "
             "Pass the network itself."
         )
-    wrapper = type(model).__name__
-    if wrapper in WRAPPERS:
-        raise UnsupportedError(
-            f"`model` must be the network itself, got it in a {wrapper}. "
-            f"Pass {WRAPPERS[wrapper]}."
-        )
+    refuse_wrappers(model)
     for name, module in model.named_modules():
         for hook in module._forward_pre_hooks.values():
             for kind in {base.__name__ for base in type(hook).__mro__}:
@@ -70,36 +65,57 @@ def check_model(model: Any) -> None:
                         f"whose weight a hook computes ({type(hook).__name__}). Make "
                         f"it one first: {REPARAMETRIZED[kind]}."
                     )
-        place = repr(name) if name else "the network itself"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedError(
-                f"`model` must be written in Python, got {place} as a scripted or "
-                "traced module. Prune the network that it was made from, and script "
-                "the result."
-            )
         home = type(module).__module__
         if ".quantized" in home or ".qat" in home or _fake_quantizes(module):
             raise UnsupportedError(
-                f"`model` must have floating-point layers, got {place}, a "
+                f"`model` must have floating-point layers, got {_place(name)}, a "
                 f"{type(module).__name__} of {home}. Prune first, then prepare the "
                 "pruned network for quantization."
             )
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    if not tensors:
+    if not [*model.parameters(), *model.buffers()]:
         raise InvalidProblemError(
             "`model` must have parameters, got none. Pass a network with layers."
         )
-    for name, tensor in tensors:
+
+
+def refuse_wrappers(model: nn.Module) -> None:
+    """Refuse a network that no plan can be laid beside, with the way out.
+
+    Raises
+    ------
+    UnsupportedError
+        If it, or a part of it, is wrapped, scripted or without values.
+    """
+    for name, module in model.named_modules():
+        for base in type(module).__mro__:
+            if base.__name__ in WRAPPERS and base.__module__.startswith("torch."):
+                inner = WRAPPERS[base.__name__].format(f"model.{name}".rstrip("."))
+                raise UnsupportedError(
+                    f"`model` must be the network itself, got {_place(name)} in a "
+                    f"{type(module).__name__}. "
+                    + (f"Put {inner}, in its place." if name else f"Pass {inner}.")
+                )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedError(
+                f"`model` must be written in Python, got {_place(name)} as a scripted "
+                "or traced module. Prune before torch.jit.script or torch.jit.trace, "
+                "and script the result."
+            )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
-            raise InvalidProblemError(
-                f"`model` must know its shapes, got the lazy parameter {name!r}. "
-                "Run it on one batch first."
+            raise UnsupportedError(
+                f"`model` must have values, got the lazy parameter {name!r}. "
+                "Give it a shape first: run lazy layers on one batch."
             )
         if tensor.is_meta:
-            raise InvalidProblemError(
-                f"`model` must hold values, got {name!r} on the meta device. "
+            raise UnsupportedError(
+                f"`model` must have values, got {name!r} on the meta device. "
                 "Load its weights, or call model.to_empty(device='cpu')."
             )
+
+
+def _place(name: str) -> str:
+    return repr(name) if name else "it"
 
 
 def admit(model: nn.Module, sample: Any, forward: Forward | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -50,6 +50,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a scripted part": (
         lambda: network(lambda: torch.jit.script(nn.ReLU())),
         "'1' as a scripted",
+    ),
+    "a compiled part": (
+        lambda: network(lambda: cast("nn.Module", torch.compile(nn.ReLU()))),
+        "Put model.1._orig_mod",
     ),
     "meta": (lambda: network().to("meta"), "meta device"),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), "lazy parameter"),

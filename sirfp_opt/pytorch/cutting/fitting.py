@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.pytorch.admission import refuse_wrappers
 from sirfp_opt.pytorch.cutting.baking import mask_tensors
 from sirfp_opt.pytorch.cutting.layers import CONTAINERS, COUNTED, sides_of, width
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import Attribute, PruningPlan, Site
 
-__all__ = ["Fitted", "check_plan", "fit", "folded", "refuse_wrappers"]
+__all__ = ["Fitted", "check_plan", "fit", "folded"]
 
 COUNTS = ("normalized_shape", "num_channels", "num_features")
 """Counts that stand for the tensors of a norm without any."""
@@ -104,38 +105,6 @@ def fit(model: nn.Module, plan: PruningPlan, *, cut: bool = False) -> Fitted:
         _check_length(modules, tensor, dim, length - lost if cut else length)
     _fit_attributes(fitted, modules, plan, cut=cut)
     return fitted
-
-
-def refuse_wrappers(model: nn.Module) -> None:
-    """Raise if a network is wrapped, scripted or has no values: cut what is inside."""
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    for name, module in model.named_modules():
-        where = f"{name!r}" if name else "itself"
-        if isinstance(module, parallel):
-            raise UnsupportedError(
-                f"`model` must not be wrapped for several devices, got a "
-                f"{type(module).__name__} ({where}). Pass its `.module`, and wrap what "
-                "comes back."
-            )
-        if hasattr(module, "_orig_mod"):
-            raise UnsupportedError(
-                f"`model` must not be compiled yet, got a {type(module).__name__} "
-                f"({where}). Pass its `._orig_mod`, and compile what comes back."
-            )
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedError(
-                f"`model` must be made of ordinary modules, got a scripted one "
-                f"({where}). Prune before torch.jit.script or torch.jit.trace."
-            )
-        for key, value in (*module._parameters.items(), *module._buffers.items()):
-            lazy = torch.nn.parameter.is_lazy(value)
-            if value is not None and (lazy or value.is_meta):
-                full = f"{name}.{key}" if name else key
-                raise UnsupportedError(
-                    f"`model` must have values, got none in {full!r} ("
-                    f"{'not run yet' if lazy else 'on the meta device'}). "
-                    "Load or initialise its weights first; run lazy layers once."
-                )
 
 
 def _by_tensor(site: Site, modules: dict[str, nn.Module], unit: str) -> list[Site]:
