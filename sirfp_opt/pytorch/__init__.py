@@ -14,8 +14,9 @@ except ImportError as error:
 
 from sirfp_opt.pytorch.cost import count_macs, count_params, read_cost
 from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member, couple
+from sirfp_opt.pytorch.cutting.masking import mask
 from sirfp_opt.pytorch.cutting.saving import load_pruned, save_pruned
-from sirfp_opt.pytorch.cutting.surgery import apply_plan, mask
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.extraction.extract import extract
 from sirfp_opt.pytorch.extraction.extractor import Extractor
 from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs

@@ -13,6 +13,7 @@ __all__ = [
     "BATCH_NORM",
     "CONTAINERS",
     "COUNTED",
+    "channel_dim",
     "is_depthwise",
     "sides_of",
     "sync",
@@ -82,6 +83,15 @@ def _present(
     module: nn.Module, entries: list[tuple[str, int]]
 ) -> list[tuple[str, int]]:
     return [e for e in entries if isinstance(getattr(module, e[0], None), Tensor)]
+
+
+def channel_dim(module: nn.Module, tensor: Tensor) -> int:
+    """Return the dimension of a layer's input or output that counts channels."""
+    if isinstance(module, nn.Linear):
+        return tensor.dim() - 1
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return tensor.dim() - len(module.kernel_size) - 1
+    return 1
 
 
 def width(module: Any, side: Side) -> int | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningPlan
 
-__all__ = ["ZeroChannels", "channel_dim", "mask", "zero"]
+__all__ = ["mask", "zero"]
 
 _DIVIDES = re.compile(r"(^|_)(var|variance|std|sigma)$")
 """Tensors that something is divided by: zeros there would make it infinite."""
@@ -122,24 +122,3 @@ def _by_group(weight: Tensor, positions: Tensor, groups: int) -> Tensor:
     gone[positions] = True
     gone = gone.view(groups, columns).repeat_interleave(rows // groups, 0)
     return gone.view(rows, columns, *[1] * (weight.dim() - 2))
-
-
-class ZeroChannels:
-    """Forward hook: the output with some channels set to zero."""
-
-    def __init__(self, positions: IntArray) -> None:
-        self.positions = torch.from_numpy(positions)
-
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        """Return `output` with zeros at the positions."""
-        index = self.positions.to(output.device)
-        return output.index_fill(channel_dim(module, output), index, 0.0)
-
-
-def channel_dim(module: nn.Module, tensor: Tensor) -> int:
-    """Return the dimension of a layer's input or output that counts channels."""
-    if isinstance(module, nn.Linear):
-        return tensor.dim() - 1
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return tensor.dim() - len(module.kernel_size) - 1
-    return 1

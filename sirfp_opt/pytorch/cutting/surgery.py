@@ -19,7 +19,6 @@ from sirfp_opt.pytorch.cutting.attention import (
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
 from sirfp_opt.pytorch.cutting.fitting import COUNTS, Fitted, check_plan, fit
 from sirfp_opt.pytorch.cutting.layers import sync
-from sirfp_opt.pytorch.cutting.masking import channel_dim, mask
 from sirfp_opt.pytorch.cutting.norms import PYTORCH, narrow, norm_of
 
 if TYPE_CHECKING:
@@ -28,13 +27,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningPlan
 
-__all__ = [
-    "apply_plan",
-    "channel_dim",
-    "check_plan",
-    "cut",
-    "mask",
-]
+__all__ = ["apply_plan", "cut"]
 
 
 def apply_plan(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sirfp_opt.pytorch.cutting.surgery import channel_dim
+from sirfp_opt.pytorch.cutting.layers import channel_dim
 from sirfp_opt.pytorch.refitting.heads import is_attention, values_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sirfp_opt.pytorch.cutting.surgery import channel_dim
+from sirfp_opt.pytorch.cutting.layers import channel_dim
 from sirfp_opt.pytorch.refitting.readers import Convolution, Transposed
 
 if TYPE_CHECKING:
