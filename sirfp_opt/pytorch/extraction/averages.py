@@ -16,17 +16,15 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.extraction.gram import add_gram
 from sirfp_opt.pytorch.extraction.importances import Importance, find_importance
 from sirfp_opt.pytorch.extraction.metrics import L1_EPSILON, Metric, find_metric
+from sirfp_opt.pytorch.extraction.parts import draw, most_at_a_time, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 __all__ = ["Averaging", "LayerStatistics", "Measured"]
 
 # Spread of a channel, relative to its mean, that rounding gives a constant one.
 ROUNDING = 1e-6
-
-# Elements of normalised maps held at a time.
-PART = {"cpu": 1 << 22, "accelerator": 1 << 25}
 
 
 @dataclass(frozen=True)
@@ -200,12 +198,12 @@ class LayerStatistics:
             if counts.steps == 0 or not constant:
                 self._begin(maps, constant)
         old, new = self.averaging.factors(counts.images, images)
-        device = "cpu" if maps.device.type == "cpu" else "accelerator"
+        most = most_at_a_time(maps)
         importance = self._importance_of(maps)
-        for part in _parts(maps, 0, PART[device] * images // maps.numel()):
+        for part in parts(maps, 0, most * images // maps.numel()):
             wide = part.to(self._gram.dtype)
             if metric is not None:
-                self._add_maps(wide, metric, old, new, PART[device])
+                self._add_maps(wide, metric, old, new, most)
             if importance is not None and (pooled or not counts.constant):
                 # The measure is a mean over the images already.
                 self._add_term(_measure(importance, wide), old, new * len(part))
@@ -316,7 +314,7 @@ class LayerStatistics:
         positions, norms = thin.transpose(0, 1), norms.transpose(0, 1)
         width = most // (images * channels)
         root = flat.shape[2] ** 0.5
-        for block in _parts(positions, 2, width):
+        for block in parts(positions, 2, width):
             final = self.dtype or block.dtype
             rows = torch.empty_like(
                 block,
@@ -340,19 +338,8 @@ class LayerStatistics:
         total, count = flat.shape[2], self.positions
         if count is None or total <= count:
             return flat, 1.0
-        # One at random in each of so many stretches, others at each batch: nothing is
-        # favoured, and the error falls as batches are averaged. A regular grid would
-        # fall in step with strides and transposed convolutions.
-        generator = torch.Generator().manual_seed(self.counts.batches)
-        chosen = torch.arange(count) + torch.rand(count, generator=generator)
-        chosen = (chosen * (total / count)).long().clamp_(max=total - 1)
+        chosen = draw(total, count, seed=self.counts.batches)
         return flat.index_select(2, chosen.to(flat.device)), total / count
-
-
-def _parts(tensor: Tensor, dim: int, size: int) -> Sequence[Tensor]:
-    if tensor.shape[dim] <= size:
-        return (tensor,)
-    return torch.split(tensor, max(1, size), dim=dim)
 
 
 def _constant(maps: Tensor) -> bool:

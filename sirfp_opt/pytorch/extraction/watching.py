@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sirfp_opt.pytorch.cutting.heads import is_attention, leading_batch, values_of
 from sirfp_opt.pytorch.cutting.layers import channel_dim
-from sirfp_opt.pytorch.refitting.heads import is_attention, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +77,7 @@ def watch(
     def attended(attention: Any, args: Any, kwargs: Any, output: Any) -> None:
         heads = attention is module or side == "in"
         maps = values_of(attention, args, kwargs) if heads else output[0]
-        swap = maps.dim() == 3 and not attention.batch_first
-        take(maps.transpose(0, 1) if swap else maps)
+        take(leading_batch(attention, maps))
 
     attention = module if is_attention(module) else owner
     if (

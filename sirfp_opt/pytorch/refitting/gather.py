@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.errors import InvalidProblemError
-from sirfp_opt.pytorch.refitting.heads import is_attention, values_of
+from sirfp_opt.pytorch.cutting.heads import is_attention, leading_batch, values_of
+from sirfp_opt.pytorch.extraction.parts import draw, most_at_a_time, parts
 from sirfp_opt.pytorch.refitting.moments import Moments
 from sirfp_opt.pytorch.refitting.patches import (
+    Source,
     as_maps,
-    draw,
     padded,
     patches,
     sources,
@@ -23,7 +24,7 @@ from sirfp_opt.pytorch.refitting.patches import (
 from sirfp_opt.pytorch.refitting.readers import weight_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from torch.utils.hooks import RemovableHandle
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.refitting.settings import Refit
 
 __all__ = ["Gatherer", "Record", "Rows"]
-
-PART = {"cpu": 1 << 22, "accelerator": 1 << 25}
-"""Elements of patches held at a time."""
 
 JUDGED = 256
 """Rows on which a fit is judged, where its sums do not say how well it does."""
@@ -108,6 +106,10 @@ class Gatherer:
     readers : sequence of Reader
         Those that are to be refitted.
     how : Refit
+    known : collection of str
+        Layers whose inputs were measured before: they are not summed again.
+    skipping : bool
+        Leave maps with NaN or inf out, instead of raising.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class Gatherer:
         self.readers = {reader.layer: reader for reader in readers}
         self.records: dict[str, Record] = {}
         self.how = how
+        # Of the pictures that only judge; what was measured before was fitted on all.
+        self._share = 0.0 if known else how.held_out
         self.batch = 0
         self.held = torch.zeros(0, dtype=torch.bool)
         self.pictures = 0
@@ -172,7 +176,7 @@ class Gatherer:
 
     def begin(self, pictures: int) -> None:
         """Say how many pictures the next batch has."""
-        share = 0.0 if self.known else self.how.held_out
+        share = self._share
         number = torch.arange(self.pictures, self.pictures + pictures)
         # Every so manieth over all batches, whatever their size.
         self.held = ((number + 1) * share + 1e-9).floor() > (
@@ -186,8 +190,7 @@ class Gatherer:
     @property
     def judging(self) -> int:
         """How many pictures were held out."""
-        share = 0.0 if self.known else self.how.held_out
-        return int(self.pictures * share + 1e-9)
+        return int(self.pictures * self._share + 1e-9)
 
     def norm_behind(self, layer: str) -> str:
         """Return the norm that reads all that a layer makes, and nothing else."""
@@ -211,13 +214,7 @@ class Gatherer:
     def _reader_hook(self, name: str) -> Any:
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
             tensor = args[0] if args else kwargs["input"]
-            kind = tensor.device.type
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                torch.autocast(kind, enabled=False),
-            ):
-                self._take(self.readers[name], tensor, output)
+            self._take(self.readers[name], tensor, output)
             self._made[id(output)] = weakref.ref(output), name
 
         return seen
@@ -225,16 +222,8 @@ class Gatherer:
     def _attention_hook(self, name: str) -> Any:
         # Such a module multiplies with its projection's weight, and never calls it.
         def seen(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            heads, made = values_of(module, args, kwargs), output[0]
-            if made.dim() == 3 and not module.batch_first:
-                heads, made = heads.transpose(0, 1), made.transpose(0, 1)
-            kind = made.device.type
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                torch.autocast(kind, enabled=False),
-            ):
-                self._take(self.readers[name], heads, made)
+            heads = leading_batch(module, values_of(module, args, kwargs))
+            self._take(self.readers[name], heads, leading_batch(module, output[0]))
 
         return seen
 
@@ -255,6 +244,15 @@ class Gatherer:
         return bool(record.alias)
 
     def _take(self, reader: Reader, tensor: Tensor, output: Tensor) -> None:
+        """Take in what a layer has read and made, outside of the loop's own modes."""
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(tensor.device.type, enabled=False),
+        ):
+            self._add(reader, tensor, output)
+
+    def _add(self, reader: Reader, tensor: Tensor, output: Tensor) -> None:
         record, module = self.records[reader.layer], reader.module
         shared = self._shared(reader, tensor, record)
         maps = as_maps(module, tensor, reader.fold)
@@ -271,45 +269,57 @@ class Gatherer:
         record.passes += 1
         seed = hash((self.how.seed, self.batch, record.passes)) % (1 << 31)
         if not shared and reader.layer not in self.known:
-            flat = maps[~hold].flatten(2)
-            index = draw(flat.shape[2], self.how.positions, seed).to(flat.device)
-            for part in _parts(flat, len(index) * flat.shape[1]):
-                rows = part if len(index) == part.shape[2] else part[:, :, index]
-                record.inputs.add(rows.transpose(0, 1).flatten(1))
+            self._add_inputs(record, maps[~hold].flatten(2), seed)
         maps, done = padded(module, maps)
-        chosen = draw(prod(made.shape[2:]), self.how.positions, seed)
-        sizes = (maps.shape[2:], made.shape[2:])
+        total, most = prod(made.shape[2:]), most_at_a_time(maps)
+
+        def taps_at(chosen: Tensor) -> list[Source]:
+            sizes = (maps.shape[2:], made.shape[2:])
+            return sources(module, reader.fold, *sizes, chosen, done=done)
+
         if record.blocks:
-            taps = sources(module, reader.fold, *sizes, chosen, done=done)
-            each = len(taps) * len(chosen) * maps.shape[1]
+            chosen = draw(total, self.how.positions, seed)
+            taps = taps_at(chosen)
+            images = most // max(1, len(taps) * len(chosen) * maps.shape[1])
             pairs = zip(
-                _parts(maps[~hold], each), _parts(made[~hold], each), strict=True
+                parts(maps[~hold], 0, images),
+                parts(made[~hold], 0, images),
+                strict=True,
             )
             for part, target in pairs:
-                self._add(reader, record, part, target, taps, chosen)
+                self._add_patches(reader, record, part, target, taps, chosen)
         if record.passes == 1 and not reader.pointwise:
-            every = torch.arange(prod(made.shape[2:]))
-            taps = sources(module, reader.fold, *sizes, every, done=done)
             record.shares = torch.tensor(
-                [1.0 if v is None else float(v.double().mean()) for _, v in taps]
+                [
+                    1.0 if valid is None else float(valid.double().mean())
+                    for _, valid in taps_at(torch.arange(total))
+                ]
             )
         summed = bool(record.blocks) or reader.pointwise
         for which, rows_of in ((~hold, record.judged), (hold, record.held)):
             if not bool(which.any()) or (rows_of is record.judged and summed):
                 continue
-            few = draw(prod(made.shape[2:]), 16, seed + 1)
-            taps = sources(module, reader.fold, *sizes, few, done=done)
-            for part in _parts(maps[which], len(taps) * 16 * maps.shape[1]):
+            taps = taps_at(draw(total, 16, seed + 1))
+            images = most // max(1, len(taps) * 16 * maps.shape[1])
+            for part in parts(maps[which], 0, images):
                 seen = patches(part, taps, None).flatten(2).permute(2, 0, 1)
                 rows_of.add(seen, self._generator)
 
-    def _add(
+    def _add_inputs(self, record: Record, flat: Tensor, seed: int) -> None:
+        """Add the inputs, (N, C, P), at some positions."""
+        index = draw(flat.shape[2], self.how.positions, seed).to(flat.device)
+        images = most_at_a_time(flat) // max(1, len(index) * flat.shape[1])
+        for part in parts(flat, 0, images):
+            rows = part if len(index) == part.shape[2] else part[:, :, index]
+            record.inputs.add(rows.transpose(0, 1).flatten(1))
+
+    def _add_patches(
         self,
         reader: Reader,
         record: Record,
         maps: Tensor,
         made: Tensor,
-        taps: Any,
+        taps: list[Source],
         chosen: Tensor,
     ) -> None:
         """Add patches of kept inputs, and what the cut layer lacks of its outputs."""
@@ -340,8 +350,3 @@ def _takes_mean(module: nn.Module) -> bool:
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
     mean = module._buffers.get("running_mean")
     return isinstance(module, kinds) or isinstance(mean, Tensor)
-
-
-def _parts(maps: Tensor, each: int) -> Iterator[Tensor]:
-    kind = "cpu" if maps.device.type == "cpu" else "accelerator"
-    return iter(torch.split(maps, max(1, PART[kind] // max(1, each))))

@@ -16,7 +16,7 @@ from sirfp_opt.pytorch.refitting.readers import Convolution, Transposed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Source", "as_maps", "draw", "padded", "patches", "sources"]
+__all__ = ["Source", "as_maps", "padded", "patches", "sources"]
 
 Source = tuple[Tensor, Tensor | None]
 """For one tap: where each position of the output reads (P,), and where it reads
@@ -44,15 +44,6 @@ def padded(module: nn.Module, maps: Tensor) -> tuple[Tensor, bool]:
         around = module._reversed_padding_repeated_twice
         return F.pad(maps, around, mode=module.padding_mode), True
     return maps, False
-
-
-def draw(total: int, count: int | None, seed: int) -> Tensor:
-    """Return positions, one at random in each of `count` stretches; all if so few."""
-    if count is None or total <= count:
-        return torch.arange(total)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.arange(count) + torch.rand(count, generator=generator)
-    return (chosen * (total / count)).long().clamp_(max=total - 1)
 
 
 def sources(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sirfp_opt.pytorch.cutting.attention import SlimMultiheadAttention
 
-__all__ = ["is_attention", "values_of"]
+__all__ = ["is_attention", "leading_batch", "values_of"]
 
 
 def is_attention(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
@@ -39,3 +39,9 @@ def values_of(module: nn.MultiheadAttention, args: Any, kwargs: Any) -> Tensor:
         projection._parameters.update(held)
         torch.backends.mha.set_fastpath_enabled(fast)
     return values
+
+
+def leading_batch(module: nn.MultiheadAttention, tokens: Tensor) -> Tensor:
+    """Return what an attention reads or makes with its batch, if any, in front."""
+    swapped = tokens.dim() == 3 and not module.batch_first
+    return tokens.transpose(0, 1) if swapped else tokens
