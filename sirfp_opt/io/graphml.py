@@ -1,4 +1,4 @@
-"""GraphML, by way of NetworkX: for graphs made or looked at elsewhere."""
+"""GraphML, GEXF and GML, by way of NetworkX: for graphs made or looked at elsewhere."""
 
 from __future__ import annotations
 
