@@ -261,7 +261,7 @@ class _Explorer:
             box.upper,
             box.total,
             box.free,
-            0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300),
+            dual.stiffness,
             bound.point,
             self.cut,
             times * self.effort.budget,

@@ -118,6 +118,11 @@ class BoxProblem:
         """Whether at most one choice is left."""
         return self.m == 0 or self.total <= 0 or self.total >= float(self.upper.sum())
 
+    @property
+    def centre(self) -> Floats:
+        """The point of the box that takes the same share of every variable."""
+        return self.upper * (self.total / self.upper.sum())
+
     def evaluate(self, chosen: Ints) -> float:
         """Return the objective with the variables `chosen` at their upper bound."""
         y = self.upper[chosen]

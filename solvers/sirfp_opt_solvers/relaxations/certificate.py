@@ -153,8 +153,7 @@ def certify(
     convex.least_linear_with_one(
         gradient, dual.multipliers, box.upper, box.total, with_one
     )
-    # A move of y_i by s costs at least ½ s² / P_ii more, whatever else moves.
-    stiffness = 0.4999 / np.maximum(np.diagonal(dual.inverse), 1e-300)
+    stiffness = dual.stiffness
     return Bound(
         value=relaxed.value,
         point=point,

@@ -81,6 +81,15 @@ class Dual:
     step: float = 0.3
     prices: Floats = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def stiffness(self) -> Floats:
+        """½ / P_ii, a hair less: a move of y_i by s costs at least s² times this.
+
+        Whatever else moves.
+        """
+        stiffness: Floats = 0.4999 / np.maximum(np.diagonal(self.inverse), 1e-300)
+        return stiffness
+
 
 class Cuts(Protocol):
     """Further inequalities in y and its products, with a price for each."""
@@ -114,7 +123,7 @@ def _evaluate(
         return None
     inverse = inverse.T
     convex.mirror(inverse, t)
-    base = box.upper * (box.total / box.upper.sum())
+    base = box.centre
     shifted = box.linear - 0.5 * diagonal * box.upper
 
     def product(y: Floats) -> Floats:

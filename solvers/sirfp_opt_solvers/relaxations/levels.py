@@ -166,5 +166,4 @@ def _bound(
     multipliers: Floats,
     cut: float,
 ) -> float:
-    uniform = box.upper * (box.total / box.upper.sum())
-    return relax(box, diagonal, multipliers, uniform, enough=cut).value
+    return relax(box, diagonal, multipliers, box.centre, enough=cut).value
