@@ -14,7 +14,7 @@ from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.backward import (
-    delete_smallest,
+    backward_preference,
     offer_path,
     with_penalties,
 )
@@ -105,11 +105,9 @@ class Greedy:
             # In the canonical form's own unit, as the values are.
             values = values + canonical.sign * np.ldexp(extra, -canonical.exponent)
         if self.direction == "backward":
-            marginals = values + weights.sum(axis=1)
-            order, _ = delete_smallest(
-                weights, marginals, canonical.sizes, self.compiled
+            preference = backward_preference(
+                weights, values, canonical.sizes, self.compiled
             )
-            preference = order[::-1]
         else:
             preference = _add_largest(weights, values, canonical.sizes)
         offer_path(search, preference, canonical.m)

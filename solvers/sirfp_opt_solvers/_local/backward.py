@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sirfp_opt.search import Search
 
 __all__ = [
+    "backward_preference",
     "backward_set",
     "delete_smallest",
     "fill_loosely",
@@ -58,18 +59,27 @@ def _is_at_hand() -> bool:
     return kernel is not None and bool(kernel.signatures)
 
 
+def backward_preference(
+    weights: Floats, values: Floats, sizes: Items, compiled: bool | None = None
+) -> Items:
+    """Return the items in the order of preference: the one deleted last is first."""
+    marginals = values + weights.sum(axis=1)
+    return delete_smallest(weights, marginals, sizes, compiled)[0][::-1]
+
+
 def backward_set(canonical: CanonicalProblem) -> Items:
     """Return the best set on the backward greedy path, conflicts left out of account.
 
     If the path passes no allowed count, its last items fill up the middle one.
     """
-    weights, values = canonical.weights, canonical.values
-    order, _ = delete_smallest(weights, values + weights.sum(axis=1), canonical.sizes)
-    prefix = best_prefix(canonical, order[::-1])
+    preference = backward_preference(
+        canonical.weights, canonical.values, canonical.sizes
+    )
+    prefix = best_prefix(canonical, preference)
     if prefix is not None:
         return prefix
     count = canonical.counts[len(canonical.counts) // 2]
-    return fill_loosely(canonical, order[::-1], count)
+    return fill_loosely(canonical, preference, count)
 
 
 def fill_loosely(canonical: CanonicalProblem, order: Items, count: int) -> Items:
@@ -87,9 +97,8 @@ def offer_backward(search: Search, iteration: int | None = None) -> None:
     """Offer the backward greedy set of each allowed count, conflicts minded."""
     canonical = search.canonical
     weights = with_penalties(canonical)
-    marginals = canonical.values + weights.sum(axis=1)
-    order, _ = delete_smallest(weights, marginals, canonical.sizes)
-    offer_path(search, order[::-1], iteration)
+    preference = backward_preference(weights, canonical.values, canonical.sizes)
+    offer_path(search, preference, iteration)
 
 
 def offer_path(search: Search, preference: Items, iteration: int | None = None) -> None:
