@@ -25,6 +25,8 @@ from sirfp_opt_solvers._refit.descents import RefitDescents
 from sirfp_opt_solvers._refit.paths import greedy_items
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from sirfp_opt.search import Search
@@ -121,34 +123,14 @@ class LocalSearch:
         if search.stop() or not is_open(canonical):
             return
         descents = None if runs_until_stopped(search.limits) else self.descents
-        walkers: list[SwapDescents | MixedDescents]
-        generators = search.rng.spawn(self.n_jobs)
         if canonical.unit_size is None:
             best = search.best_items
             starts = [] if best is None else [best]
-            walkers = [
-                MixedDescents(canonical, rng, starts=starts, descents=descents)
-                for rng in generators
-            ]
         else:
-            fixed = FixedPoint.of(canonical)
             starts = [greedy]
             if search.warm_items is not None:
                 starts.insert(0, search.warm_items)
-            walkers = [
-                SwapDescents(
-                    canonical,
-                    fixed,
-                    rng,
-                    starts=starts,
-                    descents=descents,
-                    goal=fixed.goal(canonical, search.limits.target),
-                )
-                for rng in generators
-            ]
-        with compiling(search, "local_search") as ready:
-            if ready:
-                drive(search, walkers, _CHUNK)
+        _descend(search, search.rng.spawn(self.n_jobs), starts, descents)
 
     def _solve_refit(self, search: Search) -> None:
         """Descend from the warm start, the greedy sets, and shaken best sets."""
@@ -191,19 +173,33 @@ def polish(search: Search) -> None:
             walks = [RefitDescents(search.refit, search.rng, starts=starts, descents=1)]
             drive(search, walks, _REFIT_CHUNK)
         return
-    canonical, items = search.canonical, search.best_items
-    if items is None or not is_open(canonical):
-        return
-    rng = search.rng
-    walker: SwapDescents | MixedDescents
+    if search.best_items is not None and is_open(search.canonical):
+        _descend(search, [search.rng], [search.best_items], 1)
+
+
+def _descend(
+    search: Search,
+    generators: Sequence[np.random.Generator],
+    starts: Sequence[NDArray[np.int64]],
+    descents: int | None,
+) -> None:
+    """Descend from the starts, then from random sets, one walker for each generator."""
+    canonical = search.canonical
+    walkers: list[SwapDescents | MixedDescents]
     if canonical.unit_size is None:
-        walker = MixedDescents(canonical, rng, starts=[items], descents=1)
+        walkers = [
+            MixedDescents(canonical, rng, starts=starts, descents=descents)
+            for rng in generators
+        ]
     else:
         fixed = FixedPoint.of(canonical)
         goal = fixed.goal(canonical, search.limits.target)
-        walker = SwapDescents(
-            canonical, fixed, rng, starts=[items], descents=1, goal=goal
-        )
+        walkers = [
+            SwapDescents(
+                canonical, fixed, rng, starts=starts, descents=descents, goal=goal
+            )
+            for rng in generators
+        ]
     with compiling(search, "local_search") as ready:
         if ready:
-            drive(search, [walker], _CHUNK)
+            drive(search, walkers, _CHUNK)
