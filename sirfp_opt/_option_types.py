@@ -46,14 +46,20 @@ def check_options(method: str, cls: type[Any], options: Mapping[str, Any]) -> No
     InvalidProblemError
         Naming the option, its type and its value.
     """
+    known = _found.setdefault(cls, {})  # once a class: every call of `solve` comes here
     for name, value in options.items():
-        wanted = _alternatives(_declared(cls, name))
+        if name not in known:
+            known[name] = _alternatives(_declared(cls, name))
+        wanted = known[name]
         if wanted and not any(_fits(value, kind) for kind in wanted):
             told = " or ".join(_WORDS.get(kind, repr(kind)) for kind in wanted)
             raise InvalidProblemError(
                 f"`{name}` of {method!r} must be {told}, got {brief(value)}. "
                 f"See {cls.__name__}."
             )
+
+
+_found: dict[type[Any], dict[str, list[Any]]] = {}
 
 
 def _declared(cls: type[Any], name: str) -> Any:
