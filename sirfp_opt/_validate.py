@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -346,3 +347,14 @@ def brief(value: Any, most: int = 60) -> str:
     except Exception:  # a stranger's __repr__
         return f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers, also those in dicts and lists, as Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return value

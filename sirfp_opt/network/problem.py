@@ -252,8 +252,7 @@ class NetworkProblem:
         n, counts = layer.n, rules.counts(layer.n)
         if rules.k is None:
             if rules.k_min is None:
-                least = max(1, int(n * self.min_keep + 1e-9))
-                counts = tuple(k for k in counts if k >= least)
+                counts = tuple(k for k in counts if k >= self._floor(n))
             if rules.k_max is None or rules.k_max >= n:
                 counts = tuple(sorted({*counts, n}))
         kept, dropped = len(rules.must_keep), len(rules.must_drop)
@@ -265,6 +264,10 @@ class NetworkProblem:
             )
         made_up = set(reachable_counts(n, rules, missing_edges(layer)))
         return tuple(k for k in counts if k in made_up)
+
+    def _floor(self, n: int) -> int:
+        """Return how many of n channels `min_keep` asks for."""
+        return max(1, int(n * self.min_keep + 1e-9))
 
     @property
     def least(self) -> dict[str, int]:
@@ -338,14 +341,13 @@ class NetworkProblem:
             rules, counts = self._allowed(name)
             if curves is not None:
                 counts = tuple(curves[name].counts.tolist())
-            least = max(1, int(layer.n * self.min_keep + 1e-9))
             fixed = rules.k if rules.k is not None else rules.k_min
             views.append(
                 UnitView(
                     name=name,
                     graph=layer,
                     counts=counts,
-                    minimum=least if fixed is None else fixed,
+                    minimum=self._floor(layer.n) if fixed is None else fixed,
                     tied=_classes(rules.tied, layer.n),
                     must_keep=rules.must_keep,
                     must_drop=rules.must_drop,

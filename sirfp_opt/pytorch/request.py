@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._parallel import check_jobs
 from sirfp_opt._rules import check_fields, check_names, flag, number, ruled, whole
-from sirfp_opt._validate import as_int, as_real, brief
+from sirfp_opt._validate import as_int, as_real, brief, plain
 from sirfp_opt.api import prepare
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
@@ -245,7 +245,8 @@ class PruneRequest:
             method, options = name, asdict(solver)  # type: ignore[call-overload]
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         limits = {name: getattr(self.limits, name) for name in self.limits.given}
-        return {
+        refit, extraction = self.refit, self.extraction
+        told = {
             "format": FORMAT,
             **data,
             "budget": self.budget.to_dict(),
@@ -253,13 +254,11 @@ class PruneRequest:
             "options": options,
             "allocation": as_plain(self.allocation),
             "constraints": {k: v.to_dict() for k, v in self.constraints.items()},
-            "ignore": list(self.ignore),
             "limits": limits,
-            "refit": None if self.refit is None else self.refit.to_dict(),
-            "extraction": None
-            if self.extraction is None
-            else self.extraction.to_dict(),
+            "refit": None if refit is None else refit.to_dict(),
+            "extraction": None if extraction is None else extraction.to_dict(),
         }
+        return {name: plain(part) for name, part in told.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PruneRequest:

@@ -221,6 +221,24 @@ def test_a_request_goes_to_json_and_back() -> None:
     assert (read.method, read.options["population"]) == ("tabu", 6)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"keep": {"one": np.int64(2), "two": np.float32(0.5)}, "seed": np.int64(3)},
+        {"budget": {"macs": np.float32(0.5)}, "allocation": Optimal(gap=np.float32(0))},
+        {"budget": {"macs": np.int64(9000)}, "multiple_of": np.int64(2)},
+        {"keep": 0.5, "method": "tabu", "options": {"population": np.int64(4)}},
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_go_to_json_as_numbers(settings: dict[str, Any]) -> None:
+    """What a check lets through does not fail once all the work is done."""
+    request = PruneRequest(**settings)
+    read = PruneRequest.from_json(request.to_json())
+    assert read == request
+    assert read.to_dict() == request.to_dict()
+
+
 def test_keywords_are_the_fields_and_the_short_ones() -> None:
     """What may be passed to `prune` is what a request is made of."""
     names = {field.name for field in fields(PruneRequest)}
