@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.constraints import LayerConstraints
 
-__all__ = ["CanonicalRefit", "canonicalize_refit"]
+__all__ = ["CanonicalRefit", "canonicalize_refit", "losses_of"]
 
 # Entries of the batches in which many sets are priced at a time.
 _BATCH = 1 << 21
@@ -43,21 +43,45 @@ class CanonicalRefit(CanonicalForm):
     products : ndarray of shape (R, u, u)
         P of the readers, what is dropped for certain rebuilt, scaled so that f counts
         in shares of the signal.
-    blocks : tuple of ndarray of int
-        The free channels of each item.
     most : float
         f of all free channels: what choosing every item is worth.
     """
 
     precisions: FloatArray
     products: FloatArray
-    blocks: tuple[IntArray, ...]
     most: float
 
     @property
     def u(self) -> int:
         """Number of free channels."""
         return int(self.precisions.shape[1])
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """The item of each free channel, of shape (u,)."""
+        owner = np.repeat(np.arange(self.m), self.sizes)
+        frozen(owner)
+        return owner
+
+    @cached_property
+    def blocks(self) -> tuple[IntArray, ...]:
+        """The free channels of each item."""
+        index, real = self.block_table
+        return tuple(row[here] for row, here in zip(index, real, strict=True))
+
+    @cached_property
+    def block_table(self) -> tuple[IntArray, BoolArray]:
+        """The items' channels as the rows of a table, and where it is not filled up.
+
+        Both of shape (m, size of the largest item); the filler is 0.
+        """
+        places = np.arange(int(self.sizes.max(initial=1)))
+        real = places < self.sizes[:, None]
+        first = np.cumsum(self.sizes) - self.sizes
+        index = np.where(real, first[:, None] + places, 0)
+        for array in (index, real):
+            frozen(array)
+        return index, real
 
     @cached_property
     def covariances(self) -> FloatArray:
@@ -98,39 +122,48 @@ class CanonicalRefit(CanonicalForm):
     def values_of(self, chosen: BoolArray) -> FloatArray:
         """Return the values of sets given as rows of a mask of shape (b, m)."""
         dropped = self.channel_mask(~chosen)
-        losses = np.zeros(len(dropped))
-        sizes = dropped.sum(axis=1)
-        for size in np.unique(sizes[sizes > 0]).tolist():
-            rows = np.flatnonzero(sizes == size)
-            step = max(1, _BATCH // (size * size))
-            for start in range(0, rows.size, step):
-                some = rows[start : start + step]
-                index = np.nonzero(dropped[some])[1].reshape(some.size, size)
-                losses[some] = self._losses(index)
-        return self.most - losses
-
-    def _losses(self, dropped: IntArray) -> FloatArray:
-        """Return f of many sets of one size, given as rows of channels."""
-        total = np.zeros(len(dropped))
-        rows, columns = dropped[:, :, None], dropped[:, None, :]
-        for precision, product in zip(self.precisions, self.products, strict=True):
-            solved = np.linalg.solve(precision[rows, columns], product[rows, columns])
-            total += np.trace(solved, axis1=1, axis2=2)
-        return total
+        return self.most - losses_of(self.precisions, self.products, dropped)
 
     def channel_mask(self, items: BoolArray) -> BoolArray:
         """Spread masks of items, of shape (..., m), to their channels, (..., u)."""
-        owner = np.empty(self.u, dtype=np.int64)
-        for item, block in enumerate(self.blocks):
-            owner[block] = item
-        return items[..., owner]
+        return items[..., self.owner]
 
     def channels_of(self, items: Sequence[int] | IntArray) -> IntArray:
         """Return the free channels, ascending, of a set of items."""
-        parts = [self.blocks[int(i)] for i in items]
-        if not parts:
-            return np.zeros(0, dtype=np.int64)
-        return np.sort(np.concatenate(parts))
+        chosen = np.zeros(self.m, dtype=bool)
+        chosen[np.asarray(items, dtype=np.int64)] = True
+        return np.flatnonzero(self.channel_mask(chosen))
+
+
+def losses_of(
+    precisions: FloatArray, products: FloatArray, dropped: BoolArray
+) -> FloatArray:
+    """Return f(D) = Σ_r tr(P_r[D,D] (M_r[D,D])⁻¹) of many sets of channels.
+
+    Parameters
+    ----------
+    precisions, products : ndarray of shape (R, u, u)
+        M and P.
+    dropped : ndarray of bool, shape (b, u)
+        The sets D, as rows of a mask.
+
+    Returns
+    -------
+    ndarray of float64, shape (b,)
+    """
+    losses = np.zeros(len(dropped))
+    sizes = dropped.sum(axis=1)
+    for size in np.unique(sizes[sizes > 0]).tolist():
+        sets = np.flatnonzero(sizes == size)
+        step = max(1, _BATCH // (size * size))
+        for start in range(0, sets.size, step):
+            some = sets[start : start + step]
+            index = np.nonzero(dropped[some])[1].reshape(some.size, size)
+            rows, columns = index[:, :, None], index[:, None, :]
+            for m, p in zip(precisions, products, strict=True):
+                solved = np.linalg.solve(m[rows, columns], p[rows, columns])
+                losses[some] += np.trace(solved, axis1=1, axis2=2)
+    return losses
 
 
 def inverses(matrices: FloatArray) -> FloatArray:
@@ -173,10 +206,6 @@ def canonicalize_refit(
     sizes = np.asarray([len(group) for group in free], dtype=np.int64)
     if len(set(sizes.tolist())) <= 1:
         counts = counts[-1:]
-    ends = np.cumsum(sizes)
-    blocks = tuple(
-        np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)
-    )
     inside = np.asarray([c for group in free for c in group], dtype=np.int64)
     gone = np.setdiff1d(np.arange(n), np.concatenate((kept, inside)))
     u = inside.size
@@ -194,7 +223,7 @@ def canonicalize_refit(
         lost += part * certain
         most += part * free_signal
     members = tuple(np.asarray(group, dtype=np.int64) for group in free)
-    for array in (sizes, kept, precisions, products, *members, *blocks):
+    for array in (sizes, kept, precisions, products, *members):
         frozen(array)
     return CanonicalRefit(
         sizes=sizes,
@@ -207,7 +236,6 @@ def canonicalize_refit(
         n=n,
         precisions=precisions,
         products=products,
-        blocks=blocks,
         most=most,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +60,8 @@ def eliminate(
     >>> float(losses.sum().round(9))
     1.0
     """
-    blocks = _Blocks.of(form)
+    channels, whole = form.block_table
+    width = whole.shape[1]
     matrices = form.precisions, form.products
     if overwrite:
         for stack in matrices:
@@ -69,7 +69,7 @@ def eliminate(
     else:
         matrices = form.precisions.copy(), form.products.copy()
     readers = [
-        _Reader(precision, product, max(_BLOCK, blocks.width))
+        _Reader(precision, product, max(_BLOCK, width))
         for precision, product in zip(*matrices, strict=True)
     ]
     order = np.empty(form.m, dtype=np.int64)
@@ -78,7 +78,7 @@ def eliminate(
     live = np.arange(form.u)  # the channels that the readers' matrices hold
     place = np.arange(form.u)  # and where
     for reader in readers:
-        reader.start(blocks)
+        reader.start(channels, whole)
     for step in range(form.m):
         costs = np.zeros(form.m)
         for reader in readers:
@@ -87,38 +87,18 @@ def eliminate(
         item = int((costs / form.sizes).argmin())
         order[step], losses[step] = item, 0.0
         left[item] = False
-        real = blocks.real & left[:, None]
-        index = np.where(real, place[blocks.index], 0)
+        real = whole & left[:, None]
+        index = np.where(real, place[channels], 0)
         for reader in readers:
             for channel in form.blocks[item].tolist():
                 losses[step] += reader.drop(int(place[channel]), index, real)
-        if readers and readers[0].pending + blocks.width > readers[0].capacity:
+        if readers and readers[0].pending + width > readers[0].capacity:
             keep = np.flatnonzero(form.channel_mask(left)[live])
             for reader in readers:
                 reader.settle(keep)
             live = live[keep]
             place[live] = np.arange(live.size)
     return order, losses
-
-
-@dataclass(frozen=True, eq=False)
-class _Blocks:
-    """The items' channels as a table, filled up where items are smaller."""
-
-    index: IntArray  # (m, width)
-    real: BoolArray
-
-    @property
-    def width(self) -> int:
-        return int(self.index.shape[1])
-
-    @classmethod
-    def of(cls, form: CanonicalRefit) -> _Blocks:
-        width = int(form.sizes.max(initial=1))
-        index = np.zeros((form.m, width), dtype=np.int64)
-        for item, block in enumerate(form.blocks):
-            index[item, : block.size] = block
-        return cls(index, np.arange(width) < form.sizes[:, None])
 
 
 class _Reader:
@@ -135,11 +115,11 @@ class _Reader:
         size = (self.precision.shape[0], self.capacity)
         self.roots, self.maps, self.rests = (np.empty(size) for _ in range(3))
 
-    def start(self, blocks: _Blocks) -> None:
-        """Read the items' own blocks of H and Q."""
-        rows, columns = blocks.index[:, :, None], blocks.index[:, None, :]
-        real = blocks.real[:, :, None] & blocks.real[:, None, :]
-        filler = np.eye(blocks.width)
+    def start(self, index: IntArray, real: BoolArray) -> None:
+        """Read the items' own blocks of H and Q; see `CanonicalRefit.block_table`."""
+        rows, columns = index[:, :, None], index[:, None, :]
+        real = real[:, :, None] & real[:, None, :]
+        filler = np.eye(index.shape[1])
         self.own_precision = np.where(real, self.precision[rows, columns], filler)
         self.own_product = np.where(real, self.product[rows, columns], 0.0)
 

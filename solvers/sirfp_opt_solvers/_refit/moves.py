@@ -158,7 +158,8 @@ def _block_table(form: CanonicalRefit, kept: Bools) -> tuple[float, Floats, Floa
     """Return f, f after every swap, and f after every addition, for tied groups."""
     readers, stays, goes = _readers(form, kept)
     inside, outside = np.flatnonzero(kept), np.flatnonzero(~kept)
-    rows, real = _places(form, inside, stays)
+    channels, real = (part[inside] for part in form.block_table)
+    rows = np.searchsorted(stays, channels)
     loss = sum(float(np.vdot(r.rest, r.products)) for r in readers)
     table = np.full((inside.size, outside.size), loss)
     additions = np.full(outside.size, loss)
@@ -189,13 +190,3 @@ def _block_table(form: CanonicalRefit, kept: Bools) -> tuple[float, Floats, Floa
             )
             table[:, column] += np.trace(solved, axis1=1, axis2=2) - gain
     return loss, table, additions
-
-
-def _places(form: CanonicalRefit, items: Items, channels: Items) -> tuple[Items, Bools]:
-    """Return where the items' channels stand among `channels`, filled up to a table."""
-    width = int(form.sizes.max(initial=1))
-    rows = np.zeros((items.size, width), dtype=np.int64)
-    for row, item in zip(rows, items.tolist(), strict=True):
-        block = form.blocks[item]
-        row[: block.size] = np.searchsorted(channels, block)
-    return rows, np.arange(width) < form.sizes[items][:, None]
