@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from sirfp_opt._rules import check_fields, flag, ruled, whole
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
@@ -27,6 +25,7 @@ from sirfp_opt_solvers._refit.paths import greedy_items
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from sirfp_opt.search import Search
@@ -153,16 +152,15 @@ class LocalSearch:
 def _pool(search: Search) -> list[NDArray[np.int64]]:
     """Return the best sets that column generation for the quadratic bound meets."""
     # Loads numba's kernels and the solvers of cliques: only when it is to run.
+    from sirfp_opt_solvers._refit.drops import root_drops
     from sirfp_opt_solvers._refit.minorant import Minorant
-    from sirfp_opt_solvers._refit.proof import root_drops
 
     form = search.refit
     drops = root_drops(form, form.counts[-1])
     minorant = Minorant(drops, search.rng)
     known = form.most - search.best_value
     minorant.ascend(drops.greedy()[None], known, stop=search.stop)
-    order = np.argsort(drops.losses(minorant.columns))[:_POOL]
-    return [np.flatnonzero(~minorant.columns[row]) for row in order]
+    return minorant.kept_by_best(_POOL)
 
 
 def polish(search: Search) -> None:

@@ -21,8 +21,8 @@ from sirfp_opt import (
 )
 from sirfp_opt_solvers._kernels.refit import enumerate_drops
 from sirfp_opt_solvers._refit import tree
+from sirfp_opt_solvers._refit.drops import root_drops
 from sirfp_opt_solvers._refit.minorant import Minorant
-from sirfp_opt_solvers._refit.proof import root_drops
 from tests.solvers.refit_problems import random_layer, refit_layers
 
 PROPERTY = settings(max_examples=12, deadline=None)

@@ -35,15 +35,16 @@ from sirfp_opt import (
     Sense,
     solve,
 )
-from sirfp_opt.canonical import reachable
 from sirfp_opt_solvers._kernels.refit import descend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sirfp_opt_solvers._refit.drops import Drops
+
     Stop = Callable[[], bool]
 
-__all__ = ["Drops", "Minorant", "Quadratic", "half_of"]
+__all__ = ["Minorant", "Quadratic", "half_of"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -58,92 +59,6 @@ _STEPS, _MOST_STEPS = 20, 300
 _STARTS, _NEW, _KEPT = 16, 40, 400
 # Part of the loss within which bound and best q agree.
 _CLOSE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Drops:
-    """What is left to drop: items of u channels, `total` channels of them.
-
-    Attributes
-    ----------
-    precisions, products : ndarray of shape (R, u, u)
-        M and P.
-    member : ndarray of shape (m, u)
-        1.0 where a channel belongs to an item.
-    total : int
-        Channels to drop.
-    """
-
-    precisions: Floats
-    products: Floats
-    member: Floats
-    total: int
-
-    @property
-    def m(self) -> int:
-        """Number of items."""
-        return int(self.member.shape[0])
-
-    @property
-    def sizes(self) -> Items:
-        """Channels of each item."""
-        sizes: Items = self.member.sum(axis=1).astype(np.int64)
-        return sizes
-
-    def losses(self, sets: Bools) -> Floats:
-        """Return f of sets of items, the rows of a mask of shape (b, m)."""
-        losses = np.zeros(len(sets))
-        for row, items in enumerate(sets):
-            d = np.flatnonzero(items @ self.member)
-            at = np.ix_(np.arange(len(self.precisions)), d, d)
-            solved = np.linalg.solve(self.precisions[at], self.products[at])
-            losses[row] = np.trace(solved, axis1=1, axis2=2).sum()
-        return losses
-
-    def greedy(self) -> Bools:
-        """Return the set of the backward path; any fitting set where sizes differ."""
-        h, q = self.precisions.copy(), self.products.copy()
-        chosen = np.zeros(self.m, dtype=bool)
-        sizes = self.sizes
-        left = self.total
-        while left:
-            own = np.einsum("ri,mi->m", _ratio(h, q), self.member) / sizes
-            own[chosen | (sizes > left)] = np.inf
-            for item in np.argsort(own).tolist():
-                rest = np.flatnonzero(~chosen & (np.arange(chosen.size) != item))
-                if reachable(sizes[rest].tolist(), [left - int(sizes[item])]):
-                    break
-            chosen[item] = True
-            left -= int(sizes[item])
-            for i in np.flatnonzero(self.member[item]).tolist():
-                for r in range(len(h)):
-                    w = h[r, :, i] / h[r, i, i]
-                    row = q[r, :, i].copy()
-                    q[r] += (
-                        row[i] * np.outer(w, w) - np.outer(w, row) - np.outer(row, w)
-                    )
-                    h[r] -= np.outer(w, h[r, i].copy())
-                    h[r, i, i] = 1.0
-        return chosen
-
-    def random(self, count: int, rng: np.random.Generator) -> Bools:
-        """Return random sets of the right total; fewer where sizes do not fit."""
-        out, sizes = np.zeros((count, self.m), dtype=bool), self.sizes
-        for row in out:
-            left = self.total
-            for item in rng.permutation(self.m).tolist():
-                if sizes[item] <= left:
-                    row[item] = True
-                    left -= int(sizes[item])
-        fits: Bools = out[(out @ sizes) == self.total]
-        return fits
-
-    def costs(self) -> Floats:
-        """Return what dropping each item alone loses: no set with it loses less."""
-        if self.m == self.member.shape[1]:
-            ratios: Floats = _ratio(self.precisions, self.products).sum(axis=0)
-            return ratios
-        return self.losses(np.eye(self.m, dtype=bool))
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,6 +229,11 @@ class Minorant:
                 (logs[keep], np.full(len(new), logs[keep].max() - 6.0))
             )
 
+    def kept_by_best(self, most: int) -> list[Items]:
+        """Return the items that stay where the sets of least loss are dropped."""
+        order = np.argsort(self.drops.losses(self.columns))[:most]
+        return [np.flatnonzero(~self.columns[row]) for row in order]
+
     def _dual(self, p: Floats, sets: Bools) -> tuple[float, Quadratic]:
         """Return the dual value of weights p, and the q of the X they stand for."""
         z = sets.astype(np.float64) @ self.drops.member
@@ -336,7 +256,7 @@ class Minorant:
         mass += float(np.sqrt(np.diagonal(quadratic)).sum()) ** 2
         rounding = 2.0 * _EPS * (2 * y.size + 8) * mass
         member = self.drops.member
-        if self.drops.m < y.size:
+        if not self.drops.single:
             linear, quadratic = member @ linear, member @ quadratic @ member.T
         return value, Quadratic(linear, (quadratic + quadratic.T) / 2, rounding)
 
@@ -401,8 +321,3 @@ def _unknown(found: Bools, sets: Bools) -> Bools:
     have = {row.tobytes() for row in sets}
     new = [row for row in found if row.tobytes() not in have]
     return np.array(new, dtype=bool).reshape(len(new), sets.shape[1])
-
-
-def _ratio(h: Floats, q: Floats) -> Floats:
-    ratios: Floats = np.einsum("rii->ri", q) / np.einsum("rii->ri", h)
-    return ratios

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sirfp_opt_solvers._refit.descents import RefitDescents
-from sirfp_opt_solvers._refit.minorant import Drops, Minorant
+from sirfp_opt_solvers._refit.drops import root_drops
+from sirfp_opt_solvers._refit.minorant import Minorant
 from sirfp_opt_solvers._refit.paths import greedy_items
 from sirfp_opt_solvers._refit.tree import (
     Enumeration,
@@ -24,12 +25,11 @@ from sirfp_opt_solvers._refit.tree import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sirfp_opt.canonical_refit import CanonicalRefit
     from sirfp_opt.search import Search
 
     Items = NDArray[np.int64]
 
-__all__ = ["prove", "root_drops"]
+__all__ = ["prove"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Part of the loss, and of what comes through, below which sets count as equal: half of
@@ -46,11 +46,14 @@ _SHAKEN, _POOL = 2, 5
 def prove(search: Search, max_nodes: int | None) -> None:
     """Offer a start, then close the tree; see `Exact`."""
     form = search.refit
+    greedy = greedy_items(form)
     if search.best is None or search.warm_items is not None:
-        search.offer_items(greedy_items(form))
-    if (items := search.best_items) is not None:
-        starts = [items, greedy_items(form), greedy_items(form, "forward")]
-        _descend(search, starts, shaken=_SHAKEN)
+        search.offer_items(greedy)
+    starts = [greedy, greedy_items(form, "forward")]
+    best = search.best_items
+    if best is not None and set(best.tolist()) != set(greedy.tolist()):
+        starts.insert(0, best)
+    _descend(search, starts, shaken=_SHAKEN)
     order = itertools.count()
     heap: list[tuple[float, int, Node]] = []
     trial = Enumeration(_BUDGET)
@@ -104,15 +107,6 @@ def _descend(search: Search, starts: list[Items], shaken: int = 0) -> None:
             search.offer_items(found, 0)
 
 
-def root_drops(form: CanonicalRefit, count: int) -> Drops:
-    """Return the whole problem for one number of channels to keep."""
-    every = np.arange(form.m)
-    member = np.zeros((form.m, form.u))
-    for item in every.tolist():
-        member[item, form.blocks[item]] = 1.0
-    return Drops(form.precisions, form.products, member, form.u - count)
-
-
 def _root(search: Search, count: int, roots: int) -> Node:
     """Return the root for one count, bounded where enumeration will not settle it."""
     form = search.refit
@@ -137,8 +131,7 @@ def _root(search: Search, count: int, roots: int) -> Node:
     share = search.remaining() / 4
     ends = time.monotonic() + share
     minorant.ascend(columns, cut, stop=lambda: search.stop() or time.monotonic() > ends)
-    order = np.argsort(drops.losses(minorant.columns))[:_POOL]
-    _descend(search, [np.flatnonzero(~minorant.columns[row]) for row in order])
+    _descend(search, minorant.kept_by_best(_POOL))
     if minorant.best is not None and not search.stop():
         seconds = None if math.isinf(share) else share
         proof = minorant.best.prove(drops, seconds=seconds, stop=search.stop)

@@ -11,7 +11,8 @@ from scipy.linalg import eigh
 
 from sirfp_opt.canonical import reachable
 from sirfp_opt_solvers._kernels.refit import enumerate_drops
-from sirfp_opt_solvers._refit.minorant import Drops, Minorant, half_of
+from sirfp_opt_solvers._refit.drops import Drops
+from sirfp_opt_solvers._refit.minorant import Minorant, half_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,23 +138,24 @@ def explore(
         Once true, the node is split as it stands.
     """
     part = _Part.of(form, node)
-    costs = part.drops.costs()
+    drops = part.drops
+    costs = drops.costs()
     stays = part.lost + costs >= cut
     if stays.any():
         part = part.keeping(stays)
-        costs = costs[~stays]
+        drops, costs = part.drops, costs[~stays]
     outcome = Outcome()
-    if not reachable(form.sizes[part.items].tolist(), [part.need]):
+    if not reachable(drops.sizes.tolist(), [drops.total]):
         return outcome
-    if part.need == 0:
+    if drops.total == 0:
         outcome.found.append(part.dropped)
         return outcome
     if _enumerated(part, costs, cut, trial, outcome):
         return outcome
-    lower = max(node.lower, part.lost + part.eigenvalue_loss())
+    least = eigenvalue_loss(drops.precisions, drops.products, drops.total)
+    lower = max(node.lower, part.lost + least)
     if lower >= cut:
         return outcome
-    drops = part.drops
     columns, logs = _columns(node, part)
     minorant = Minorant(drops, rng)
     target = cut - part.lost
@@ -175,9 +177,8 @@ def explore(
 
 def _columns(node: Node, part: _Part) -> tuple[Bools, Floats]:
     """Return a node's sets, as choices among its free items, and their weights."""
-    sizes = part.member.sum(axis=1)
     inside = node.columns[:, part.items]
-    fits = (inside @ sizes == part.need) & part.agrees(node.columns)
+    fits = (inside @ part.drops.sizes == part.drops.total) & part.agrees(node.columns)
     greedy = part.drops.greedy()
     fits &= ~(inside == greedy).all(axis=1)
     order = np.argsort(-node.logs[fits], kind="stable")[:_POOL]
@@ -191,7 +192,7 @@ def _split(
     node: Node, part: _Part, minorant: Minorant, lower: float, costs: Floats
 ) -> list[Node]:
     """Return the node without, and with, the item that explains most of its gap."""
-    at = _torn(minorant, part.drops)
+    at = _torn(minorant)
     item = int(part.items[at])
     order = np.argsort(-minorant.weights)[:_POOL]
     pool = np.array([part.whole(minorant.columns[s]) for s in order])
@@ -222,17 +223,18 @@ def _enumerated(
     part: _Part, costs: Floats, cut: float, trial: Enumeration, outcome: Outcome
 ) -> bool:
     """Try all sets of a node of single channels; return whether that settled it."""
-    sets = float(comb(costs.size, part.need))
-    if not part.single or sets > trial.reach:
+    drops = part.drops
+    sets = float(comb(costs.size, drops.total))
+    if not drops.single or sets > trial.reach:
         return False
     # The most costly first: their subtrees end soonest.
     order = np.argsort(-costs, kind="stable")
-    index = np.ix_(np.arange(len(part.precisions)), order, order)
-    found = np.full(part.need, -1, dtype=np.int64)
+    index = np.ix_(np.arange(len(drops.precisions)), order, order)
+    found = np.full(drops.total, -1, dtype=np.int64)
     _, nodes = enumerate_drops(
-        np.ascontiguousarray(part.precisions[index]),
-        np.ascontiguousarray(part.products[index]),
-        part.need,
+        np.ascontiguousarray(drops.precisions[index]),
+        np.ascontiguousarray(drops.products[index]),
+        drops.total,
         cut - part.lost,
         trial.budget,
         found,
@@ -245,7 +247,7 @@ def _enumerated(
     return bool(nodes <= trial.budget)
 
 
-def _torn(minorant: Minorant, drops: Drops) -> int:
+def _torn(minorant: Minorant) -> int:
     """Return the item to branch on: the one that explains most of the gap.
 
     Each set of the dual has an X of its own that is tight there; one X for all of them
@@ -262,6 +264,7 @@ def _torn(minorant: Minorant, drops: Drops) -> int:
     items = items[torn[items] < 0.5 - 1e-6]
     if items.size < 2:
         return int(torn.argmin())
+    drops = minorant.drops
     channels = (sets @ drops.member > 0.5).astype(np.float64)
     weight = sets[:, items] * p[:, None]
     whole = p @ channels
@@ -285,16 +288,13 @@ def _torn(minorant: Minorant, drops: Drops) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A node's problem: items to choose from, what is lost already, what is needed."""
+    """A node's problem: items to choose from, what is lost already, what is to drop."""
 
     items: Items
     kept: Items
     dropped: Bools
     lost: float
-    need: int
-    precisions: Floats
-    products: Floats
-    member: Floats
+    drops: Drops
 
     @classmethod
     def of(cls, form: CanonicalRefit, node: Node) -> _Part:
@@ -322,47 +322,31 @@ class _Part:
                 products[r] += cross + cross.T + back.T @ weights @ back
             precisions = (precisions + precisions.transpose(0, 2, 1)) / 2
             products = (products + products.transpose(0, 2, 1)) / 2
-        member = np.zeros((items.size, u.size))
-        for row, item in enumerate(items.tolist()):
-            member[row, np.searchsorted(u, form.blocks[item])] = 1.0
+        member = (form.owner[u] == items[:, None]).astype(np.float64)
         return cls(
             items=items,
             kept=node.kept,
             dropped=dropped,
             lost=lost,
-            need=node.total - out.size,
-            precisions=precisions,
-            products=products,
-            member=member,
+            drops=Drops(precisions, products, member, node.total - out.size),
         )
-
-    @property
-    def single(self) -> bool:
-        """Whether every item is one channel."""
-        return bool(self.member.shape[0] == self.member.shape[1])
-
-    @property
-    def drops(self) -> Drops:
-        return Drops(self.precisions, self.products, self.member, self.need)
 
     def keeping(self, stays: Bools) -> _Part:
         """Return the part with some of the items kept."""
-        left = ~stays
-        inside = self.member[left].any(axis=0)
-        index = np.ix_(np.arange(len(self.precisions)), inside, inside)
-        return _Part(
+        left, drops = ~stays, self.drops
+        inside = drops.member[left].any(axis=0)
+        index = np.ix_(np.arange(len(drops.precisions)), inside, inside)
+        return replace(
+            self,
             items=self.items[left],
             kept=np.concatenate((self.kept, self.items[stays])),
-            dropped=self.dropped,
-            lost=self.lost,
-            need=self.need,
-            precisions=self.precisions[index],
-            products=self.products[index],
-            member=self.member[np.ix_(left, inside)],
+            drops=replace(
+                drops,
+                precisions=drops.precisions[index],
+                products=drops.products[index],
+                member=drops.member[np.ix_(left, inside)],
+            ),
         )
-
-    def eigenvalue_loss(self) -> float:
-        return eigenvalue_loss(self.precisions, self.products, self.need)
 
     def agrees(self, columns: Bools) -> Bools:
         """Tell which sets of dropped items belong to this node."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sirfp_opt_solvers._refit.drops import root_drops
 from sirfp_opt_solvers._refit.minorant import Minorant
-from sirfp_opt_solvers._refit.proof import root_drops
 from sirfp_opt_solvers._refit.tree import eigenvalue_loss
 
 if TYPE_CHECKING:
@@ -31,20 +31,8 @@ _SECONDS, _MORE_FROM = 10.0, 128
 def eigenvalue(form: CanonicalRefit, count: int, enough: float, stop: Stop) -> float:
     """Bound by the smallest eigenvalues of C^½ P C^½, reader by reader.
 
-    Parameters
-    ----------
-    form : CanonicalRefit
-    count : int
-        Only sets of this total size are bounded.
-    enough : float
-        The bound need not be below this canonical value.
-    stop : callable
-        Asked now and then; once true, the best bound so far is returned.
-
-    Returns
-    -------
-    float
-        No such set is worth more, in canonical form.
+    Parameters and result as for the level of that name for cliques; see
+    `sirfp_opt_solvers.relaxations.levels.eigenvalue`.
     """
     del enough, stop
     total = form.u - count
