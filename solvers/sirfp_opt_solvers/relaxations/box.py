@@ -121,7 +121,8 @@ class BoxProblem:
     @property
     def centre(self) -> Floats:
         """The point of the box that takes the same share of every variable."""
-        return self.upper * (self.total / self.upper.sum())
+        centre: Floats = self.upper * (self.total / self.upper.sum())
+        return centre
 
     def evaluate(self, chosen: Ints) -> float:
         """Return the objective with the variables `chosen` at their upper bound."""
