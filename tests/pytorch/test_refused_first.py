@@ -225,7 +225,7 @@ def test_a_request_goes_to_json_and_back() -> None:
     "settings",
     [
         {"keep": {"one": np.int64(2), "two": np.float32(0.5)}, "seed": np.int64(3)},
-        {"budget": {"macs": np.float32(0.5)}, "allocation": Optimal(gap=np.float32(0))},
+        {"budget": {"macs": np.float32(0.5)}, "allocation": Optimal(gap=np.float64(0))},
         {"budget": {"macs": np.int64(9000)}, "multiple_of": np.int64(2)},
         {"keep": 0.5, "method": "tabu", "options": {"population": np.int64(4)}},
     ],
