@@ -173,12 +173,19 @@ def check_fields(value: Any) -> None:
     """
     cls = type(value)
     if cls not in _found:  # once a class: every call of `solve` makes a solver
-        _found[cls] = rules_of(cls)
-    for name, rule in _found[cls].items():
-        rule.check(getattr(value, name), name)
+        own = {f.name: f.default for f in fields(cls)}
+        rules = [(n, own[n], rule) for n, rule in rules_of(cls).items()]
+        for name, default, rule in rules:
+            if default is not MISSING:
+                rule.check(default, name)
+        _found[cls] = rules
+    for name, default, rule in _found[cls]:
+        given = getattr(value, name)
+        if given is not default:  # that one keeps the rule
+            rule.check(given, name)
 
 
-_found: dict[type[Any], dict[str, Rule]] = {}
+_found: dict[type[Any], list[tuple[str, Any, Rule]]] = {}
 
 
 def check_names(

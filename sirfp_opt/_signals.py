@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "as_one", "interruptible", "part_of_one"]
 
 _depth = threading.local()  # of blocks of runs
+
+# What is behind the functions of `signal`, which turn every number into an enum and
+# back. That takes ten times as long, and every call of `solve` needs six of them.
+try:
+    _core: Any = import_module("_signal")
+except ImportError:  # another Python than CPython
+    _core = signal
+
+# By signal, what handles it where nobody has said otherwise.
+_USUAL: dict[int, Any] = {
+    int(signal.SIGINT): signal.default_int_handler,
+    int(signal.SIGTERM): int(signal.SIG_DFL),
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,8 +47,7 @@ class Interrupted(KeyboardInterrupt):
             signal.raise_signal(self.signum)
 
 
-@contextmanager
-def interruptible(note: Callable[[], None] = lambda: None) -> Iterator[None]:
+class interruptible:
     """Raise `Interrupted` on SIGINT and SIGTERM in a block; put handlers back after.
 
     Only in the main thread, since no other can; and only where the signal has its
@@ -45,25 +58,29 @@ def interruptible(note: Callable[[], None] = lambda: None) -> Iterator[None]:
     note : callable
         Called first: where the exception is lost, in a destructor say, a flag is not.
     """
-    defaults: dict[signal.Signals, Any] = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-    }
 
-    def handle(signum: int, frame: Any) -> None:
-        note()
+    def __init__(self, note: Callable[[], None] = lambda: None) -> None:
+        self._note = note
+        self._ours: list[int] = []
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        self._ours = [s for s, usual in _USUAL.items() if _core.getsignal(s) == usual]
+        try:
+            for signum in self._ours:
+                _core.signal(signum, self._handle)
+        except BaseException:  # the first signal may come before the second is ours
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        for signum in self._ours:
+            _core.signal(signum, _USUAL[signum])
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        self._note()
         raise Interrupted(signum)
-
-    ours = []
-    if threading.get_ident() == threading.main_thread().ident:
-        ours = [s for s, usual in defaults.items() if signal.getsignal(s) is usual]
-    try:
-        for signum in ours:
-            signal.signal(signum, handle)
-        yield
-    finally:
-        for signum in ours:
-            signal.signal(signum, defaults[signum])
 
 
 @contextmanager

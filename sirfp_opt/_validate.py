@@ -97,6 +97,8 @@ def as_channels(values: Any, name: str) -> list[int]:
 
 def as_indices(values: Any, name: str) -> tuple[int, ...]:
     """Return channel numbers as a sorted tuple without repeats."""
+    if type(values) is tuple and not values:
+        return ()
     return tuple(sorted(set(as_channels(values, name))))
 
 
@@ -241,7 +243,7 @@ def _is_symmetric(array: FloatArray) -> bool:
     for i in range(0, n, _TILE):
         for j in range(i, n, _TILE):
             upper = array[i : i + _TILE, j : j + _TILE]
-            if not np.array_equal(upper, array[j : j + _TILE, i : i + _TILE].T):
+            if not (upper == array[j : j + _TILE, i : i + _TILE].T).all():
                 return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sirfp_opt._signals import Interrupted, interruptible, part_of_one
@@ -161,6 +162,9 @@ def solve(
     return _solution(search, solver)
 
 
+_NO_LIMITS = Limits()
+
+
 class Prepared(NamedTuple):
     """How to solve, checked: what can be known before there is a problem."""
 
@@ -204,8 +208,9 @@ def prepare(
             "See available_solvers()."
         )
     merged = _merge_limits(limits, time_limit)
-    barred = [limit for limit in merged.given if limit not in info.limits]
-    if barred:
+    if merged is not _NO_LIMITS and (
+        barred := [limit for limit in merged.given if limit not in info.limits]
+    ):
         raise UnsupportedError(
             f"`limits` must be among {sorted(info.limits)} for {name!r}, got "
             f"{', '.join(barred)}. Drop it or take another method."
@@ -265,7 +270,7 @@ def _halved(limits: Limits) -> Limits:
 
 def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
     if limits is None:
-        return Limits(time=time_limit)
+        return _NO_LIMITS if time_limit is None else Limits(time=time_limit)
     if not isinstance(limits, Limits):
         raise InvalidProblemError(
             f"`limits` must be a Limits, got {type(limits).__name__}. "
@@ -321,6 +326,12 @@ def _solution(search: Search, solver: Solver) -> Solution:
 
 
 def _options(solver: Any) -> dict[str, Any]:
-    if not dataclasses.is_dataclass(solver):
-        return {}
-    return {f.name: getattr(solver, f.name) for f in dataclasses.fields(solver)}
+    kind: Any = type(solver)
+    return {name: getattr(solver, name) for name in _field_names(kind)}
+
+
+@cache
+def _field_names(cls: type[Any]) -> tuple[str, ...]:
+    if not dataclasses.is_dataclass(cls):
+        return ()
+    return tuple(field.name for field in dataclasses.fields(cls))

@@ -149,15 +149,13 @@ def canonicalize(
     conflicts: BoolArray | None
     singles = not constraints.tied or all(len(g) == 1 for g in free)
     if singles:
-        whole = len(free) == n
         index = np.arange(n, dtype=np.int64)
-        if not whole:
+        weights, conflicts = edges, missing
+        if len(free) < n:
             index = np.asarray([g[0] for g in free], dtype=np.int64)
-        weights = edges if whole else edges[np.ix_(index, index)]
-        values = values[index]
-        conflicts = missing
-        if missing is not None and not whole:
-            conflicts = missing[np.ix_(index, index)]
+            weights, values = edges[np.ix_(index, index)], values[index]
+            if missing is not None:
+                conflicts = missing[np.ix_(index, index)]
     else:
         weights, values, conflicts = _contract(edges, values, missing, free)
     if conflicts is not None and not conflicts.any():
@@ -240,10 +238,12 @@ def divide(
     InfeasibleError
         If it can be seen here that no set of channels meets the constraints.
     """
+    k = constraints.k
+    if constraints.only_k and missing is None and k is not None and k <= n:
+        return np.zeros(0, dtype=np.int64), list(zip(range(n))), (k,)
     kept, free = _fix(_groups(n, constraints), constraints, missing)
-    counts = reachable(
-        list(map(len, free)), [c - kept.size for c in constraints.counts(n)]
-    )
+    sizes = list(map(len, free)) if constraints.tied else [1] * len(free)
+    counts = reachable(sizes, [c - kept.size for c in constraints.counts(n)])
     if not counts:
         raise InfeasibleError(
             f"`constraints` must leave a number of channels that can be kept: "

@@ -108,7 +108,7 @@ class CanonicalForm(ABC):
     @cached_property
     def unit_size(self) -> int | None:
         """The size all items share, or None where sizes differ (1 with no items)."""
-        if self.m == 0:
+        if self.m == 0 or isinstance(self.members, Singles):
             return 1
         first = int(self.sizes[0])
         return first if bool((self.sizes == first).all()) else None
@@ -120,6 +120,8 @@ class CanonicalForm(ABC):
         Exact where all sizes are equal; where they differ, the range from the fewest
         to the most items that can lie within the counts.
         """
+        if isinstance(self.members, Singles):
+            return self.counts
         unit = self.unit_size
         if unit is not None:
             return tuple(c // unit for c in self.counts if c % unit == 0)
@@ -187,8 +189,12 @@ class CanonicalForm(ABC):
     def lift(self, items: Iterable[int] | IntArray) -> IntArray:
         """Return the channels, ascending, that a set of items stands for."""
         if self._single is not None:
-            chosen = np.asarray(list(items), dtype=np.int64)
-            return np.sort(np.concatenate((self.kept, self._single[chosen])))
+            listed = items if isinstance(items, np.ndarray) else list(items)
+            channels = self._single[np.asarray(listed, dtype=np.int64)]
+            if self.kept.size:
+                channels = np.concatenate((self.kept, channels))
+            channels.sort()
+            return channels
         parts = [self.kept, *(self.members[int(i)] for i in items)]
         return np.sort(np.concatenate(parts)).astype(np.int64)
 

@@ -92,8 +92,7 @@ class LayerConstraints:
             )
         keep = as_indices(must_keep, "must_keep")
         drop = as_indices(must_drop, "must_drop")
-        both = sorted(set(keep) & set(drop))
-        if both:
+        if both := sorted({*keep} & {*drop}) if keep and drop else []:
             raise InvalidProblemError(
                 f"`must_keep` must share no channel with must_drop, got {both[:5]} "
                 "in both. Take them out of one."
@@ -128,6 +127,12 @@ class LayerConstraints:
     def has_count(self) -> bool:
         """Whether the constraints say how many channels are kept."""
         return not (self.k is None and self.k_min is None and self.k_max is None)
+
+    @property
+    def only_k(self) -> bool:
+        """Whether a fixed number of channels is all that is asked."""
+        plain = not (self.must_keep or self.must_drop or self.tied)
+        return plain and self.k is not None and self.multiple_of == 1
 
     def with_count(self, k: int | tuple[int, int]) -> LayerConstraints:
         """Return a copy that keeps k channels, or a number within (k_min, k_max).
@@ -169,6 +174,8 @@ def _merge(groups: Any) -> tuple[tuple[int, ...], ...]:
             f"`tied` must be a sequence of groups of channels, got {brief(groups)}. "
             "Pass for instance [[0, 1], [2, 3]]."
         ) from None
+    if not groups:
+        return ()
     merged: list[set[int]] = []
     for group in groups:
         joined = set(as_indices(group, "tied"))

@@ -59,7 +59,10 @@ def backward_order(
 
 
 def delete_smallest(
-    weights: FloatArray, marginals: FloatArray, sizes: IntArray
+    weights: FloatArray,
+    marginals: FloatArray,
+    sizes: IntArray,
+    most: int | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Delete the item of least marginal gain per channel until none is left.
 
@@ -71,20 +74,22 @@ def delete_smallest(
         What an item gains beside all the others.
     sizes : ndarray of int64, shape (m,)
         Channels in each item.
+    most : int, optional
+        Stop after so many.
 
     Returns
     -------
-    order : ndarray of int64, shape (m,)
+    order : ndarray of int64, shape (m,) or (most,)
         Items, first deleted first.
-    gains : ndarray of float64, shape (m,)
+    gains : ndarray of float64, of the same shape
         ``gains[p]`` is what item ``order[p]`` gained beside those left with it.
     """
-    m = marginals.size
+    steps = marginals.size if most is None else most
     left = marginals.copy()
-    order = np.empty(m, dtype=np.int64)
-    gains = np.empty(m)
+    order = np.empty(steps, dtype=np.int64)
+    gains = np.empty(steps)
     unit = bool((sizes == sizes[:1]).all())
-    for step in range(m):
+    for step in range(steps):
         item = int(left.argmin() if unit else (left / sizes).argmin())
         order[step] = item
         gains[step] = left[item]

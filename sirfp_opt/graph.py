@@ -151,7 +151,8 @@ class ChannelGraph:
         for start in range(0, channels.size, _ROWS):
             rows = channels[start : start + _ROWS, None]
             sums += self.weights[rows, channels].sum(axis=1).tolist()
-        return sum(sums) / 2 + float(self.vertex_weights[channels].sum())
+        own = self.vertex_weights[channels].sum() if self.has_vertex_weights else 0.0
+        return sum(sums) / 2 + float(own)
 
     @cached_property
     def largest(self) -> float:

@@ -32,6 +32,9 @@ READER_GROUP = "sirfp_opt.readers"
 """Entry points of what reads a path: ``read(path, sense=...)``, as `io` has it."""
 
 
+_KINDS = (("graph", ChannelGraph), ("constraints", LayerConstraints))
+
+
 @dataclass(frozen=True, eq=False)
 class PruningProblem(SetProblem):
     """Keep an allowed set of channels of least redundancy (or most diversity).
@@ -63,7 +66,7 @@ class PruningProblem(SetProblem):
     constraints: LayerConstraints
 
     def __post_init__(self) -> None:
-        for field, kind in (("graph", ChannelGraph), ("constraints", LayerConstraints)):
+        for field, kind in _KINDS:
             if not isinstance(getattr(self, field), kind):
                 raise InvalidProblemError(
                     f"`{field}` must be a {kind.__name__}, got "
@@ -114,18 +117,18 @@ class PruningProblem(SetProblem):
         A subset of {"vertex_weights", "missing_edges", "must_keep", "must_drop",
         "tied", "k_range", "multiple_of"}.
         """
-        present = {
-            "vertex_weights": self.graph.has_vertex_weights,
-            "missing_edges": self.graph.adjacency is not None,
-        }
-        own = frozenset(name for name, here in present.items() if here)
-        return super().features | own
+        found = super().features
+        if self.graph.has_vertex_weights:
+            found |= {"vertex_weights"}
+        if self.graph.adjacency is not None:
+            found |= {"missing_edges"}
+        return found
 
     def constrained(self, constraints: LayerConstraints) -> PruningProblem:
         """Return the same graph under other constraints."""
         return PruningProblem(self.graph, constraints)
 
-    def _value(self, channels: IntArray) -> float:
+    def price_of(self, channels: IntArray) -> float:
         """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i in float64."""
         return self.graph.value_of(channels)
 

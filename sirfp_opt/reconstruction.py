@@ -238,7 +238,8 @@ class ReconstructionProblem(SetProblem):
             losses[reader] = self._left(reader, channels) / self.signals[reader]
         return losses
 
-    def _value(self, channels: IntArray) -> float:
+    def price_of(self, channels: IntArray) -> float:
+        """Return `value_of` distinct channels, which are not checked."""
         lost = 0.0
         for reader, weight in self._readers.items():
             lost += weight * self._left(reader, channels)

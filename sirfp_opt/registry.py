@@ -168,7 +168,6 @@ def create_solver(
             f"`options` must be a mapping, got {brief(options)}. "
             "Pass for instance {'samples': 10}."
         )
-    options = dict(options or {})
     if not isinstance(method, str):
         if isinstance(method, type) or not hasattr(type(method), "info"):
             raise InvalidProblemError(
@@ -185,7 +184,8 @@ def create_solver(
                 f"{sorted(options)}. Set them on {type(method).__name__}(...)."
             )
         return _name_of(method), method
-    if method not in _registered and method not in _entry_points():
+    cls = _registered.get(method)
+    if cls is None and method not in _entry_points():
         known = _names()
         near = difflib.get_close_matches(method.lower(), known, n=2, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
@@ -193,7 +193,8 @@ def create_solver(
             f"`method` must name a solver, got {method!r}. {hint}"
             f"Known: {', '.join(known)}."
         )
-    cls = _load(method)
+    if cls is None:
+        cls = _load_point(method, _entry_points()[method])
     lacking = _lacking(cls.info)
     if lacking:
         extra = f"[{cls.info.extra}]" if cls.info.extra else ""
@@ -204,6 +205,7 @@ def create_solver(
         )
     if not options:
         return method, cls()
+    options = dict(options)
     names = _parameters(cls)
     wrong = sorted(set(options) - set(names))
     if wrong:

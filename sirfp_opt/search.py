@@ -279,7 +279,7 @@ class Search:
         return self._accept(channels, iteration)
 
     def _accept(self, channels: IntArray, iteration: int | None) -> bool:
-        objective = self.problem.evaluate(channels)
+        objective = self.problem.price_of(channels)
         sign = self.problem.sense.sign
         if self.objective is not None and sign * objective <= sign * self.objective:
             return False

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SetProblem"]
 
+_NOTHING: frozenset[str] = frozenset()
+# Up to so many channels lists are quicker than arrays.
+_FEW = 32
+
 
 class SetProblem(ABC):
     """Keep an allowed set of a layer's channels; the judge of its solutions.
@@ -71,13 +75,15 @@ class SetProblem(ABC):
         """Return the same layer under other constraints."""
 
     @abstractmethod
-    def _value(self, channels: IntArray) -> float:
-        """Price distinct channels in float64."""
+    def price_of(self, channels: IntArray) -> float:
+        """Return the objective of distinct channels, which are not checked."""
 
     @property
     def features(self) -> frozenset[str]:
         """What a solver must support to be let near this problem."""
         rules = self.constraints
+        if rules.only_k:
+            return _NOTHING
         present = {
             "must_keep": bool(rules.must_keep),
             "must_drop": bool(rules.must_drop),
@@ -100,7 +106,7 @@ class SetProblem(ABC):
         InvalidProblemError
             If an entry is no channel, or comes twice.
         """
-        return self._value(self._as_channels(selected))
+        return self.price_of(self._as_channels(selected))
 
     def check(
         self, selected: Iterable[int] | Solution, *, name: str = "selected"
@@ -123,7 +129,10 @@ class SetProblem(ABC):
             Names the constraint that is broken and by what.
         """
         chosen = self._as_channels(selected, name)
-        rules, inside = self.constraints, set(chosen.tolist())
+        rules = self.constraints
+        if rules.only_k and chosen.size == rules.k:
+            return chosen
+        inside = set(chosen.tolist())
         counts = rules.counts(self.n)
         if chosen.size not in counts:
             raise InvalidProblemError(
@@ -164,10 +173,16 @@ class SetProblem(ABC):
                     f"`{name}` must be a vector of channel numbers, got shape "
                     f"{selected.shape}. Pass .ravel() if the whole array is meant."
                 )
+            if selected.size > _FEW:
+                chosen = np.sort(selected)
+                distinct = bool((chosen[1:] > chosen[:-1]).all())
+                if distinct and chosen[0] >= 0 and chosen[-1] < self.n:
+                    return chosen.astype(np.int64, copy=False)
             listed = selected.tolist()
         else:
             listed = as_channels(selected, name)
-        in_range(listed, self.n, name)
+        if listed and not (min(listed) >= 0 and max(listed) < self.n):
+            in_range(listed, self.n, name)
         chosen = np.asarray(sorted(set(listed)), dtype=np.int64)
         if chosen.size != len(listed):
             raise InvalidProblemError(
@@ -179,6 +194,8 @@ class SetProblem(ABC):
     def _require_fit(self) -> None:
         """Raise unless the constraints fit the number of channels."""
         n, rules = self.n, self.constraints
+        if rules.only_k and rules.k is not None and rules.k <= n:
+            return
         low, name = (rules.k, "k") if rules.k is not None else (rules.k_min, "k_min")
         if low is not None and low > n:
             raise InvalidProblemError(

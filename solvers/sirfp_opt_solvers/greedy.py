@@ -18,6 +18,7 @@ from sirfp_opt_solvers._local.backward import (
     offer_path,
     with_penalties,
 )
+from sirfp_opt_solvers._local.start import swaps_suffice
 
 if TYPE_CHECKING:
     from sirfp_opt.search import Search
@@ -105,8 +106,13 @@ class Greedy:
             # In the canonical form's own unit, as the values are.
             values = values + canonical.sign * np.ldexp(extra, -canonical.exponent)
         if self.direction == "backward":
+            alone = canonical.conflicts is None and swaps_suffice(canonical)
             preference = backward_preference(
-                weights, values, canonical.sizes, self.compiled
+                weights,
+                values,
+                canonical.sizes,
+                self.compiled,
+                undecided=canonical.cardinalities[0] if alone else 0,
             )
         else:
             preference = _add_largest(weights, values, canonical.sizes)

@@ -12,7 +12,7 @@ __all__ = ["delete_smallest"]
 
 @njit(**OUTER)
 def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def]
-    """Delete the item of least marginal gain until none is left.
+    """Delete the item of least marginal gain, as often as `order` has room for.
 
     The same float64 operations on each entry as in the NumPy form, so the same order
     and gains to the last bit; ties go to the first item.
@@ -22,9 +22,9 @@ def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def
     weights : float64 (m, m)
     left : float64 (m,)
         Marginal gains; overwritten.
-    order : int64 (m,)
+    order : int64 (m,) or shorter
         Receives the items, first deleted first.
-    gains : float64 (m,)
+    gains : float64, as long as `order`
         Receives the marginal gain of each when it was deleted.
     """
     m = left.size
@@ -32,7 +32,7 @@ def delete_smallest(weights, left, order, gains):  # type: ignore[no-untyped-def
     for i in range(1, m):
         if left[i] < least:
             item, least = i, left[i]
-    for step in range(m):
+    for step in range(order.size):
         order[step] = item
         gains[step] = left[item]
         left[item] = np.inf

@@ -33,17 +33,22 @@ _LARGE = 256
 
 
 def delete_smallest(
-    weights: Floats, marginals: Floats, sizes: Items, compiled: bool | None = None
+    weights: Floats,
+    marginals: Floats,
+    sizes: Items,
+    compiled: bool | None = None,
+    most: int | None = None,
 ) -> tuple[Items, Floats]:
     """Do as `sirfp_opt.deletion.delete_smallest`, compiled where that gains."""
     if compiled is None:
         large = marginals.size >= _LARGE and "numba" in sys.modules
         compiled = large or _is_at_hand()
     if not (compiled and marginals.size and bool((sizes == sizes[:1]).all())):
-        return deletion.delete_smallest(weights, marginals, sizes)
+        return deletion.delete_smallest(weights, marginals, sizes, most)
     from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
 
-    order, gains = np.empty(marginals.size, dtype=np.int64), np.empty(marginals.size)
+    steps = marginals.size if most is None else most
+    order, gains = np.empty(steps, dtype=np.int64), np.empty(steps)
     # Read-only and contiguous, always: else numba compiles for each kind.
     matrix = np.ascontiguousarray(weights).view()
     matrix.setflags(write=False)
@@ -60,11 +65,25 @@ def _is_at_hand() -> bool:
 
 
 def backward_preference(
-    weights: Floats, values: Floats, sizes: Items, compiled: bool | None = None
+    weights: Floats,
+    values: Floats,
+    sizes: Items,
+    compiled: bool | None = None,
+    undecided: int = 0,
 ) -> Items:
-    """Return the items in the order of preference: the one deleted last is first."""
+    """Return the items in the order of preference: the one deleted last is first.
+
+    The first `undecided` of them are left as they are numbered, which saves deleting
+    them one by one where it is known that all are kept.
+    """
     marginals = values + weights.sum(axis=1)
-    return delete_smallest(weights, marginals, sizes, compiled)[0][::-1]
+    most = values.size - undecided
+    gone = delete_smallest(weights, marginals, sizes, compiled, most)[0]
+    if not undecided:
+        return gone[::-1]
+    left = np.ones(values.size, dtype=bool)
+    left[gone] = False
+    return np.concatenate((np.flatnonzero(left), gone[::-1]))
 
 
 def backward_set(canonical: CanonicalProblem) -> Items:
