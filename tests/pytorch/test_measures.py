@@ -264,10 +264,7 @@ def test_maps_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = LayerStatistics()
     whole.update(MAPS)
     for most in (1, 9 * 50, 9 * 120 * 2):
-        monkeypatch.setattr(
-            "sirfp_opt.pytorch.extraction.averages.PART",
-            {"cpu": most, "accelerator": most},
-        )
+        monkeypatch.setattr("sirfp_opt.pytorch.extraction.parts.CPU", most)
         parts = LayerStatistics()
         parts.update(MAPS)
         found, expected = parts.result(), whole.result()
