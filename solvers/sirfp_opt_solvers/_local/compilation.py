@@ -43,6 +43,10 @@ COMPILED: dict[str, dict[str, Any]] = {
     "exact": {"max_nodes": 3},
 }
 _TICK = 0.02
+# Swaps and compilation share one core at a time (the GIL): while swaps find nothing,
+# they pause for ever longer, up to this.
+_LONGEST_PAUSE = 0.2
+_MOVES = 10
 
 
 # By method, and by whether items differ in size, which takes kernels of its own: set
@@ -138,12 +142,18 @@ def _ready_in_time(search: Search, method: str) -> bool:
         rng = np.random.default_rng(search.seed)
         starts = [] if best is None else [best]
         swaps = MixedDescents(search.canonical, rng, starts=starts, descents=None)
-    while not ready.wait(0.0 if swaps else _TICK):
+    pause = 0.0 if swaps else _TICK
+    while not ready.wait(pause):
         if search.stop():
             return False
-        found = None if swaps is None else swaps.advance(1)
-        if found is not None:
-            search.offer_items(found)
+        if swaps is None:
+            continue
+        began = time.perf_counter()
+        found = swaps.advance(_MOVES)
+        took = time.perf_counter() - began
+        pause = min(pause + took, _LONGEST_PAUSE, search.remaining())
+        if found is not None and search.offer_items(found):
+            pause = 0.0
     return not search.stop()
 
 
@@ -165,6 +175,8 @@ def warm_up(method: str) -> float:
     before = _spent
     for mixed in (False, True):
         _solve_toys(method, mixed)
+        if method == "exact":  # its incumbents are tabu's, which a toy may do without
+            _solve_toys("tabu", mixed)
     return _spent - before
 
 
@@ -174,8 +186,6 @@ def _solve_toys(method: str, mixed: bool) -> None:
     from sirfp_opt.registry import create_solver
 
     _listen()
-    if method == "exact":  # its incumbents are tabu's, which a toy may do without
-        _solve_toys("tabu", mixed)
     rng = np.random.default_rng(0)
     n = 20 if method == "exact" else 8
     weights = rng.random((n, n))
