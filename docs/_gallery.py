@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 
 from sirfp_opt import ChannelGraph, solve
+from sirfp_opt.explorer import explore
 from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.plotting import (
     plot_anytime,
@@ -27,7 +28,7 @@ DATA = Path(__file__).parents[1] / "examples" / "data" / "layers.npz"
 
 
 def draw(folder: Path) -> list[str]:
-    """Write the pictures as SVG files and return their names."""
+    """Write the pictures as SVG files, the explorer as a page; return their names."""
     mpl.use("agg")
     folder.mkdir(parents=True)
     with np.load(DATA) as arrays:
@@ -63,4 +64,5 @@ def draw(folder: Path) -> list[str]:
     for name, picture in drawn.items():
         picture().figure.savefig(folder / f"{name}.svg")
     mpl.pyplot.close("all")
-    return [f"{name}.svg" for name in drawn]
+    explore(solution).save(folder / "explorer.html")
+    return [*(f"{name}.svg" for name in drawn), "explorer.html"]

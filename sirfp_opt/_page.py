@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["as_svg", "as_table", "need_pages", "write_page"]
+__all__ = ["as_svg", "as_table", "need_pages", "render_page", "write_page"]
 
 _FRAME = """<!doctype html>
 <html lang="en">
@@ -58,20 +58,13 @@ def need_pages() -> None:
     require_extra("study,plot", "jinja2", "matplotlib")
 
 
-def write_page(
-    path: str | Path,
-    body: str,
-    *,
-    title: str,
-    facts: str,
-    made: str = "",
-    **values: Any,
-) -> None:
-    """Write a page.
+def render_page(
+    body: str, *, title: str, facts: str, made: str = "", **values: Any
+) -> str:
+    """Return a page as text.
 
     Parameters
     ----------
-    path : str or Path
     body : str
         Jinja template of what stands below the title; values are escaped.
     title, facts : str
@@ -84,9 +77,9 @@ def write_page(
     Raises
     ------
     MissingExtraError
-        If jinja2 or matplotlib is not installed.
+        If jinja2 is not installed.
     """
-    need_pages()
+    require_extra("study", "jinja2")
     import jinja2
 
     pages = jinja2.Environment(
@@ -94,14 +87,25 @@ def write_page(
         autoescape=True,
         trim_blocks=True,
     )
-    text = pages.get_template("frame").render(
+    return pages.get_template("frame").render(
         title=title,
         facts=facts,
         made=made,
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         **values,
     )
-    Path(path).write_text(text, encoding="utf-8")
+
+
+def write_page(path: str | Path, body: str, **values: Any) -> None:
+    """Write a page with pictures; arguments are those of `render_page`.
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 or matplotlib is not installed.
+    """
+    need_pages()
+    Path(path).write_text(render_page(body, **values), encoding="utf-8")
 
 
 def as_table(frame: pd.DataFrame, *, words: bool = False, digits: int = 6) -> Any:

@@ -21,7 +21,7 @@ SOURCES = {
     "sirfp_opt": ROOT / "sirfp_opt",
     "sirfp_opt_solvers": ROOT / "solvers" / "sirfp_opt_solvers",
 }
-PLACES = ("network", "io", "plotting", "study", "pytorch", "cli", "demo")
+PLACES = ("network", "io", "plotting", "explorer", "study", "pytorch", "cli", "demo")
 
 
 @cache

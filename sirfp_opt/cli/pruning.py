@@ -143,6 +143,13 @@ def prune(
         int | None,
         typer.Option("--jobs", "-j", help="Units solved at a time; -1: all cores. [1]"),
     ] = None,
+    explorer: Annotated[
+        bool,
+        typer.Option(
+            "--explorer",
+            help="Write explorer.html, too: a page to move k in each unit.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Cut the most redundant channels out of a network."""
@@ -193,15 +200,18 @@ def prune(
     request = as_request(base, asked)
     with _current_folder(), progress_stages(sys.stderr.isatty()) as tell:
         network = _network(run["model"])
+        how = None if run["forward"] is None else _forward(run["forward"])
+        first: list[Any] = []  # the first batch, whose maps the explorer shows
         result = pytorch.prune(
             network,
-            _counted(_batches(run["data"]), run["batches"], tell),
+            _counted(_batches(run["data"]), run["batches"], tell, first),
             request,
-            forward=None if run["forward"] is None else _forward(run["forward"]),
+            forward=how,
             progress=tell,
         )
     out.mkdir(parents=True, exist_ok=True)
-    files = {name: out / file for name, file in FILES.items()}
+    names = FILES | ({"explorer": "explorer.html"} if explorer else {})
+    files = {name: out / file for name, file in names.items()}
     pytorch.save_pruned(files["network"], result)
     result.plan.to_json(files["plan"])
     told = {
@@ -211,7 +221,19 @@ def prune(
         **result.report.to_dict(),
     }
     files["report"].write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    result.to_html(files["page"], title=f"{run['model']}, pruned")
+    if explorer:
+        seen = result.explore(
+            model=network,
+            batch=first[0],
+            forward=how,
+            title=f"{run['model']}: what was kept",
+        )
+        seen.save(files["explorer"])
+    result.to_html(
+        files["page"],
+        title=f"{run['model']}, pruned",
+        explorer=names.get("explorer"),
+    )
     if as_json:
         print_json(told)
         return
@@ -341,10 +363,14 @@ def _told(error: BaseException) -> str:
 
 
 def _counted(
-    batches: Iterable[Any], most: int | None, tell: Callable[[str, int, int], None]
+    batches: Iterable[Any],
+    most: int | None,
+    tell: Callable[[str, int, int], None],
+    first: list[Any],
 ) -> Any:
-    """Return the batches, telling how many of them have been read."""
+    """Return the batches, telling how many were read; keep the first in a list."""
     if isinstance(batches, Mapping) or hasattr(batches, "requires_grad"):
+        first.append(batches)
         return batches  # a single one
     total = len(batches) if isinstance(batches, Sized) else None
     if most is not None:
@@ -354,6 +380,8 @@ def _counted(
         done = 0
         for batch in islice(batches, most):
             tell("batches", done, total or done + 1)
+            if not first:
+                first.append(batch)
             yield batch
             done += 1
         tell("batches", done, done)

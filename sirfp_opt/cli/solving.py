@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ from sirfp_opt.cli.common import (
     the_graph,
 )
 from sirfp_opt.constraints import LayerConstraints, share_of
+from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.io.best_known import best_known_for
 from sirfp_opt.limits import Limits
 from sirfp_opt.objective import Objective
@@ -66,7 +68,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command(
         epilog="Example: sirfp-opt bound layers.npz -l conv1 -k 0.5 -e semidefinite"
     )(bound)
-    app.command(epilog="Example: sirfp-opt inspect layers.npz")(inspect)
+    app.command(
+        epilog="Example: sirfp-opt inspect layers.npz -l conv1 --html conv1.html"
+    )(inspect)
     app.command(epilog="Example: sirfp-opt solvers --json")(solvers)
 
 
@@ -165,19 +169,45 @@ def inspect(
     file: File,
     layer: Layer = None,
     sense: SenseText = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page on which k is moved: clique, matrix, curve."),
+    ] = None,
+    k: Annotated[
+        str | None, typer.Option("-k", help="Where the page opens: 16, or a share 0.5.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", "-m", help="What looks for the page's best sets. [auto]"
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", "-t", help="Seconds for each k of it. [0.5]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a file of graphs holds, and how hard its graphs look."""
+    asked = {"k": parse_count(k), "method": method, "time_limit": time_limit}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and html is None:
+        raise InvalidProblemError(
+            f"`--html` must be given where {', '.join(asked)} is, got none. It names "
+            "the page that they are for."
+        )
     contents = read_contents(file, sense)
     graphs = contents.graphs
     if layer is not None:
         graphs = {layer: the_graph(contents, file, layer)}
+    if html is not None:
+        _explore(graphs, contents.problem, html, asked)
     facts = {name: _facts(graph) for name, graph in graphs.items()}
     if as_json:
         print_json(facts)
     elif len(facts) == 1:
         ((name, only),) = facts.items()
-        print_pairs({"graph": name} | only)
+        print_pairs({"graph": name} | only | ({} if html is None else {"page": html}))
     else:
         columns = ("n", "sense", "mean", "variation", "negative", "effective_rank")
         print_table(
@@ -188,6 +218,22 @@ def inspect(
                 for name, told in facts.items()
             ],
         )
+
+
+def _explore(
+    graphs: dict[str, ChannelGraph],
+    stated: PruningProblem | None,
+    page: Path,
+    asked: dict[str, Any],
+) -> None:
+    """Write the explorer's page; a file that states k says where it opens."""
+    from sirfp_opt.explorer import explore
+
+    if stated is not None and stated.constraints.k is not None:
+        asked = {"k": stated.constraints.k} | asked
+    made = explore(graphs, **asked, progress=sys.stderr.isatty())
+    page.parent.mkdir(parents=True, exist_ok=True)
+    made.save(page)
 
 
 def solvers(as_json: AsJson = False) -> None:

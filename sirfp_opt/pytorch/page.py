@@ -68,6 +68,9 @@ objective is that of its graph, in the graph's scale: {{ goal }}. Gap: between t
 objective and a proven bound, where there is one. Set: <em>optimal</em> is proved,
 <em>feasible</em> is the method's best, <em>allocation</em> was chosen with the numbers,
 <em>whole</em> lost nothing.</p>
+{% if explorer %}<p><a href="{{ explorer }}">Explore the units</a>: move k, and see
+which channels stay.</p>
+{% endif %}
 
 {% if report.refit %}<h2>Refitted</h2>
 <div class="wide"><table class="refit">
@@ -104,7 +107,9 @@ _GOALS = {
 }
 
 
-def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
+def write_report(
+    result: PruneResult, path: str | Path, *, title: str, explorer: str | None = None
+) -> None:
     """Write a self-contained page: costs, picture, units, what was left whole.
 
     Parameters
@@ -112,6 +117,8 @@ def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
     result : PruneResult
     path : str or Path
     title : str
+    explorer : str, optional
+        Where the explorer's page lies, seen from this one.
 
     Raises
     ------
@@ -136,6 +143,7 @@ def write_report(result: PruneResult, path: str | Path, *, title: str) -> None:
         ),
         made=f"; torch {torch.__version__}",
         report=report,
+        explorer=explorer,
         units=report.units,
         goal=_GOALS[report.units[0].sense],
         costs=_costs(report),

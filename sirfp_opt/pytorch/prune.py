@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sirfp_opt.explorer import Explorer
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.network.solution import NetworkSolution
     from sirfp_opt.pytorch.keywords import PruneSettings
@@ -76,13 +77,59 @@ class PruneResult:
         reached = ", ".join(f"{k} {v:.2%}" for k, v in self.report.reached.items())
         return f"PruneResult({reached} of the original, {self.plan!r})"
 
-    def to_html(self, path: str | Path, *, title: str = "Pruning report") -> None:
+    def explore(
+        self,
+        *,
+        model: nn.Module | None = None,
+        batch: Any = None,
+        forward: Forward | None = None,
+        title: str = "",
+    ) -> Explorer:
+        """Make a page on which a reader moves k in each unit; nothing is solved anew.
+
+        The sets are those of the plan and of greedy's path;
+        `sirfp_opt.explorer.explore` searches the best set of every k of a layer.
+
+        Parameters
+        ----------
+        model, batch, forward : optional
+            The network before the cut, and a batch: the maps of its first sample are
+            shown, where units have any.
+        title : str
+
+        Returns
+        -------
+        Explorer
+            ``.save(path)`` writes the page.
+
+        Raises
+        ------
+        InvalidProblemError
+            If only one of `model` and `batch` is given.
+        MissingExtraError
+            If jinja2 is not installed, when the page is made.
+        """
+        from sirfp_opt.pytorch.exploring import explore_result
+
+        return explore_result(
+            self, model=model, batch=batch, forward=forward, title=title
+        )
+
+    def to_html(
+        self,
+        path: str | Path,
+        *,
+        title: str = "Pruning report",
+        explorer: str | None = None,
+    ) -> None:
         """Write the report as a page that needs nothing beside itself.
 
         Parameters
         ----------
         path : str or Path
         title : str
+        explorer : str, optional
+            Where the page made by `explore` lies, seen from this one: it gets a link.
 
         Raises
         ------
@@ -91,7 +138,7 @@ class PruneResult:
         """
         from sirfp_opt.pytorch.page import write_report
 
-        write_report(self, path, title=title)
+        write_report(self, path, title=title, explorer=explorer)
 
 
 def prune(

@@ -141,12 +141,15 @@ def test_prune_writes_network_plan_and_reports(run: Run, name: str) -> None:
 
 
 def test_prune_calls_the_network_as_told(run: Run, name: str) -> None:
-    """Batches of any kind, by a function of network and batch."""
+    """Batches of any kind, by a function of network and batch; the explorer's, too."""
     names = ["--model", f"{name}:network", "--data", f"{name}:named"]
     told = run(
-        "prune", *names, "--macs", 0.5, "--forward", f"{name}:unpacked", "--out", "out"
+        *("prune", *names, "--macs", 0.5, "--forward", f"{name}:unpacked"),
+        *("--out", "out", "--explorer"),
     )
     assert (told.code, told.err) == (0, "")
+    assert "explorer.html" in Page(Path("out/report.html").read_text("utf-8")).links
+    assert '"maps":{"height"' in Path("out/explorer.html").read_text("utf-8")
     assert "of 0.5 asked; the next larger plan takes" in told.out
 
 
@@ -294,9 +297,11 @@ def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) 
     images = importlib.import_module(name).IMAGES
     for batches, most in ((images, None), (images, 2), (iter(images), None)):
         heard.clear()
-        read = _counted(batches, most, lambda *event: heard.append(event))
+        first: list[object] = []
+        read = _counted(batches, most, lambda *event: heard.append(event), first)
         count = len(list(read))
         assert count == (most or 4)
         assert [done for _, done, _ in heard] == list(range(count + 1))
         assert heard[-1][1] == heard[-1][2]
-    assert _counted(images[0], None, print) is images[0]
+    assert _counted(images[0], None, print, first) is images[0]
+    assert len(first) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,24 @@ def test_inspect_describes_each_graph(
     assert "effective rank" in run("inspect", file, "-l", "a").out
     wrong = run("inspect", file, "-l", "c")
     assert (wrong.code, "It holds a, b" in wrong.err) == (ExitCode.USAGE, True)
+
+
+def test_inspect_writes_an_explorer(run: Run, file: Path, tmp_path: Path) -> None:
+    """Of one layer or all, opened at -k; what only the page takes needs a page."""
+    page = tmp_path / "out" / "page.html"
+    told = run("inspect", file, "-l", "a", "--html", page, "-k", 3, "-m", "greedy")
+    assert (told.code, told.err) == (0, "")
+    assert str(page) in told.out
+    text = page.read_text("utf-8")
+    stored = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert stored is not None
+    (shown,) = json.loads(stored[1])["layers"]
+    assert (shown["name"], shown["n"], shown["start"]) == ("a", 9, 3)
+    assert {row["status"] for row in shown["rows"][1:-1]} <= {"feasible", "optimal"}
+    both = run("inspect", file, "--html", page, "-k", "0.5", "--json")
+    assert (set(both.json), page.read_text("utf-8").count("<option")) == ({"a", "b"}, 2)
+    alone = run("inspect", file, "-k", 3)
+    assert (alone.code, "`--html` must be given" in alone.err) == (ExitCode.USAGE, True)
 
 
 def test_compare_runs_stores_and_writes(run: Run, file: Path, tmp_path: Path) -> None:
