@@ -21,6 +21,7 @@ __all__ = ["Explorer"]
 # Matrices of many layers are made smaller, so that a page stays within a few MB.
 _SIDES = {4: 128, 16: 96}
 _SMALLEST_SIDE = 64
+_SCRIPT = ("drawing.js", "explorer.js")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +89,9 @@ class Explorer:
             title=self.title,
             facts=f"{facts}. Move k, and see which channels stay.",
             style=Markup((here / "explorer.css").read_text("utf-8")),
-            script=Markup((here / "explorer.js").read_text("utf-8")),
+            script=Markup(
+                "\n".join((here / part).read_text("utf-8") for part in _SCRIPT)
+            ),
             data=Markup(data.replace("<", "\\u003c")),
             layers=layers,
         )

@@ -303,5 +303,5 @@ def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) 
         assert count == (most or 4)
         assert [done for _, done, _ in heard] == list(range(count + 1))
         assert heard[-1][1] == heard[-1][2]
-    assert _counted(images[0], None, print, first) is images[0]
-    assert len(first) == 1
+        assert len(first) == 1
+    assert _counted(images[0], None, print, []) is images[0]
