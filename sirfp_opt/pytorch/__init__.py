@@ -25,7 +25,10 @@ from sirfp_opt.pytorch.extraction.metrics import METRICS, Metric
 from sirfp_opt.pytorch.extraction.settings import Extraction
 from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
-from sirfp_opt.pytorch.refitting.batch_norm import reestimate_batch_norm
+from sirfp_opt.pytorch.refitting.batch_norm import (
+    correct_batch_norm,
+    reestimate_batch_norm,
+)
 from sirfp_opt.pytorch.refitting.refit import RefitResult, refit
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.settings import Refit
@@ -57,6 +60,7 @@ __all__ = [
     "RefitResult",
     "UnitReport",
     "apply_plan",
+    "correct_batch_norm",
     "count_macs",
     "count_params",
     "couple",

@@ -85,7 +85,8 @@ which channels stay.</p>
 <p>Layers that lost inputs, with weights refitted without labels on
 {{ report.refit.pictures - report.refit.held_out }} pictures. Errors are shares of the
 variance of a layer's outputs, when it reads what it read in the original network.
-{% if report.refit.norms %}{{ report.refit.norms }} batch norms were re-estimated.
+{% if report.refit.norms %}{{ report.refit.norms }} batch norms were
+{{ report.refit.settings.batch_norms }}.
 {% endif %}</p>{% endif %}
 
 <h2>Left whole</h2>

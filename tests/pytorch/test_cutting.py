@@ -235,7 +235,7 @@ def test_the_mean_of_what_went_goes_into_the_bias_on_request() -> None:
     layers = [nn.Conv2d(3, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 4, 1), nn.Conv2d(4, 2, 1)]
     net: Any = seeded(nn.Sequential(*layers))
     plan = plan_of([*conv_sites("0", 8), Site("2.weight", 1, 8, "in")], [1, 4, 6], 8)
-    how = Refit("merge", ridge=1e12, held_out=0.0, positions=None, reestimate=False)
+    how = Refit("merge", ridge=1e12, held_out=0.0, positions=None, batch_norms="kept")
     cut: Any = apply_plan(net, plan)
     filled: Any = refit(net, plan, IMAGES, how).model
     assert torch.allclose(filled[2].weight, cut[2].weight)

@@ -18,6 +18,7 @@ from sirfp_opt.pytorch import (
     Refit,
     RefitReport,
     apply_plan,
+    correct_batch_norm,
     couple,
     mask,
     reestimate_batch_norm,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-EXACT: dict[str, Any] = {"positions": None, "held_out": 0.0, "reestimate": False}
+EXACT: dict[str, Any] = {"positions": None, "held_out": 0.0, "batch_norms": "kept"}
 
 
 def pictures(count: int = 12, size: int = 9, seed: int = 1) -> Tensor:
@@ -410,7 +411,7 @@ def test_any_batch_size_and_iterators_give_the_same(kind: Any) -> None:
     """One streaming pass: twelve pictures at once, one by one, or from a generator."""
     model, images = network("plain"), pictures()
     plan = half(model, images)
-    how = Refit(kind, positions=None, held_out=0.25, reestimate=False)
+    how = Refit(kind, positions=None, held_out=0.25, batch_norms="kept")
     whole = refit(model, plan, images, how).model.state_dict()
     parts_of: Any = images.split
     for batches in (parts_of(1), (x for x in parts_of(5))):
@@ -614,16 +615,55 @@ def test_a_mean_goes_into_the_norm_behind() -> None:
         torch.testing.assert_close(one.model(images), two.model(images))
 
 
-def test_batch_norms_are_reestimated_afterwards() -> None:
-    """As by `reestimate_batch_norm` on the refitted network."""
+def test_batch_norms_are_settled_afterwards() -> None:
+    """As by `correct_batch_norm` or `reestimate_batch_norm` on the refitted network."""
     model, images = randomized(NETWORKS["plain"]), pictures().float()
     plan = half(model, images)
-    as_they_were = refit(model, plan, images, Refit(reestimate=False))
-    expected = reestimate_batch_norm(as_they_were.model, images).state_dict()
-    result = refit(model, plan, images)
-    assert result.report.norms == 2
-    for name, value in result.model.state_dict().items():
-        assert torch.equal(value, expected[name])
+    kept = refit(model, plan, images, Refit(batch_norms="kept")).model
+    for how, expected in (
+        ("corrected", correct_batch_norm(kept, model, plan, images)),
+        ("reestimated", reestimate_batch_norm(kept, images)),
+    ):
+        result = refit(model, plan, images, Refit(batch_norms=how))  # type: ignore[arg-type]
+        assert result.report.norms == 2
+        assert f"2 batch norms {how}" in str(result.report)
+        for name, value in result.model.state_dict().items():
+            assert torch.equal(value, expected.state_dict()[name])
+    assert Refit().batch_norms == "corrected"
+
+
+def test_corrected_batch_norms_change_as_what_they_see_has_changed() -> None:
+    """Not at all where nothing was cut, whatever pictures are at hand."""
+    model, images = randomized(NETWORKS["plain"]).eval(), 3 * pictures().float() + 1
+    units = couple(model, images[:1]).units
+    whole = PruningPlan(units, {unit.name: range(unit.size) for unit in units})
+    state = correct_batch_norm(apply_plan(model, whole), model, whole, images)
+    for name, value in state.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    plan = half(model, images)
+    pruned = apply_plan(model, plan)
+    before = {name: value.clone() for name, value in pruned.state_dict().items()}
+    corrected = correct_batch_norm(pruned, model, plan, images)
+    for name, value in pruned.state_dict().items():
+        assert torch.equal(value, before[name])
+    seen = reestimate_batch_norm(pruned, images)
+    dense = reestimate_batch_norm(model, images)
+    removed = plan.removed_positions()
+    for name, norm in corrected.named_modules():
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        nets: tuple[Any, ...] = (model, dense, seen)
+        own, old, new = (net.get_submodule(name) for net in nets)
+        stay = np.setdiff1d(np.arange(own.num_features), removed[name, "out"])
+        now: Any = norm
+        torch.testing.assert_close(
+            now.running_mean - own.running_mean[stay],
+            new.running_mean - old.running_mean[stay],
+        )
+        torch.testing.assert_close(
+            now.running_var / own.running_var[stay],
+            new.running_var / old.running_var[stay],
+        )
 
 
 def test_readers_that_are_too_large_are_merged() -> None:
@@ -671,7 +711,7 @@ def test_mixed_precision_is_fitted_outside_of_it() -> None:
         ("max_unknowns", 1.5),
         ("held_out", 1.0),
         ("seed", -1),
-        ("reestimate", 1),
+        ("batch_norms", "anew"),
     ],
 )
 def test_settings_are_checked_and_travel_as_plain_values(

@@ -24,6 +24,7 @@ from sirfp_opt.pytorch.batches import (
 )
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.refitting.batch_norm import (
+    correct_batch_norm,
     reestimate_batch_norm,
     running_norms,
 )
@@ -83,8 +84,8 @@ def refit(
     plan : PruningPlan
         From anywhere: `prune`, a file, another criterion.
     batches : Tensor, mapping or iterable of batches
-        Some dozens of pictures, of any batch size; read once, and once more for the
-        batch norms.
+        Some dozens of pictures, of any batch size; read once, and twice more where
+        there are batch norms.
     how : {"full", "merge"} or Refit
         See `Refit`.
     forward : callable, optional
@@ -190,9 +191,12 @@ def refit_pruned(
             for reader in readers
         )
     norms = 0
-    if settings.reestimate and plan.removed_positions() and running_norms(pruned):
+    how = settings.batch_norms
+    if how != "kept" and plan.removed_positions() and running_norms(pruned):
         with clock.stage("batch norms"):
-            norms = _reestimate(pruned, batches, forward, together, skipping)
+            norms = _settle(
+                pruned, model, plan, batches, how, forward, together, skipping
+            )
     return RefitReport(
         settings=settings.to_dict(),
         layers=layers,
@@ -230,22 +234,36 @@ def _few(batches: Any, pictures: int) -> list[Any]:
     return [pytree.tree_map_only(Tensor, cut, first)]
 
 
-def _reestimate(
+def _settle(
     pruned: nn.Module,
+    model: nn.Module,
+    plan: PruningPlan,
     batches: Any,
+    how: str,
     forward: Forward | None,
     together: bool,
     skipping: bool,
 ) -> int:
-    """Re-estimate a network's batch norms, and return how many there are.
+    """Bring a network's batch norms up to date, and return how many there are.
 
     A picture with NaN would spoil all of them: they stay as they were then.
     """
-    norms = running_norms(pruned)
+    norms = running_norms(pruned).values()
     before = [copy.deepcopy(norm.state_dict()) for norm in norms] if skipping else []
-    reestimate_batch_norm(
-        pruned, batches, inplace=True, forward=forward, distributed=together
-    )
+    if how == "corrected":
+        correct_batch_norm(
+            pruned,
+            model,
+            plan,
+            batches,
+            inplace=True,
+            forward=forward,
+            distributed=together,
+        )
+    else:
+        reestimate_batch_norm(
+            pruned, batches, inplace=True, forward=forward, distributed=together
+        )
     if not all(bool(torch.isfinite(b).all()) for n in norms for b in n.buffers()):
         for norm, state in zip(norms, before, strict=False):
             norm.load_state_dict(state)

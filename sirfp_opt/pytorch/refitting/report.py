@@ -62,7 +62,7 @@ class RefitReport:
     pictures, held_out : int
         Samples seen, and how many of them only judged.
     norms : int
-        Batch norms that were re-estimated.
+        Batch norms whose statistics were corrected, or re-estimated.
     seconds : dict of str to float
         By stage.
     """
@@ -86,7 +86,7 @@ class RefitReport:
         if self.held_out:
             head += f", {self.held_out} held out"
         if self.norms:
-            head += f"; {self.norms} batch norms re-estimated"
+            head += f"; {self.norms} batch norms {self.settings['batch_norms']}"
         lines = [head]
         width = max((len(row.layer) for row in self.layers), default=5)
         if self.layers:

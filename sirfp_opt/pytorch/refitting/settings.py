@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Refit", "find_refit"]
 
 KINDS = ("merge", "full")
+NORMS = ("corrected", "reestimated", "kept")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Refit:
     held_out : float
         Fraction of the pictures that only judge the fit. A layer that errs more on them
         than the cut one is left as it was cut.
-    reestimate : bool
-        Re-estimate the batch norms afterwards, see `reestimate_batch_norm`.
+    batch_norms : {"corrected", "reestimated", "kept"}
+        What becomes of their running statistics afterwards: changed by as much as they
+        have changed on these pictures (`correct_batch_norm`), measured anew on these
+        alone (`reestimate_batch_norm`), or left as they were.
     seed : int
         Of the positions that are drawn.
 
@@ -62,7 +65,7 @@ class Refit:
     positions: int | None = 512
     max_unknowns: int = 4608
     held_out: float = 0.125
-    reestimate: bool = True
+    batch_norms: Literal["corrected", "reestimated", "kept"] = "corrected"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,10 +89,10 @@ class Refit:
                 f"`held_out` must lie in [0, 1), got {self.held_out!r}. "
                 "Pass the fraction of the pictures that only judge the fit."
             )
-        if not isinstance(self.reestimate, bool):
+        if self.batch_norms not in NORMS:
             raise InvalidProblemError(
-                f"`reestimate` must be True or False, got {self.reestimate!r}. "
-                "Batch norms are re-estimated by default."
+                f"`batch_norms` must be one of {NORMS}, got {self.batch_norms!r}. "
+                "They are corrected by default."
             )
 
     def to_dict(self) -> dict[str, Any]:
