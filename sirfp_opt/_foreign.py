@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
-__all__ = ["Foreign", "make_networkx", "read_networkx", "read_pandas"]
+__all__ = ["Foreign", "make_networkx", "read_networkx", "read_pandas", "read_sparse"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Foreign:
     Attributes
     ----------
     weights : ndarray of shape (n, n), or Checked
-    labels : tuple of str
+    labels : tuple of str, optional
     vertex_weights : list of float, optional
     adjacency : ndarray of bool, shape (n, n), optional
     name : str
     """
 
     weights: FloatArray | Checked
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
     vertex_weights: list[float] | None = None
     adjacency: BoolArray | None = None
     name: str = ""
@@ -123,6 +123,34 @@ def read_pandas(frame: pd.DataFrame) -> Foreign:
         Checked(as_square(frame.to_numpy(), "frame")),
         tuple(str(label) for label in rows),
     )
+
+
+def read_sparse(matrix: Any, absent: str) -> Foreign:
+    """Read a scipy.sparse matrix; see `ChannelGraph.from_sparse`."""
+    if not (hasattr(matrix, "tocoo") and hasattr(matrix, "nnz")):
+        raise InvalidProblemError(
+            f"`matrix` must be a scipy.sparse matrix, got {brief(matrix)}. "
+            "For a dense one take from_diversity or from_redundancy."
+        )
+    if absent not in ("zero", "missing"):
+        raise InvalidProblemError(
+            f"`absent` must be 'zero' or 'missing', got {brief(absent)}. Say 'zero' if "
+            "a pair without an entry weighs 0, 'missing' if it may not both be kept."
+        )
+    shape = tuple(matrix.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or not 0 < shape[0] <= MOST_CHANNELS:
+        raise InvalidProblemError(
+            f"`matrix` must be a square matrix (n, n) with 1 <= n <= {MOST_CHANNELS}, "
+            f"got shape {shape}. One row and one column stand for each channel."
+        )
+    weights = Checked(as_square(matrix.toarray(), "matrix"))
+    if absent == "zero":
+        return Foreign(weights)
+    entries = matrix.tocoo()
+    present = np.eye(shape[0], dtype=bool)
+    present[entries.row, entries.col] = True
+    # An entry on one side of the diagonal only is there, too: both are one pair.
+    return Foreign(weights, adjacency=present | present.T)
 
 
 def make_networkx(

@@ -142,9 +142,9 @@ def as_floats(values: Any, name: str, what: str) -> FloatArray:
         )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise InvalidProblemError(
-            f"`{name}` must be dense, got {type(values).__name__}. Pass .toarray() if "
-            "absent entries weigh 0, and adjacency=matrix.toarray() != 0 as well if "
-            "they mean that two channels may not both be kept."
+            f"`{name}` must be dense, got {type(values).__name__}. Pass "
+            "ChannelGraph.from_sparse(matrix, absent=...), which asks what absent "
+            "entries mean, or .toarray() if they weigh 0."
         )
     try:
         raw = _unwrapped(values)
@@ -293,6 +293,35 @@ def as_vector(values: Any, n: int, name: str) -> FloatArray:
         )
     require_total(array, name)
     return array
+
+
+def as_adjacency(adjacency: Any, n: int) -> BoolArray | None:
+    """Return a symmetric bool copy with a true diagonal, None if nothing is missing."""
+    array: BoolArray
+    if type(adjacency) is np.ndarray and adjacency.dtype == np.bool_:
+        array, sound = adjacency.copy(), True
+    else:
+        numbers = as_floats(adjacency, "adjacency", "a matrix of booleans")
+        array = numbers != 0
+        sound = bool(((numbers == 1) | ~array).all())
+    if not sound:
+        raise InvalidProblemError(
+            "`adjacency` must hold booleans, got other values. "
+            "Pass for instance weights > 0."
+        )
+    if array.shape != (n, n):
+        raise InvalidProblemError(
+            f"`adjacency` must have shape ({n}, {n}), got {array.shape}. "
+            "Pass one row and one column for each channel."
+        )
+    if not np.array_equal(array, array.T):
+        i, j = np.argwhere(array != array.T)[0]
+        raise InvalidProblemError(
+            f"`adjacency` must be symmetric, got {array[i, j]} at ({i}, {j}) and "
+            f"{array[j, i]} at ({j}, {i}). Pass adjacency & adjacency.T."
+        )
+    np.fill_diagonal(array, True)
+    return None if array.all() else array
 
 
 def frozen(array: NDArray[Any]) -> None:

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sirfp_opt._foreign import Foreign, make_networkx, read_networkx, read_pandas
+from sirfp_opt._foreign import (
+    Foreign,
+    make_networkx,
+    read_networkx,
+    read_pandas,
+    read_sparse,
+)
 from sirfp_opt._validate import (
     BoolArray,
     Checked,
     FloatArray,
     IntArray,
-    as_floats,
+    as_adjacency,
     as_labels,
     as_square,
     as_vector,
     frozen,
 )
-from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
@@ -116,7 +121,7 @@ class ChannelGraph:
             if vertex_weights is None
             else as_vector(vertex_weights, n, "vertex_weights")
         )
-        edges = None if adjacency is None else _as_adjacency(adjacency, n)
+        edges = None if adjacency is None else as_adjacency(adjacency, n)
         if edges is not None:
             # A missing edge carries no weight, whatever the matrix said.
             matrix[~edges] = 0.0
@@ -367,6 +372,34 @@ class ChannelGraph:
         return cls._of(read_pandas(frame), sense, name)
 
     @classmethod
+    def from_sparse(
+        cls,
+        matrix: Any,
+        *,
+        absent: str,
+        sense: Sense | str = Sense.MAXIMIZE,
+        name: str = "",
+    ) -> ChannelGraph:
+        """Make a graph from a scipy.sparse matrix, once it is said what is not there.
+
+        Parameters
+        ----------
+        matrix : scipy.sparse array or matrix of shape (n, n)
+            Symmetric; entries that come twice add up, stored zeros are entries.
+        absent : {"zero", "missing"}
+            What two channels without an entry are: a pair that weighs 0, or one whose
+            edge is missing, so that the two may not both be kept.
+        sense, name
+            As for `ChannelGraph`.
+
+        Raises
+        ------
+        InvalidProblemError
+            If the matrix is not sparse, real, finite, square and symmetric.
+        """
+        return cls._of(read_sparse(matrix, absent), sense, name)
+
+    @classmethod
     def _of(cls, read: Foreign, sense: Sense | str, name: str) -> ChannelGraph:
         return cls(
             weights=read.weights,
@@ -385,32 +418,3 @@ class ChannelGraph:
         return make_networkx(
             self.weights, self.vertex_weights, self.adjacency, self.labels, self.name
         )
-
-
-def _as_adjacency(adjacency: Any, n: int) -> BoolArray | None:
-    """Return a symmetric bool copy with a true diagonal, None if nothing is missing."""
-    array: BoolArray
-    if type(adjacency) is np.ndarray and adjacency.dtype == np.bool_:
-        array, sound = adjacency.copy(), True
-    else:
-        numbers = as_floats(adjacency, "adjacency", "a matrix of booleans")
-        array = numbers != 0
-        sound = bool(((numbers == 1) | ~array).all())
-    if not sound:
-        raise InvalidProblemError(
-            "`adjacency` must hold booleans, got other values. "
-            "Pass for instance weights > 0."
-        )
-    if array.shape != (n, n):
-        raise InvalidProblemError(
-            f"`adjacency` must have shape ({n}, {n}), got {array.shape}. "
-            "Pass one row and one column for each channel."
-        )
-    if not np.array_equal(array, array.T):
-        i, j = np.argwhere(array != array.T)[0]
-        raise InvalidProblemError(
-            f"`adjacency` must be symmetric, got {array[i, j]} at ({i}, {j}) and "
-            f"{array[j, i]} at ({j}, {i}). Pass adjacency & adjacency.T."
-        )
-    np.fill_diagonal(array, True)
-    return None if array.all() else array

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from sirfp_opt.io.best_known import BestKnown, best_known, best_known_for
+from sirfp_opt.io.biqcrunch import read_biqcrunch
 from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
 from sirfp_opt.io.files import read, read_problem, write
 from sirfp_opt.io.graphml import read_gexf, read_gml, read_graphml, write_graphml
@@ -20,6 +21,7 @@ __all__ = [
     "best_known",
     "best_known_for",
     "read",
+    "read_biqcrunch",
     "read_csv",
     "read_dimacs",
     "read_gexf",

@@ -12,6 +12,7 @@ from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.io._source import Source
+from sirfp_opt.io.biqcrunch import read_biqcrunch
 from sirfp_opt.io.dimacs import read_dimacs, write_dimacs
 from sirfp_opt.io.graphml import read_gexf, read_gml, read_graphml, write_graphml
 from sirfp_opt.io.mdplib import read_mdplib, write_mdplib
@@ -41,6 +42,7 @@ _BY_SUFFIX = {
     ".rudy": "rudy",
     ".rud": "rudy",
     ".mc": "rudy",
+    ".bc": "biqcrunch",
 }
 
 # What `write` knows, and what a folder is searched for.
@@ -65,16 +67,16 @@ def read(
 
     What the file holds decides, whatever its suffix: a NumPy array or archive,
     GraphML, GEXF, GML, Matrix Market, DIMACS or MDPLIB text. The suffix decides for
-    lists of edges: .csv and .tsv; .rudy, .rud, .sparse and .mc. Any of them may be
-    packed by gzip, or be the one file of a zip. For MDPLIB, `read_problem` also tells
-    k.
+    lists of edges: .csv and .tsv; .rudy, .rud, .sparse and .mc; and for BiqCrunch's
+    .bc. Any of them may be packed by gzip, or be the one file of a zip. For MDPLIB and
+    .bc, `read_problem` also tells k.
 
     Parameters
     ----------
     path : path-like
     sense : {"minimize", "maximize"}, optional
         For formats that do not say: NumPy's matrices are minimised, the others
-        maximised by default. DIMACS, MDPLIB and rudy are always maximised.
+        maximised by default. DIMACS, MDPLIB and rudy are always maximised, .bc says.
     weight_rule : {"ones", "mod200"}, optional
         For DIMACS files without weights; see `read_dimacs`.
 
@@ -144,6 +146,8 @@ def read_contents(
         if isinstance(found, ChannelGraph):
             return Contents({found.name or source.stem: found})
         return Contents(found)
+    if kind == "biqcrunch":
+        return _of_biqcrunch(source, sense)
     if sense is not None and Sense.of(sense) is not Sense.MAXIMIZE:
         raise InvalidProblemError(
             f"`sense` must be 'maximize' for {kind} files, got {sense!r}. "
@@ -157,6 +161,18 @@ def read_contents(
         return Contents({graph.name: graph})
     problem = read_mdplib(source)
     return Contents({problem.graph.name: problem.graph}, problem)
+
+
+def _of_biqcrunch(source: Source, sense: Sense | str | None) -> Contents:
+    stated = read_biqcrunch(source)
+    problem = stated if isinstance(stated, PruningProblem) else None
+    graph = stated.graph if isinstance(stated, PruningProblem) else stated
+    if sense is not None and Sense.of(sense) is not graph.sense:
+        raise InvalidProblemError(
+            f"`sense` must agree with the file's own {graph.sense.value!r}, got "
+            f"{sense!r}. Leave it out."
+        )
+    return Contents({graph.name: graph}, problem)
 
 
 def standard_input() -> Source:
@@ -176,7 +192,7 @@ def standard_input() -> Source:
 
 
 def read_problem(path: str | os.PathLike[str]) -> PruningProblem:
-    """Read a file that states a whole problem, k included: MDPLIB.
+    """Read a file that states a whole problem, k included: MDPLIB or BiqCrunch's.
 
     Raises
     ------
@@ -186,12 +202,16 @@ def read_problem(path: str | os.PathLike[str]) -> PruningProblem:
         If there is no such file.
     """
     source = Source.of(path)
-    if (kind := _kind(source)) != "mdplib":
-        raise InvalidProblemError(
-            f"`path` must name an MDPLIB file, which states k, got {source.name} "
-            f"({kind}). Pass read(path) and k to solve."
-        )
-    return read_mdplib(source)
+    kind = _kind(source)
+    if kind == "mdplib":
+        return read_mdplib(source)
+    stated = read_biqcrunch(source) if kind == "biqcrunch" else None
+    if isinstance(stated, PruningProblem):
+        return stated
+    raise InvalidProblemError(
+        f"`path` must name an MDPLIB file, which states k, or a .bc file that does, "
+        f"got {source.name} ({kind}). Pass read(path) and k to solve."
+    )
 
 
 def write(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Auto"]
 
-_NODES = 30
+# Nodes that end within about a second at 128 items; of fewer, each takes less.
+_NODES, _ITEMS = 30, 128
 # Where readers are refitted, so many items are proved within a second or so.
 _REFIT_PROVE_UP_TO = 32
 
@@ -29,7 +30,8 @@ class Auto:
     """Prove the answer where that takes a moment; else tabu search.
 
     Few subsets are enumerated. Up to `prove_below` items, branch and bound gets so many
-    nodes that it ends within about a second; trained layers are proved by then. Where
+    nodes that it ends within a second or two, the more the fewer items there are;
+    trained layers are proved by then. Where
     missing edges leave tabu search without any feasible set, CP-SAT takes over:
     it finds one, or proves that there is none. Where readers are refitted, 32 items are
     proved, and more are left to local search.
@@ -75,8 +77,10 @@ class Auto:
             proves = search.form.m <= _REFIT_PROVE_UP_TO
             (Exact() if proves else LocalSearch()).solve(search)
             return
-        small = search.canonical.m <= self.prove_below
+        m = max(search.canonical.m, 1)
+        nodes = max(_NODES, int(_NODES * (_ITEMS / m) ** 2))
         # Exact starts from tabu search, too.
-        (Exact(max_nodes=_NODES) if small else Tabu()).solve(search)
+        solver = Exact(max_nodes=nodes) if m <= self.prove_below else Tabu()
+        solver.solve(search)
         if search.best is None and not search.stop():
             CpSat().solve(search)

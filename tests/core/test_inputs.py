@@ -91,6 +91,39 @@ def test_what_is_no_matrix_of_numbers_is_refused(
             read(make())
 
 
+@pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.coo_matrix])
+def test_a_sparse_matrix_is_read_once_its_gaps_have_a_meaning(make: Any) -> None:
+    """Entries are weights, a stored zero is an entry; a gap is what `absent` says."""
+    rows, columns = np.array([0, 1, 1, 2, 3, 2]), np.array([1, 0, 2, 1, 2, 3])
+    given = make((np.array([2.0, 2.0, 3.0, 3.0, 0.0, 0.0]), (rows, columns)))
+    graph = ChannelGraph.from_sparse(given, absent="zero", name="gaps")
+    assert (graph.name, graph.adjacency) == ("gaps", None)
+    assert graph.weights.tolist() == given.toarray().tolist()
+    graph = ChannelGraph.from_sparse(given, absent="missing", sense="minimize")
+    assert graph.adjacency is not None
+    assert graph.adjacency.sum(axis=1).tolist() == [2, 3, 3, 2]
+    assert graph.adjacency[2, 3]
+    assert graph.sense.value == "minimize"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "absent", "words"),
+    [
+        (MATRIX, "zero", "`matrix` must be a scipy.sparse matrix"),
+        (scipy.sparse.csr_array(MATRIX), "none", "`absent` must be 'zero' or"),
+        (scipy.sparse.csr_array(MATRIX[:2]), "zero", "got shape"),
+        (scipy.sparse.csr_array(np.triu(MATRIX)), "missing", "must be symmetric"),
+        (scipy.sparse.csr_array(MATRIX + 0j), "zero", "a real matrix"),
+    ],
+)
+def test_sparse_matrices_of_no_graph_are_refused(
+    matrix: Any, absent: str, words: str
+) -> None:
+    """Each by the rule that it breaks."""
+    with pytest.raises(InvalidProblemError, match=words):
+        ChannelGraph.from_sparse(matrix, absent=absent)
+
+
 @pytest.mark.parametrize("bad", ["abc", "5", [1], 1j, None, float("nan"), object()])
 def test_weights_of_a_networkx_graph_are_numbers(bad: Any) -> None:
     """An edge's or a node's weight that is no number names the edge or the node."""
