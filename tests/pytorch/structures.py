@@ -364,5 +364,7 @@ STRUCTURES: dict[str, Structure] = {
     "vit, separate": Structure(lambda: transformer("separate")),
     "vit, einsum": Structure(lambda: transformer("einsum")),
     "vit, multi-query": Structure(lambda: transformer("multi-query")),
+    "vit, widths of the stream": Structure(lambda: transformer("by the stream")),
+    "vit, reduced sequence": Structure(lambda: transformer("reduced")),
     "vit, rms": Structure(lambda: transformer("separate", nn.RMSNorm)),
 }

@@ -26,6 +26,10 @@ class Attention(nn.Module):
             self.q = nn.Linear(width, width)
         if how == "multi-query":
             self.kv = nn.Linear(width, 2 * self.head_dim)
+        elif how in ("by the stream", "reduced"):
+            self.kv = nn.Linear(width, 2 * width)
+            if how == "reduced":
+                self.reduce = nn.Conv2d(width, width, 2, 2)
         elif not hasattr(self, "qkv"):
             self.k, self.v = nn.Linear(width, width), nn.Linear(width, width)
         if how == "timm with bias":
@@ -34,8 +38,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend."""
-        n, length, _ = x.shape
+        n, length, width = x.shape
         h, d = self.num_heads, self.head_dim
+        if self.how in ("by the stream", "reduced"):
+            return self._by_the_stream(x, width)
         if self.how in ("timm", "timm with bias", "fused"):
             qkv = self.qkv(x).reshape(n, length, 3, h, d).permute(2, 0, 3, 1, 4)
             q, k, v = qkv.unbind(0)
@@ -58,6 +64,20 @@ class Attention(nn.Module):
                 scores = scores + self.bias
             y = scores.softmax(-1) @ v
         out: Tensor = self.proj(y.transpose(1, 2).reshape(n, length, -1))
+        return out
+
+    def _by_the_stream(self, x: Tensor, c: int) -> Tensor:
+        """Attend with heads whose width is the stream's, shared out."""
+        n, length, _ = x.shape
+        h, z = self.num_heads, x
+        if self.how == "reduced":
+            z = x.transpose(1, 2).reshape(n, c, 4, 4)
+            z = self.reduce(z).reshape(n, c, -1).transpose(1, 2)
+        q = self.q(x).reshape(n, length, h, c // h).transpose(1, 2)
+        kv = self.kv(z).reshape(n, -1, 2, h, c // h)
+        k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)
+        y = (q * (c // h) ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+        out: Tensor = self.proj(y.transpose(1, 2).reshape(n, length, c))
         return out
 
 

@@ -14,15 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from tests.pytorch.zoo_transformers import BUILDERS
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of a package, and the picture side that it is tried at."""
+    """A network of a package, the picture side it is tried at, how it is called."""
 
     package: str
     make: Callable[[Any], nn.Module]
     side: int = 64
     slow: bool = False
+    forward: Callable[[nn.Module, Any], Any] | None = None
 
     @property
     def importable(self) -> bool:
@@ -78,10 +81,10 @@ def _segmentation(name: str, **kwargs: Any) -> Callable[[Any], nn.Module]:
     return make
 
 
-def _classifier(name: str) -> Callable[[Any], nn.Module]:
+def _classifier(name: str, **kwargs: Any) -> Callable[[Any], nn.Module]:
     def make(torchvision: Any) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(
-            name, weights=None, num_classes=10
+            name, weights=None, num_classes=10, **kwargs
         )
         return model
 
@@ -191,6 +194,36 @@ def _mobile_deeplab(transformers: Any) -> nn.Module:
     return model
 
 
+TIMM: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("vit_tiny_patch16_224", 64, {"img_size": 64}),
+    ("pvt_v2_b0", 64, {}),
+    ("convnextv2_atto", 64, {}),
+    ("res2net50_26w_4s", 64, {}),
+    ("mixer_s32_224", 64, {"img_size": 64}),
+    ("cait_xxs24_224", 64, {"img_size": 64, "depth": 4}),
+    ("xcit_nano_12_p16_224", 64, {"img_size": 64, "depth": 4}),
+    ("levit_128s", 64, {"img_size": 64}),
+    ("mobilevit_xxs", 64, {}),
+    ("mobilevitv2_050", 64, {}),
+    ("poolformer_s12", 64, {}),
+    ("edgenext_xx_small", 64, {}),
+    ("efficientvit_b0", 64, {}),
+    ("efficientformerv2_s0", 224, {}),
+    ("fastvit_t8", 64, {}),
+    ("ghostnet_100", 64, {}),
+    ("repvgg_a0", 64, {}),
+    ("dla34", 64, {}),
+    ("ese_vovnet19b_dw", 64, {}),
+    ("cspresnet50", 64, {}),
+    ("coatnet_nano_rw_224", 64, {"img_size": 64}),
+    ("maxvit_rmlp_pico_rw_256", 64, {"img_size": 64}),
+    ("volo_d1_224", 64, {"img_size": 64}),
+    ("regnety_002", 64, {}),
+    ("nf_resnet50", 64, {}),
+    ("eca_nfnet_l0", 64, {}),
+)
+"""name, side of the pictures, what else it is built with"""
+
 ZOO: dict[str, Entry] = {
     "torchvision/deeplabv3_resnet50": Entry(
         "torchvision", _segmentation("deeplabv3_resnet50", aux_loss=True)
@@ -222,11 +255,28 @@ ZOO: dict[str, Entry] = {
     "torchvision/vit_b_32": Entry(
         "torchvision", _classifier("vit_b_32"), side=224, slow=True
     ),
+    "torchvision/swin_t": Entry("torchvision", _classifier("swin_t"), slow=True),
+    "torchvision/swin_v2_t": Entry("torchvision", _classifier("swin_v2_t"), slow=True),
+    "torchvision/squeezenet1_1": Entry(
+        "torchvision", _classifier("squeezenet1_1"), slow=True
+    ),
+    "torchvision/googlenet": Entry(
+        "torchvision", _classifier("googlenet", init_weights=False), slow=True
+    ),
+    "torchvision/resnext50_32x4d": Entry(
+        "torchvision", _classifier("resnext50_32x4d"), slow=True
+    ),
     "torchvision/fpn_resnet18": Entry("torchvision", _pyramid),
     "torchvision/retinanet_resnet18": Entry("torchvision", _retina, slow=True),
     "timm/hrnet_w18_small": Entry(
         "timm", _features("hrnet_w18_small", features_only=True)
     ),
+    **{
+        f"timm/{name}": Entry(
+            "timm", _features(name, num_classes=10, **kwargs), side=side, slow=True
+        )
+        for name, side, kwargs in TIMM
+    },
     "smp/Unet": Entry("segmentation_models_pytorch", _smp("Unet")),
     "smp/UnetPlusPlus": Entry(
         "segmentation_models_pytorch", _smp("UnetPlusPlus"), slow=True
@@ -238,6 +288,10 @@ ZOO: dict[str, Entry] = {
     "smp/UPerNet": Entry("segmentation_models_pytorch", _smp("UPerNet")),
     "smp/FPN": Entry("segmentation_models_pytorch", _smp("FPN")),
     "smp/PAN": Entry("segmentation_models_pytorch", _smp("PAN"), side=128, slow=True),
+    "smp/Segformer": Entry("segmentation_models_pytorch", _smp("Segformer"), slow=True),
+    "smp/Unet_resnest14d": Entry(
+        "segmentation_models_pytorch", _smp("Unet", "timm-resnest14d"), slow=True
+    ),
     "transformers/segformer": Entry("transformers", _segformer),
     "transformers/upernet_convnext": Entry("transformers", _upernet("convnext")),
     "transformers/upernet_resnet": Entry("transformers", _upernet("resnet"), slow=True),
@@ -245,5 +299,9 @@ ZOO: dict[str, Entry] = {
     "transformers/mobilenet_v2_deeplab": Entry(
         "transformers", _mobile_deeplab, slow=True
     ),
+    **{
+        f"transformers/{name}": Entry("transformers", make, side, True, forward)
+        for name, (make, forward, side) in BUILDERS.items()
+    },
 }
 """package/network -> how it is built; the slow ones are for the marker `zoo`"""

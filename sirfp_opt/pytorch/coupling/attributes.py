@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.labels.tables import Draft, Tables
 
-__all__ = ["Counting"]
+__all__ = ["OWN", "Counting", "totals"]
 
 HEADS = re.compile(
     r"^(n|num|n_attention|num_attention|num_key_value)?_?heads?$|^nheads?$"
@@ -126,7 +126,7 @@ class Counting:
                 continue
             for key, value, index in _integers(module):
                 counts = HEADS.search(key) and value == len(draft.blocks)
-                widths = OF_HEADS.search(key) and value in _totals(draft)
+                widths = OF_HEADS.search(key) and value in totals(draft)
                 if counts or widths:
                     found.append(Attribute(name, key, value, None, index))
         return min(owners, default=None), found
@@ -145,7 +145,7 @@ class Counting:
     def broadly(self, draft: Draft) -> list[Attribute]:
         """Return all attributes near the channels that may count them."""
         found = []
-        totals = _totals(draft)
+        numbers = totals(draft)
         whole = self.heads(draft)[0] is not None
         for name in self.near(draft):
             module = self.modules[name]
@@ -157,13 +157,13 @@ class Counting:
                 elif HEADS.search(key):
                     counts = whole and value == len(draft.blocks)
                 else:
-                    counts = value in totals and bool(CHANNELS.search(key))
+                    counts = value in numbers and bool(CHANNELS.search(key))
                 if counts:
                     found.append(Attribute(name, key, value, None, index))
         return found
 
 
-def _totals(draft: Draft) -> set[int]:
+def totals(draft: Draft) -> set[int]:
     """Return the numbers that may count all of a draft's channels."""
     found = {draft.size}
     for table in draft.tables.values():

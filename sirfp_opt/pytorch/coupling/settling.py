@@ -14,11 +14,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sirfp_opt.pytorch.coupling.blame import Blame
 from sirfp_opt.pytorch.coupling.coupling import Exclusion
 from sirfp_opt.pytorch.coupling.evidence import Witness
-from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
+from sirfp_opt.pytorch.coupling.hints import in_order
 from sirfp_opt.pytorch.coupling.trial import Finding, Trials, staggered
-from sirfp_opt.pytorch.coupling.ways import Way, Ways
+from sirfp_opt.pytorch.coupling.ways import Way, Ways, claimed_twice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
     from sirfp_opt.pytorch.coupling.labels.records import Step
+    from sirfp_opt.pytorch.coupling.labels.tables import Draft
 
 __all__ = ["Settled", "settle"]
 
@@ -41,6 +43,12 @@ ENOUGH = 2
 
 MOST_BACK = 6
 """Units given up that are tried once more when the others have passed."""
+
+MOST_WAYS = 4
+"""Ways in use together for the same channels."""
+
+MOST_TRIED = 8
+"""Ways tried for what goes wrong at one operation."""
 
 SMALL = 8
 """Groups of a unit up to which a wrong one may fit by chance."""
@@ -57,16 +65,22 @@ class Settled:
 
 @dataclass
 class _Decision:
-    """The ways for some channels, and which one is in use; -1 is none of them."""
+    """How some channels are cut, and what else there is to be tried.
+
+    Of the ways in `used` all are in use; the last was taken for what went wrong at the
+    operation number `step`. Where a later one fails, another way comes in besides.
+    """
 
     labels: set[int]
-    ways: list[Way]
     reason: tuple[str, str]
-    used: int = -1
+    step: int = -1
+    used: list[Way] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
 
     @property
-    def way(self) -> Way | None:
-        return self.ways[self.used] if 0 <= self.used < len(self.ways) else None
+    def place(self) -> tuple[int, int]:
+        """How far the decision is along its ways."""
+        return len(self.used), len(self.ways)
 
 
 def settle(
@@ -101,11 +115,14 @@ class _Settling:
     # How many were given up at a line of code.
     lost_at: Counter[tuple[str, int]] = field(default_factory=Counter)
     lost: list[_Decision] = field(default_factory=list)
+    # What the last trial kept.
+    kept: dict[str, IntArray] = field(default_factory=dict)
 
     def settle(self) -> Settled:
         self.witness = Witness(self.drafting.tables)
+        self.numbers = {id(step): i for i, step in enumerate(self.witness.steps)}
         self.ways = Ways(self.drafting)
-        self.members = _members_of_heads(self.drafting)
+        self.blame = Blame(self.drafting, self.witness.steps)
         candidates, exclusions = self._narrow()
         back = self._readmit()
         if back:  # whatever is taken back has to pass with all others, too
@@ -151,22 +168,22 @@ class _Settling:
             passed = 0
             hit, alike = self._blamed(finding, candidates)
             logger.info(
-                "trial %d: %s; %s",
+                "trial %d: %s at %s; %s",
                 self.trials.runs,
                 finding.text,
+                None if finding.step is None else finding.step.told,
                 [c.unit.name for c in [*hit, *(one for one, _ in alike)]],
             )
             where = finding.step.where if finding.step is not None else ""
-            for candidate in hit:
-                self._advance(candidate, candidates, finding, where, direct=True)
-            for candidate, there in alike:
-                self._advance(candidate, candidates, finding, there, direct=False)
+            taken = [self._advance(one, candidates, finding, where) for one in hit]
+            self._follow(alike, candidates, finding, [way for way in taken if way])
 
     def _draft(self) -> tuple[list[Candidate], list[Exclusion]]:
         """Return what is to be tried under the decisions of now."""
+        claims: list[IntArray] = []
         while True:
-            ways = [d.way for d in self.decisions if d.way is not None]
-            ties = [tie for way in ways for tie in way.ties]
+            ways = [way for d in self.decisions for way in d.used]
+            ties = [tie for way in ways for tie in way.ties] + claims
             loose: set[int] = set().union(*(way.loose for way in ways))
             tables = self.drafting.tables
             drafts = tables.drafts(tables.groups(ties, loose))
@@ -179,13 +196,25 @@ class _Settling:
             stuck = [
                 decision
                 for decision in self.decisions
-                if decision.way is not None
+                if decision.used
                 and any(not decision.labels.isdisjoint(d.labels) for d in stay)
             ]
-            if not stuck:
-                break
             for decision in stuck:
                 self._next(decision)
+            if stuck:
+                continue
+            good, exclusions = self._sorted(candidates, excluded)
+            met = claimed_twice(good)
+            if not met:
+                return good, exclusions
+            claims += met
+
+    def _sorted(
+        self,
+        candidates: Sequence[Candidate],
+        excluded: Sequence[tuple[Exclusion, Draft]],
+    ) -> tuple[list[Candidate], list[Exclusion]]:
+        """Take out what was given up; let the others count what they have to."""
         good, exclusions = [], [exclusion for exclusion, _ in excluded]
         for candidate in candidates:
             lost = self._lost(candidate)
@@ -194,8 +223,8 @@ class _Settling:
                 unit = candidate.unit
                 exclusions.append(Exclusion(unit.name, unit.size, layer, reason))
                 continue
-            chosen = self._decision(candidate)
-            if chosen is not None and chosen.way is not None and chosen.way.broad:
+            mine = self._decisions(candidate)
+            if any(way.broad for decision in mine for way in decision.used):
                 candidate = self.drafting.counting_broadly(candidate)
             good.append(candidate)
         return good, exclusions
@@ -208,13 +237,29 @@ class _Settling:
     def _try(self, candidates: Sequence[Candidate], turn: int) -> Finding | None:
         units = [candidate.unit for candidate in candidates]
         labels = {c.unit.name: c.draft.labels for c in candidates}
-        kept = staggered(units, self.rng, turn)
-        return self.trials.run(units, kept, labels, self.witness)
+        self.kept = staggered(units, self.rng, turn)
+        return self.trials.run(units, self.kept, labels, self.witness)
 
-    def _decision(self, candidate: Candidate) -> _Decision | None:
+    def _decisions(self, candidate: Candidate) -> list[_Decision]:
         labels = candidate.draft.labels
-        mine = (d for d in self.decisions if not d.labels.isdisjoint(labels))
-        return next(mine, None)
+        return [d for d in self.decisions if not d.labels.isdisjoint(labels)]
+
+    def _kind(self, candidate: Candidate, step: Step | None) -> tuple[object, ...]:
+        """Return what candidates have in common that are given the same ways."""
+        heads, _ = self.drafting.counting.heads(candidate.draft)
+        decision = self._decision(candidate, step)
+        place = (0, 0) if decision is None else decision.place
+        return heads is None, candidate.draft.blocks.shape[1] > 1, *place
+
+    def _decision(self, candidate: Candidate, step: Step | None) -> _Decision | None:
+        """Return the decision about a candidate, or about what a step reads of it."""
+        mine = self._decisions(candidate)
+        if step is not None:
+            touched = self.blame.touched(step)[1]
+            for decision in mine:
+                if not decision.labels.isdisjoint(touched):
+                    return decision
+        return next(iter(mine), None)
 
     def _advance(
         self,
@@ -222,34 +267,92 @@ class _Settling:
         others: Sequence[Candidate],
         finding: Finding,
         where: str,
-        *,
-        direct: bool,
-    ) -> None:
-        """Give a candidate its next way; if it is to blame itself, perhaps none."""
-        decision = self._decision(candidate)
+    ) -> Way | None:
+        """Give a candidate that is to blame its next way, or none; return it."""
+        step = finding.step
+        number = -1 if step is None else self.numbers[id(step)]
+        decision = self._decision(candidate, step)
+        further = decision is not None and number > decision.step >= 0
         if decision is None:
-            layer = candidate.unit.name.partition("[")[0]
-            ways = self.ways.of(candidate, others, where)
-            reason = (where or layer, finding.text)
-            labels = set(candidate.draft.labels)
-            decision = _Decision(labels, ways, reason)
-            self.decisions.append(decision)
+            decision = self._decide(candidate, finding, where)
+        if not decision.used or (further and len(decision.used) < MOST_WAYS):
+            known = {way.what for way in decision.used}
+            ways = self._ways(candidate, others, finding, where)
+            left = [way for way in ways if way.what not in known]
+            decision.ways, decision.step = left[:MOST_TRIED], number
+        else:
+            further = False
         if self.trials.runs > MOST:
-            decision.used = len(decision.ways)
-        last = decision.used >= len(decision.ways) - 1
-        line = finding.step.line if finding.step is not None else ("", 0)
-        if last and not direct and self.lost_at[line] < ENOUGH:
-            return
-        if last and direct:
-            self.lost_at[line] += 1
-        self._next(decision)
+            decision.ways = []
+        if not decision.ways:
+            self.lost_at[finding.line] += 1
+        return self._next(decision, besides=further)
 
-    def _next(self, decision: _Decision) -> None:
-        decision.used += 1
-        if decision.used >= len(decision.ways):
-            self.whole.update(dict.fromkeys(decision.labels, decision.reason))
-            self.decisions.remove(decision)
-            self.lost.append(decision)
+    def _decide(self, candidate: Candidate, finding: Finding, where: str) -> _Decision:
+        layer = candidate.unit.name.partition("[")[0]
+        labels = set(candidate.draft.labels)
+        decision = _Decision(labels, (where or layer, finding.text))
+        self.decisions.append(decision)
+        return decision
+
+    def _ways(
+        self,
+        candidate: Candidate,
+        others: Sequence[Candidate],
+        finding: Finding,
+        where: str,
+    ) -> list[Way]:
+        step = finding.step
+        heads, _ = self.drafting.counting.heads(candidate.draft)
+        if heads is None and step is not None and "scaled_dot_product" in step.name:
+            return []  # its scale goes by the width of a head
+        ways = self.ways.of(candidate, others, where)
+        return in_order(ways, finding.text, candidate, others, self.kept)
+
+    def _follow(
+        self,
+        alike: Sequence[tuple[Candidate, str]],
+        others: Sequence[Candidate],
+        finding: Finding,
+        taken: Sequence[Way],
+    ) -> None:
+        """Let candidates go the ways that others of their kind have just taken.
+
+        Where those have none left, time and again, these stay whole, too.
+        """
+        for candidate, where in alike:
+            decision = self._decision(candidate, None)
+            if not taken:
+                if self.lost_at[finding.line] >= ENOUGH:
+                    decision = decision or self._decide(candidate, finding, where)
+                    decision.ways, decision.used = [], []
+                    self._next(decision)
+                continue
+            if decision is not None:
+                continue
+            kinds = [way.kind for way in taken]
+            ways = self._ways(candidate, others, finding, where)
+            ways.sort(key=lambda way: way.kind not in kinds)
+            if ways and ways[0].kind in kinds:
+                decision = self._decide(candidate, finding, where)
+                decision.ways = ways[:MOST_TRIED]
+                if finding.step is not None:
+                    decision.step = self.numbers[id(finding.step)]
+                self._next(decision)
+
+    def _next(self, decision: _Decision, *, besides: bool = False) -> Way | None:
+        if decision.used and not besides:
+            decision.used.pop()
+        if decision.ways:
+            way = decision.ways.pop(0)
+            decision.used.append(way)
+            logger.debug("%s: %s", decision.reason[0], way.what)
+            return way
+        logger.debug("%s: whole", decision.reason[0])
+        self.whole.update(dict.fromkeys(decision.labels, decision.reason))
+        self.decisions.remove(decision)
+        self.lost.append(decision)
+        return None
 
     def _blamed(
         self, finding: Finding, candidates: list[Candidate]
@@ -259,24 +362,20 @@ class _Settling:
         The others with the module whose code is the same there.
         """
         step = finding.step
-        hit = [] if step is None else self._touching(step, candidates, finding.removed)
+        hit = (
+            []
+            if step is None
+            else self.blame.touching(step, candidates, finding.removed)
+        )
         if step is not None and not hit:  # what is cut beside it in the same code
             return self._beside(step, candidates)
         if step is None:
             return self._searched(candidates), []
-        kind = type(self.drafting.modules.get(step.where))
-        again: dict[int, str] = {}
-        for other in self.witness.steps:
-            where = type(self.drafting.modules.get(other.where))
-            if (other.line, other.name, where) == (step.line, step.name, kind):
-                read, touched = self._touched(other)
-                again.update(dict.fromkeys(read or touched, other.where))
-        decisions = [self._decision(candidate) for candidate in hit]
-        ways = {decision.used for decision in decisions if decision is not None}
+        again = self.blame.again(step)
+        kinds = {self._kind(candidate, step) for candidate in hit}
         alike = []
         for candidate in candidates:
-            decision = self._decision(candidate)
-            if decision is not None and decision.used not in ways:
+            if self._kind(candidate, None) not in kinds:
                 continue
             there = next((again[o] for o in candidate.draft.labels if o in again), None)
             if there is not None and candidate not in hit:
@@ -299,29 +398,6 @@ class _Settling:
                 alike.append((candidate, same[0]))
         return hit, alike
 
-    def _touching(
-        self, step: Step, candidates: Sequence[Candidate], removed: IntArray
-    ) -> list[Candidate]:
-        """Return the candidates that an operation reads, or else touches at all."""
-        lost = set(removed.tolist())
-        for labels in self._touched(step):
-            mine = labels & lost
-            found = [c for c in candidates if not mine.isdisjoint(c.draft.labels)]
-            if found:
-                return found
-        return []
-
-    def _touched(self, step: Step) -> tuple[set[int], set[int]]:
-        """Return the classes that an operation reads, and those that it touches."""
-        roots = self.drafting.tables.roots
-        touched = set(roots[step.touched].tolist())
-        for head in list(touched):
-            touched |= self.members.get(head, set())
-        made: set[int] = set()
-        if step.label is not None and step.name in PRODUCTS:
-            made = set(roots[step.label.numpy().ravel()].tolist())
-        return touched - made, touched
-
     def _searched(self, candidates: list[Candidate]) -> list[Candidate]:
         """Find one candidate to blame by halving, where there is no evidence."""
         alone = [c for c in candidates if not self.trials.can_cut(c.unit)]
@@ -341,14 +417,3 @@ def _turns(candidates: Sequence[Candidate]) -> int:
     """Return how many trials in a row must pass: small sets may fit by chance."""
     smallest = min(len(candidate.draft.blocks) for candidate in candidates)
     return 2 if smallest > SMALL else 4
-
-
-def _members_of_heads(drafting: Drafting) -> dict[int, set[int]]:
-    tables = drafting.tables
-    heads = {int(tables.roots[label]) for label in tables.tracker.products}
-    found: dict[int, set[int]] = {}
-    for one, other in tables.soft.T.tolist():
-        for head, member in ((one, other), (other, one)):
-            if head in heads:
-                found.setdefault(head, set()).add(member)
-    return found

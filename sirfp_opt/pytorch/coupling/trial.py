@@ -93,6 +93,11 @@ class Finding:
     step: Step | None
     removed: IntArray
 
+    @property
+    def line(self) -> tuple[str, int]:
+        """File and line of the user's code at which they part."""
+        return ("", 0) if self.step is None else self.step.line
+
 
 class Trials:
     """Cuts copies of a network, and compares them with masked ones.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt.pytorch.coupling.attributes import OWN
+from sirfp_opt.pytorch.coupling.attributes import OWN, totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
     from sirfp_opt.pytorch.coupling.labels.tables import Draft
 
-__all__ = ["Way", "Ways"]
+__all__ = ["Way", "Ways", "claimed_twice"]
 
 MOST_GRIDS = 3
-MOST_PARTNERS = 3
+MOST_PARTNERS = 6
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,21 @@ class Way:
         Whether all attributes that may count the channels shrink with them.
     loose : frozenset of int
         Classes that go without the rest of their heads.
+    partner : str
+        The unit that the channels are tied to; empty where it is none.
     """
 
     what: str
     ties: tuple[IntArray, ...] = ()
     broad: bool = False
     loose: frozenset[int] = frozenset()
+    partner: str = ""
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What ways of several channels have in common, whatever they are tied to."""
+        what = self.what.replace(self.partner, "") if self.partner else self.what
+        return what, self.broad
 
 
 @dataclass
@@ -78,15 +87,44 @@ class Ways:
         known = set(candidate.unit.attributes)
         broad = bool(set(self.drafting.counting.broadly(draft)) - known)
         found: list[Way] = [Way("counting attributes", broad=True)] if broad else []
+        for other, tie in self._with_heads(draft, others, where):
+            found.append(Way(f"together with {other}", (tie,), partner=other))
         for what, ties in self._along_grids(draft):
             found.append(Way(what, ties))
             found.append(Way(f"{what}, counting attributes", ties, broad=True))
-        for what, tie in self._partners(draft, others, where):
-            found.append(Way(what, (tie,)))
+        for other, tie in self._partners(draft, others, where):
+            what = f"as many as {other}"
+            found.append(Way(what, (tie,), partner=other))
             if broad:
-                found.append(Way(f"{what}, counting attributes", (tie,), broad=True))
+                what = f"{what}, counting attributes"
+                found.append(Way(what, (tie,), broad=True, partner=other))
         found += self._in_every_head(draft)
         return found
+
+    def _with_heads(
+        self, draft: Draft, others: Sequence[Candidate], where: str
+    ) -> list[tuple[str, IntArray]]:
+        """Tie a stream to the heads that read it: a head's width of it to each head.
+
+        For code that takes the width of a head from the stream's, as
+        ``C // num_heads`` does, or lays out all heads in as many channels.
+        """
+        counting = self.drafting.counting
+        own = counting.heads(draft)[0] is not None
+        found = []
+        for other in others:
+            theirs = counting.heads(other.draft)[0] is not None
+            if other.draft is draft or own is theirs:
+                continue
+            heads, stream = (draft, other.draft) if own else (other.draft, draft)
+            near = counting.near(other.draft)
+            if not any(n == where or n.startswith(f"{where}.") for n in near):
+                continue
+            fits = stream.size in totals(heads) and stream.size % len(heads.blocks) == 0
+            if fits:
+                pair = _by_share(heads, stream)
+                found.append((other.unit.name, pair))
+        return found[:MOST_PARTNERS]
 
     def _along_grids(self, draft: Draft) -> list[tuple[str, tuple[IntArray, ...]]]:
         """Tie channels that the code lays out in rows and columns, by either."""
@@ -122,7 +160,7 @@ class Ways:
                 continue
             if where in self.drafting.counting.near(other.draft):
                 pair = _by_number(draft, other.draft)
-                found.append((f"as many as {other.unit.name}", pair))
+                found.append((other.unit.name, pair))
         return found[:MOST_PARTNERS]
 
     def _in_every_head(self, draft: Draft) -> list[Way]:
@@ -152,11 +190,36 @@ class Ways:
         ]
 
 
+def claimed_twice(candidates: Sequence[Candidate]) -> list[IntArray]:
+    """Tie candidates all of whose channels one and the same attribute counts."""
+    first: dict[tuple[str, str, int | None], Candidate] = {}
+    ties = []
+    for candidate in candidates:
+        for one in candidate.unit.attributes:
+            other = first.setdefault((one.module, one.name, one.index), candidate)
+            if other is candidate or one.share is not None:
+                continue
+            if other.draft.blocks.shape == candidate.draft.blocks.shape:
+                ties.append(_by_number(other.draft, candidate.draft))
+    return ties
+
+
 def _along(grid: IntArray, axis: int) -> IntArray:
     """Tie the entries of a grid that have the same place along an axis."""
     lines = np.moveaxis(grid, axis, 0).reshape(grid.shape[axis], -1)
     first = np.broadcast_to(lines[:, :1], lines.shape)
     return np.stack([first.ravel(), lines.ravel()])
+
+
+def _by_share(heads: Draft, stream: Draft) -> IntArray:
+    """Tie equal shares of a stream, in its order, to the heads in theirs."""
+    first: dict[int, int] = {}
+    block_of = {int(c): b for b, row in enumerate(heads.blocks) for c in row}
+    for label, channel in heads.labels.items():
+        first.setdefault(block_of[channel], label)
+    width = stream.size // len(heads.blocks)
+    pairs = [(first[c // width], label) for label, c in stream.labels.items()]
+    return np.array(pairs, dtype=np.int64).T
 
 
 def _by_number(one: Draft, other: Draft) -> IntArray:

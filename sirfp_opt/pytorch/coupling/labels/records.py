@@ -98,6 +98,11 @@ class Step:
     shape: tuple[int, ...]
     followed: bool = True
 
+    @property
+    def told(self) -> str:
+        """The operation, and where it stands."""
+        return f"{self.name} ({self.where}, line {self.line[1]})"
+
 
 def line_of_user() -> tuple[str, int]:
     """Return file and line of the innermost code that is neither torch's nor this."""
