@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, combinations
 from math import comb
 from typing import TYPE_CHECKING, ClassVar
@@ -112,11 +113,12 @@ def _from_halves(canonical: CanonicalProblem) -> Iterator[tuple[Items | None, in
     first = _Half(canonical, 0, middle)
     second = _Half(canonical, middle, canonical.m)
     if canonical.m <= _ONE_TABLE:
-        one = np.concatenate([first.parts(a) for a in range(first.m + 1)])
-        two = np.concatenate([second.parts(a) for a in range(second.m + 1)])
+        one, two = _all_parts(first.m), _all_parts(second.m)
         worth = _worths(canonical, first, one, second, two)
-        numbers = np.add.outer(one.sum(axis=1), two.sum(axis=1))
-        worth[~np.isin(numbers, canonical.cardinalities)] = -np.inf
+        barred = np.ones(canonical.m + 1, dtype=bool)
+        barred[list(canonical.cardinalities)] = False
+        numbers = np.add.outer(one.sum(axis=1), two.sum(axis=1)).astype(np.intp)
+        worth[barred[numbers]] = -np.inf
         yield _best_pair(worth, one, two), canonical.subsets
         return
     for t in canonical.cardinalities:
@@ -176,12 +178,7 @@ class _Half:
     def parts(self, t: int) -> Parts:
         """Return all parts of t items, as rows of 0 and 1."""
         if t not in self._parts:
-            rows = comb(self.m, t)
-            flat = chain.from_iterable(combinations(range(self.m), t))
-            chosen = np.fromiter(flat, np.intp, rows * t).reshape(rows, t)
-            made = np.zeros((rows, self.m))
-            np.put_along_axis(made, chosen, 1.0, axis=1)
-            self._parts[t] = made
+            self._parts[t] = _parts(self.m, t)
         return self._parts[t]
 
     def values_of(self, parts: Parts) -> Floats:
@@ -194,6 +191,23 @@ class _Half:
         """Return twice the number of conflicts within each part."""
         counts: Floats = np.einsum("bi,bi->b", parts @ self._conflicts, parts)
         return counts
+
+
+def _parts(m: int, t: int) -> Parts:
+    rows = comb(m, t)
+    flat = chain.from_iterable(combinations(range(m), t))
+    chosen = np.fromiter(flat, np.intp, rows * t).reshape(rows, t)
+    made = np.zeros((rows, m))
+    np.put_along_axis(made, chosen, 1.0, axis=1)
+    return made
+
+
+@cache
+def _all_parts(m: int) -> Parts:
+    """Return the parts of every size; kept, since halves of one table are small."""
+    made = np.concatenate([_parts(m, t) for t in range(m + 1)])
+    made.setflags(write=False)
+    return made
 
 
 def _one_by_one(canonical: CanonicalForm) -> Iterator[tuple[Items | None, int]]:
