@@ -72,7 +72,7 @@ def batch(call: Callable[[], object]) -> float:
 def least(batches: int, *calls: Callable[[], object]) -> list[float]:
     """Return the least time of each call, measured in turn."""
     times = [[batch(call) for call in calls] for _ in range(batches)]
-    return np.min(times, axis=0).tolist()
+    return [float(best) for best in np.min(times, axis=0)]
 
 
 def row(n: int, method: str, batches: int) -> dict[str, object]:

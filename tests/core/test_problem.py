@@ -197,3 +197,25 @@ def test_members_of_single_channels_are_a_sequence() -> None:
         members[4]
     whole = PruningProblem(graph, LayerConstraints(5, must_keep=range(5)))
     assert list(whole.canonical.members) == []
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_sets_are_judged_alike_whatever_their_size(count: int) -> None:
+    """Lists and arrays: sorted where sound, refused with the same words where not."""
+    problem = PruningProblem(ChannelGraph(np.ones((50, 50))), LayerConstraints(count))
+    mixed = np.random.default_rng(0).permutation(50)[:count]
+    for listed in (mixed, mixed.astype(np.uint8), mixed.tolist()):
+        checked = problem.check(listed)
+        assert checked.tolist() == sorted(mixed.tolist())
+        assert checked.dtype == np.int64
+    for at, bad, words in ((0, 50, "from 0 to 49"), (1, -1, "from 0 to 49")):
+        broken = mixed.copy()
+        broken[at] = bad
+        with pytest.raises(InvalidProblemError, match=words):
+            problem.check(broken)
+    with pytest.raises(InvalidProblemError, match="each channel once"):
+        problem.check([*mixed[1:], mixed[1]])
+    with pytest.raises(InvalidProblemError, match="each channel once"):
+        problem.check(np.append(mixed[1:], mixed[1]))
+    with pytest.raises(InvalidProblemError, match="allowed number"):
+        problem.check(mixed[1:])

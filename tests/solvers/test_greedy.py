@@ -10,7 +10,7 @@ import pytest
 
 from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
 from sirfp_opt.deletion import backward_order
-from sirfp_opt_solvers._local.backward import delete_smallest
+from sirfp_opt_solvers._local.backward import backward_preference, delete_smallest
 
 from .heuristic_cases import judged_problems, redundancy
 
@@ -89,3 +89,16 @@ def test_a_kernel_half_imported_elsewhere_is_left_alone(
     monkeypatch.setitem(sys.modules, name, ModuleType(name))
     found = solve(weights + weights.T, 5, method="greedy")
     assert found.selected.tolist() == expected.selected.tolist()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_deleting_no_further_than_needed_keeps_the_same_items(compiled: bool) -> None:
+    """Whatever the number of items that are left undecided, they are the same."""
+    weights = np.random.default_rng(5).integers(0, 4, (12, 12)).astype(float)
+    weights = np.triu(weights, 1) + np.triu(weights, 1).T
+    values, sizes = np.arange(12.0) % 3, np.ones(12, dtype=np.int64)
+    whole = backward_preference(weights, values, sizes, compiled)
+    for kept in range(13):
+        part = backward_preference(weights, values, sizes, compiled, undecided=kept)
+        assert sorted(part[:kept]) == sorted(whole[:kept])
+        assert part[kept:].tolist() == whole[kept:].tolist()

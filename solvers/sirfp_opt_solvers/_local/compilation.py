@@ -46,7 +46,6 @@ _TICK = 0.02
 # Swaps and compilation share one core at a time (the GIL): while swaps find nothing,
 # they pause for ever longer, up to this.
 _LONGEST_PAUSE = 0.2
-_MOVES = 10
 
 
 # By method, and by whether items differ in size, which takes kernels of its own: set
@@ -148,9 +147,10 @@ def _ready_in_time(search: Search, method: str) -> bool:
             return False
         if swaps is None:
             continue
-        began = time.perf_counter()
-        found = swaps.advance(_MOVES)
-        took = time.perf_counter() - began
+        began, took, found = time.perf_counter(), 0.0, None
+        while found is None and took < _TICK:
+            found = swaps.advance(1)
+            took = time.perf_counter() - began
         pause = min(pause + took, _LONGEST_PAUSE, search.remaining())
         if found is not None and search.offer_items(found):
             pause = 0.0
