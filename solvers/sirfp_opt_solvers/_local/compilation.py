@@ -147,10 +147,11 @@ def _ready_in_time(search: Search, method: str) -> bool:
             return False
         if swaps is None:
             continue
-        began, took, found = time.perf_counter(), 0.0, None
-        while found is None and took < _TICK:
+        began = time.perf_counter()
+        found = swaps.advance(1)
+        while found is None and time.perf_counter() - began < _TICK:
             found = swaps.advance(1)
-            took = time.perf_counter() - began
+        took = time.perf_counter() - began
         pause = min(pause + took, _LONGEST_PAUSE, search.remaining())
         if found is not None and search.offer_items(found):
             pause = 0.0
