@@ -16,7 +16,9 @@ from sirfp_opt.errors import InvalidProblemError, SirfpError
 from sirfp_opt.pytorch.comparison import compare
 
 __all__ = [
+    "CORNER",
     "Forward",
+    "corner",
     "device_of",
     "evaluating",
     "first_and_all",
@@ -26,6 +28,7 @@ __all__ = [
     "naming_the_batch",
     "outputs_of",
     "run",
+    "shapes_of",
     "small_sample",
     "to_model",
 ]
@@ -84,9 +87,9 @@ def first_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     is no telling, `batch` comes back as it was given.
     """
     one, two = (leading(batch, count) for count in (1, 2))
-    if _shapes(one) == _shapes(batch):
+    if shapes_of(one) == shapes_of(batch):
         return batch
-    small = _corner(one)
+    small = corner(one)
     try:
         alone = frozen_outputs(model, small, forward)
     except Exception:  # whatever: the network wants the size that it is given
@@ -94,7 +97,7 @@ def first_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     try:
         if small is one:
             alone = frozen_outputs(model, one, forward)
-        beside = frozen_outputs(model, two if small is one else _corner(two), forward)
+        beside = frozen_outputs(model, two if small is one else corner(two), forward)
     except Exception:  # whatever: it does not take one sample
         return batch
     pairs = [
@@ -115,8 +118,8 @@ def small_sample(model: nn.Module, batch: Any, forward: Forward | None = None) -
     it takes to find out does.
     """
     sample = first_sample(model, batch, forward)
-    small = _corner(sample)
-    if _shapes(sample) != _shapes(small):
+    small = corner(sample)
+    if shapes_of(sample) != shapes_of(small):
         try:
             frozen_outputs(model, small, forward)
         except Exception:  # whatever: the network wants the size that it is given
@@ -144,15 +147,18 @@ def leading(batch: Any, count: int) -> Any:
     return pytree.tree_map_only(Tensor, cut, batch)
 
 
-def _corner(batch: Any) -> Any:
-    def corner(tensor: Tensor) -> Tensor:
+def corner(batch: Any, side: int = CORNER) -> Any:
+    """Return `batch` with pictures cut to a corner of at most `side` pixels a side."""
+
+    def cut(tensor: Tensor) -> Tensor:
         picture = tensor.dim() == 4 and tensor.is_floating_point()
-        return tensor[..., :CORNER, :CORNER] if picture else tensor
+        return tensor[..., :side, :side] if picture else tensor
 
-    return pytree.tree_map_only(Tensor, corner, batch)
+    return pytree.tree_map_only(Tensor, cut, batch)
 
 
-def _shapes(batch: Any) -> list[torch.Size]:
+def shapes_of(batch: Any) -> list[torch.Size]:
+    """Return the sizes of all tensors of a batch."""
     leaves = pytree.tree_leaves(batch)
     return [leaf.shape for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -202,7 +208,7 @@ def naming_the_batch(number: int, batch: Any) -> Iterator[None]:
         text = (str(error).strip().splitlines() or [""])[0]
         raise InvalidProblemError(
             f"`batches` must all be what `model` takes, got {type(error).__name__} on "
-            f"batch {number}, of shapes {[tuple(s) for s in _shapes(batch)]}: {text}. "
+            f"batch {number}, of shapes {[*map(tuple, shapes_of(batch))]}: {text}. "
             "Leave that batch out, or pass forward=lambda model, batch: ..."
         ) from error
 

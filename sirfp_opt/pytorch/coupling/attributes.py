@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,23 +64,35 @@ class Counting:
 
     tables: Tables
     modules: Mapping[str, nn.Module]
-    _where: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        by_module: dict[str, list[IntArray]] = defaultdict(list)
+        self._names = list(self.modules)
+        number = {name: i for i, name in enumerate(self._names)}
+        by_module: dict[int, list[IntArray]] = defaultdict(list)
         for steps in self.tables.tracker.steps:
             for step in steps:
-                if step.touched.size:
-                    by_module[step.where].append(step.touched)
-        for where, touched in by_module.items():
-            for root in np.unique(self.tables.roots[np.concatenate(touched)]).tolist():
-                self._where[root].add(where)
+                if step.touched.size and step.where in number:
+                    by_module[number[step.where]].append(step.touched)
+        # By class, in a row: the modules whose code handles it.
+        modules, roots = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for one, touched in by_module.items():
+            roots.append(np.unique(self.tables.roots[np.concatenate(touched)]))
+            modules.append(np.full(len(roots[-1]), one))
+        where, root = np.concatenate(modules), np.concatenate(roots)
+        by = np.lexsort((where, root))
+        self._where = where[by]
+        self._starts = np.searchsorted(root[by], np.arange(len(self.tables.roots) + 1))
 
     def near(self, draft: Draft) -> list[str]:
         """Return the modules whose code handles the channels of a draft."""
         first = [one for one, channel in draft.labels.items() if channel in (0, 1)]
-        found: set[str] = set().union(*(self._where[one] for one in first))
-        return [name for name in self.modules if name in found]
+        found: set[int] = set()
+        for one in first:
+            found.update(
+                self._where[self._starts[one] : self._starts[one + 1]].tolist()
+            )
+        return [self._names[number] for number in sorted(found)]
 
     def norms_without_tensors(self, draft: Draft) -> list[Site]:
         """Return the counts of norms that have no tensor of these channels.
@@ -87,13 +100,7 @@ class Counting:
         Surgery cuts them as it does a tensor: ``"norm.num_channels"``.
         """
         found = []
-        for where, dim, line in self.tables.tracker.counted:
-            module: Any = self.modules.get(where)
-            name = COUNTS.get(type(module))
-            tensors = (*module._parameters.values(), *module._buffers.values())
-            if name is None or any(t is not None and t.dim() for t in tensors):
-                continue
-            roots = self.tables.roots[line]
+        for tensor, dim, roots in self._bare_norms:
             rows: dict[int, list[int]] = defaultdict(list)
             for position, root in enumerate(roots.tolist()):
                 if root in draft.labels:
@@ -103,9 +110,23 @@ class Counting:
                 and len({len(row) for row in rows.values()}) == 1
             ):
                 table = [rows[channel] for channel in range(draft.size)]
-                tensor = f"{where}.{name}" if where else name
-                found.append(Site.of_table(tensor, dim, len(line), table))
+                found.append(Site.of_table(tensor, dim, len(roots), table))
         return list(dict.fromkeys(found))
+
+    @cached_property
+    def _bare_norms(self) -> list[tuple[str, int, IntArray]]:
+        """Norms without tensors: name of the count, dimension, classes along it."""
+        found = []
+        for where, dim, line in self.tables.tracker.counted:
+            module: Any = self.modules.get(where)
+            name = COUNTS.get(type(module))
+            if name is None:
+                continue
+            tensors = (*module._parameters.values(), *module._buffers.values())
+            if not any(t is not None and t.dim() for t in tensors):
+                tensor = f"{where}.{name}" if where else name
+                found.append((tensor, dim, self.tables.roots[line]))
+        return found
 
     def heads(self, draft: Draft) -> tuple[str | None, list[Attribute]]:
         """Return the module that multiplies heads, and what counts them there.
@@ -113,7 +134,7 @@ class Counting:
         None where the groups of the draft are no heads.
         """
         products = self.tables.tracker.products
-        heads = self._heads_of()
+        heads = self._heads_of
         mine = {one for one in draft.labels if one in heads}
         if not mine or draft.loose:
             return None, []
@@ -131,12 +152,17 @@ class Counting:
                     found.append(Attribute(name, key, value, None, index))
         return min(owners, default=None), found
 
+    @cached_property
     def _heads_of(self) -> dict[int, set[int]]:
         """Return by class the heads that it is linked to."""
         found: dict[int, set[int]] = defaultdict(set)
         products = self.tables.tracker.products
         named = {int(self.tables.roots[label]): label for label in products}
-        for one, other in self.tables.soft.T.tolist():
+        is_head = np.zeros(len(self.tables.roots), dtype=bool)
+        is_head[list(named)] = True
+        soft = self.tables.soft
+        soft = np.unique(soft[:, is_head[soft].any(axis=0)], axis=1)
+        for one, other in soft.T.tolist():
             for head, member in ((one, other), (other, one)):
                 if head in named:
                     found[member].add(named[head])

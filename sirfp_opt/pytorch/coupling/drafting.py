@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -132,17 +133,17 @@ class Drafting:
     def _names(self, drafts: Sequence[Draft]) -> list[str]:
         """Name each draft after its first layer; parts of one by positions, too."""
         firsts = [self._first(draft) for draft in drafts]
-        layers = [place.layer for place, _ in firsts]
-        names = []
+        layers = Counter(place.layer for place, _ in firsts)
+        names: dict[str, None] = {}
         for draft, (place, _) in zip(drafts, firsts, strict=True):
             name = place.layer
-            if layers.count(name) > 1:
+            if layers[name] > 1:
                 rows = draft.tables[place]
                 name = f"{name}[{rows.min()}:{rows.max() + 1}]"
             while name in names:
                 name += "'"
-            names.append(name)
-        return names
+            names[name] = None
+        return list(names)
 
     def _hazard(
         self, draft: Draft, name: str, ignored: Mapping[str, str]
@@ -188,7 +189,7 @@ def members_of(
 
     A channel that a layer shows at several places, each at one, counts at each.
     """
-    found: dict[str, list[Member]] = {"norm": [], "maker": []}
+    found: dict[str, dict[Member, None]] = {"norm": {}, "maker": {}}
     for site in unit.ports:
         module = modules.get(site.layer)
         if site.side != "out" or module is None:
@@ -199,7 +200,5 @@ def members_of(
             kind = "maker"
         else:
             continue
-        for member in Member.columns(unit, site, modules):
-            if member not in found[kind]:
-                found[kind].append(member)
+        found[kind].update(dict.fromkeys(Member.columns(unit, site, modules)))
     return tuple(found["norm"] or found["maker"])

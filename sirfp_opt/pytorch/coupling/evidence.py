@@ -8,6 +8,7 @@ the channels that it touches are to blame.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -22,15 +23,43 @@ from sirfp_opt.pytorch.coupling.labels.internals import DispatchMode, name_of
 from sirfp_opt.pytorch.coupling.labels.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.labels.records import Step
     from sirfp_opt.pytorch.coupling.labels.tables import Tables
 
-__all__ = ["Witness"]
+__all__ = ["Operations", "Witness", "kinds"]
 
 NEAR = 1e-6
+
+CAST = "_to_copy"
+"""What a network does more or less of in another precision."""
+
+
+def kinds(names: Iterable[str]) -> list[str]:
+    """Return which operations a run consists of, casts and writing in place apart."""
+    return [name.rstrip("_") for name in names if name != CAST]
+
+
+class Operations(DispatchMode):
+    """Notes the names of the operations of a run.
+
+    Attributes
+    ----------
+    names : list of str
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(name_of(func))
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -61,6 +90,8 @@ class _Recorder(DispatchMode):
         The network that runs.
     quiet : set of str
         Modules that surgery puts others in the place of: their insides do not compare.
+    weights : callable
+        Gives the weights of the sum that tells results apart.
     keeps : sequence of callable or None, optional
         By operation: picks the elements of its result that are kept.
     """
@@ -69,10 +100,11 @@ class _Recorder(DispatchMode):
         self,
         network: nn.Module,
         quiet: set[str],
+        weights: _Weights,
         keeps: Sequence[Callable[[Tensor], Tensor] | None] = (),
     ) -> None:
         super().__init__()
-        self.quiet, self.keeps = quiet, keeps
+        self.quiet, self.weights, self.keeps = quiet, weights, keeps
         self.prints: list[_Print] = []
         self.running = Running(network)
 
@@ -80,25 +112,41 @@ class _Recorder(DispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.quiet.isdisjoint(self.running.stack):
+        name = name_of(func)
+        if name != CAST and self.quiet.isdisjoint(self.running.stack):
             made = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
-            self.prints.append(self._print(name_of(func), made, len(self.prints)))
+            self.prints.append(self._print(name, made, len(self.prints)))
         return result
 
     def _print(self, name: str, made: list[Tensor], number: int) -> _Print:
         if not made or not made[0].is_floating_point():
             elements = made[0].numel() if made else 0
             return _Print(name, self.running.where, elements, 0.0, 0.0)
-        tensor = made[0].detach()
+        tensor = made[0].detach().cpu()
         keep = self.keeps[number] if number < len(self.keeps) else None
         if keep is not None:
             tensor = keep(tensor)
         flat = tensor.reshape(-1).double()
-        flat = torch.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
-        weights = torch.arange(1, flat.numel() + 1, dtype=torch.float64)
-        weights = (weights * 0.7548776662466927) % 1.0
-        total, size = float(flat @ weights), float(flat.abs().sum())
+        size = float(flat.abs().sum())
+        if not math.isfinite(size):
+            flat = torch.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
+            size = float(flat.abs().sum())
+        total = float(flat @ self.weights(flat.numel()))
         return _Print(name, self.running.where, flat.numel(), total, size)
+
+
+class _Weights:
+    """Numbers in [0, 1) that tell orders apart, the same ones each time."""
+
+    def __init__(self) -> None:
+        self._known = torch.zeros(0, dtype=torch.float64)
+
+    def __call__(self, count: int) -> Tensor:
+        """Return the first `count` of them."""
+        if len(self._known) < count:
+            self._known = torch.arange(1, count + 1, dtype=torch.float64)
+            self._known.mul_(0.7548776662466927).frac_()
+        return self._known[:count]
 
 
 class Witness:
@@ -112,13 +160,16 @@ class Witness:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
+        self.weights = _Weights()
         self.steps: list[Step] = tables.tracker.steps[0]
 
     def first(
         self,
         removed: IntArray,
-        masked: tuple[nn.Module, Callable[[], Any]],
-        pruned: tuple[nn.Module, Callable[[], Any]],
+        network: nn.Module,
+        ready: Callable[[], Callable[[], Any]],
+        masked: Callable[[], AbstractContextManager[None]],
+        pruned: Callable[[], AbstractContextManager[set[str]]],
     ) -> Step | None:
         """Return the first operation at which two runs part.
 
@@ -126,33 +177,41 @@ class Witness:
         ----------
         removed : ndarray
             Classes of channels that are removed.
-        masked, pruned : (nn.Module, callable)
-            The networks, and what runs them.
+        network : nn.Module
+            The network.
+        ready : callable
+            Returns what runs it once, and does nothing else.
+        masked, pruned : callable
+            Mask and cut it for the length of a block.
 
         Returns
         -------
         Step or None
             None where nothing is seen, or the runs cannot be lined up.
         """
-        quiet = _replaced(masked[0], pruned[0])
+        go = ready()
+        with pruned() as quiet:
+            after = _Recorder(network, quiet, self.weights)
+            # Whatever the network raises is the finding.
+            with suppress(Exception), after.running.watching(), after:
+                go()
         steps = [
             step
             for step in self.steps
-            if not any(step.where == q or step.where.startswith(f"{q}.") for q in quiet)
+            if step.name != CAST
+            and not any(
+                step.where == q or step.where.startswith(f"{q}.") for q in quiet
+            )
         ]
         gone = np.zeros(len(self.tables.roots), dtype=bool)
         gone[removed] = True
         keeps = [self._keep(step, gone) for step in steps]
-        before = _Recorder(masked[0], quiet, keeps)
-        with before.running.watching(), before:
-            masked[1]()
-        told = [one.name.rstrip("_") for one in before.prints]
-        if told != [step.name.rstrip("_") for step in steps]:
+        before = _Recorder(network, quiet, self.weights, keeps)
+        go = ready()
+        with masked(), before.running.watching(), before:
+            go()
+        if kinds(p.name for p in before.prints) != kinds(s.name for s in steps):
             return None
-        after = _Recorder(pruned[0], quiet)
-        # Whatever the network raises is the finding.
-        with suppress(Exception), after.running.watching(), after:
-            pruned[1]()
         # A layer may take other operations where another layout comes in.
         one, other = (
             [(p.where, p.name) for p in recorder.prints] for recorder in (before, after)
@@ -182,20 +241,14 @@ class Witness:
         if not lost.any():
             return None
         kept = torch.from_numpy(~lost)
+        wide = [dim for dim, size in enumerate(kept.shape) if size > 1]
+        line = kept.flatten().nonzero().flatten() if len(wide) == 1 else None
 
         def keep(tensor: Tensor) -> Tensor:
             if tuple(tensor.shape) != step.shape:
                 return tensor  # not the run that was traced
+            if line is not None:
+                return tensor.index_select(wide[0], line)
             return tensor[kept.expand(tensor.shape)]
 
         return keep
-
-
-def _replaced(masked: nn.Module, pruned: nn.Module) -> set[str]:
-    """Return the modules that surgery has put others in the place of."""
-    before = {name: type(module) for name, module in masked.named_modules()}
-    return {
-        name
-        for name, module in pruned.named_modules()
-        if before.get(name) is not type(module)
-    }

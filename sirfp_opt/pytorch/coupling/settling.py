@@ -153,19 +153,19 @@ class _Settling:
 
     def _narrow(self) -> tuple[list[Candidate], list[Exclusion]]:
         """Try until all that is left passes."""
-        passed = turn = 0
+        turn = 0
         while True:
             candidates, exclusions = self._draft()
             if not candidates:
                 return [], exclusions
-            finding = self._try(candidates, turn)
-            turn += 1
+            finding = None
+            for _ in range(_turns(candidates)):
+                finding = self._try(candidates, turn)
+                turn += 1
+                if finding is not None:
+                    break
             if finding is None:
-                passed += 1
-                if passed >= _turns(candidates):
-                    return candidates, exclusions
-                continue
-            passed = 0
+                return candidates, exclusions
             hit, alike = self._blamed(finding, candidates)
             logger.info(
                 "trial %d: %s at %s; %s",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,12 @@ from torch.nn.utils.prune import BasePruningMethod, remove
 from torch.utils import _pytree as pytree
 
 from sirfp_opt.network.plan import PruningPlan
-from sirfp_opt.pytorch.batches import frozen_outputs, run
+from sirfp_opt.pytorch.batches import corner, frozen_outputs, run, shapes_of
 from sirfp_opt.pytorch.comparison import compare
+from sirfp_opt.pytorch.coupling.bench import cut_for_a_while, masked_for_a_while
+from sirfp_opt.pytorch.coupling.evidence import Operations, kinds
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate
-from sirfp_opt.pytorch.cutting.masking import zero
-from sirfp_opt.pytorch.cutting.surgery import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Trials", "plain_copy", "staggered"]
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+HALF = {torch.float16, torch.bfloat16}
+
+SMALL = 64
+"""Pixels of a side of the corner of a picture that verdicts are made on."""
+
 LARGE = 50_000_000
 """Parameters above which a copy in float64 takes more memory than it is worth."""
 
@@ -123,27 +127,77 @@ class Trials:
     ) -> None:
         self.forward = forward
         self.runs = 0
-        total = sum(p.numel() for p in model.parameters())
         self.base, self.example = model, example
+        self.sample = example  # what verdicts are made on
         self.tolerance = TOLERANCE[torch.float32]
-        if total <= LARGE:
-            self._widen(model, example)
-        _enliven(self.base, rng)
+        self._given = example
+        self._dtypes = [tensor.dtype for tensor in _tensors(model)]
+        self._may_widen = sum(p.numel() for p in model.parameters()) <= LARGE
+        if self._may_widen and not HALF.isdisjoint(
+            self._dtypes
+        ):  # not every operation knows these
+            self._widen()
+            self.example = pytree.tree_map_only(Tensor, _double, example)
+            if self._kinds(self.example) is None:
+                self._narrow()
+                self.example = example
+        _enliven(model, rng)
 
-    def _widen(self, model: nn.Module, example: Any) -> None:
-        """Go over to float64, where the network runs in it."""
-        wide = duplicate(model).double()
-        inputs = pytree.tree_map_only(
-            Tensor, lambda t: t.double() if t.is_floating_point() else t, example
-        )
-        try:
-            with internals.eagerly():
-                frozen_outputs(wide, inputs, self.forward)
-        except Exception:  # whatever: the network is tied to its own dtype
-            self.base = model
-            return
-        self.base, self.example = wide, inputs
+    def prepare(self, steps: Sequence[Step]) -> bool:
+        """Go over to float64, and to smaller pictures, where the network allows it.
+
+        A verdict needs no large pictures: it is made on a corner on which the network
+        does the same operations. Evidence is taken on the example itself.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            What the network has done with the example.
+
+        Returns
+        -------
+        bool
+            Whether it does the same in trials; if not, it is to be traced again.
+        """
+        expected = kinds(step.name for step in steps)
+        example = self._given
+        small = corner(example, SMALL)
+        samples = [example]
+        if shapes_of(small) != shapes_of(example):
+            samples.insert(0, small)
+        if self._may_widen:
+            self._widen()
+            for sample in samples:
+                done = self._kinds(pytree.tree_map_only(Tensor, _double, sample))
+                if done == expected or (done is not None and sample is example):
+                    self.sample = pytree.tree_map_only(Tensor, _double, sample)
+                    self.example = pytree.tree_map_only(Tensor, _double, example)
+                    return done == expected
+            self._narrow()
+            self.example = self.sample = example
+        if len(samples) > 1 and self._kinds(small) == expected:
+            self.sample = small
+        return True
+
+    def _widen(self) -> None:
+        self.base.double()
         self.tolerance = TOLERANCE[torch.float64]
+
+    def _narrow(self) -> None:
+        """Go back to the network's own precision: it is tied to that."""
+        for tensor, dtype in zip(_tensors(self.base), self._dtypes, strict=True):
+            tensor.data = tensor.data.to(dtype)
+        self.tolerance = TOLERANCE[torch.float32]
+
+    def _kinds(self, sample: Any) -> list[str] | None:
+        """Return the operations of a run on a sample, None if it fails."""
+        go = self._ready(sample)
+        try:
+            with internals.eagerly(), Operations() as seen:
+                go()
+        except Exception:  # whatever: the network wants the size and dtype it is given
+            return None
+        return kinds(seen.names)
 
     def run(
         self,
@@ -166,39 +220,43 @@ class Trials:
         """
         self.runs += 1
         removed = _removed(units, kept, labels)
-        try:
-            plan = PruningPlan(units, kept)
-            twin = duplicate(self.base)
-            zero(twin, plan)
-            pruned = _sharing(self.base)
-            cut(pruned, plan)
-        except Exception as error:  # whatever: surgery does not know it
-            return Finding(_told("it cannot be cut", error), None, removed)
+        text = ""
         with internals.eagerly():
-            expected = frozen_outputs(twin, self.example, self.forward)
-            text = ""
             try:
-                outputs = frozen_outputs(pruned, self.example, self.forward)
-            except Exception as error:  # whatever the network raises is the finding
-                text = _told("the cut network fails", error)
-            else:
-                found = compare(outputs, expected)
-                if not found.relative <= self.tolerance:
-                    text = f"the cut network is not the masked one: off by {found}"
+                plan = PruningPlan(units, kept)
+                with cut_for_a_while(self.base, plan):
+                    try:
+                        outputs = self._outputs()
+                    except Exception as error:  # whatever it raises is the finding
+                        text = _told("the cut network fails", error)
+            except Exception as error:  # whatever: surgery does not know it
+                return Finding(_told("it cannot be cut", error), None, removed)
             if not text:
-                return None
+                with masked_for_a_while(self.base, plan):
+                    expected = self._outputs()
+                found = compare(outputs, expected)
+                if found.relative <= self.tolerance:
+                    return None
+                text = f"the cut network is not the masked one: off by {found}"
             step = witness.first(
-                removed, (twin, self._ready(twin)), (pruned, self._ready(pruned))
+                removed,
+                self.base,
+                lambda: self._ready(self.example),
+                lambda: masked_for_a_while(self.base, plan),
+                lambda: cut_for_a_while(self.base, plan),
             )
         return Finding(text, step, removed)
 
-    def _ready(self, model: nn.Module) -> Callable[[], Any]:
-        """Return what runs a network and does nothing else."""
-        inputs = pytree.tree_map_only(Tensor, torch.clone, self.example)
+    def _outputs(self) -> list[Tensor]:
+        return frozen_outputs(self.base, self.sample, self.forward)
+
+    def _ready(self, sample: Any) -> Callable[[], Any]:
+        """Return what runs the network once, and does nothing else."""
+        inputs = pytree.tree_map_only(Tensor, torch.clone, sample)
 
         def go() -> Any:
             with torch.no_grad():
-                return run(model, inputs, self.forward)
+                return run(self.base, inputs, self.forward)
 
         return go
 
@@ -206,7 +264,8 @@ class Trials:
         """Tell whether surgery knows how to cut a unit, whatever comes out of it."""
         try:
             plan = PruningPlan([unit], {unit.name: unit.classes[0]})
-            cut(_sharing(self.base), plan)
+            with cut_for_a_while(self.base, plan):
+                pass
         except Exception:  # whatever: it does not
             return False
         return True
@@ -229,10 +288,12 @@ def _removed(
     return np.array(sorted(found), dtype=np.int64)
 
 
-def _sharing(model: nn.Module) -> nn.Module:
-    """Return a copy of a network with the same tensors: surgery replaces these."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _enliven(model: nn.Module, rng: np.random.Generator) -> None:

@@ -110,7 +110,10 @@ def couple(
     rng = np.random.default_rng(seed)
     trials = Trials(plain, example, forward, rng)
     # The very network that is cut in trials: its operations are the same ones.
-    tables = Tables(_followed(trials.base, trials.example, forward))
+    tracker = _followed(trials.base, trials.example, forward)
+    if not trials.prepare(tracker.steps[0]):
+        tracker = _followed(trials.base, trials.example, forward)
+    tables = Tables(tracker)
     modules = dict(trials.base.named_modules())
     drafting = Drafting(tables, Counting(tables, modules), modules)
     settled = settle(drafting, trials, dict(matches(modules, ignore)), rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +13,12 @@ from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
 from sirfp_opt.pytorch.cutting.fitting import COUNTS, fit, folded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningPlan
 
-__all__ = ["mask", "zero"]
+__all__ = ["mask", "zero", "zeros_of"]
 
 _DIVIDES = re.compile(r"(^|_)(var|variance|std|sigma)$")
 """Tensors that something is divided by: zeros there would make it infinite."""
@@ -67,6 +70,16 @@ def zero(model: nn.Module, plan: PruningPlan) -> Zeros:
     Zeros
         Calling it on the network sets the zeros again.
     """
+    zeros = zeros_of(model, plan)
+    zeros(model)
+    return zeros
+
+
+def zeros_of(model: nn.Module, plan: PruningPlan) -> Zeros:
+    """Return the zeros of removed channels, not set yet.
+
+    Weights that layers compute become plain ones.
+    """
     fitted = fit(model, plan)
     bake(model, fitted.layers)
     modules = dict(model.named_modules())
@@ -78,9 +91,7 @@ def zero(model: nn.Module, plan: PruningPlan) -> Zeros:
         names = mask_tensors(modules[layer], leaf)
         name = tensor[: len(tensor) - len(leaf)] + (names[0] if names else leaf)
         places += [(name, dim, positions) for dim, positions in removed.items()]
-    zeros = Zeros(places)
-    zeros(model)
-    return zeros
+    return Zeros(places)
 
 
 class Zeros:
@@ -101,18 +112,48 @@ class Zeros:
         A write, even of what is there, would spoil the gradients of a run before.
         """
         with torch.no_grad():
-            for name, dim, positions in self.places:
-                layer, _, leaf = name.rpartition(".")
-                module = model.get_submodule(layer)
-                tensor = getattr(module, leaf)
-                groups = folded(module, leaf.removesuffix("_orig"), dim)
-                index = positions.to(tensor.device)
+            for tensor, dim, index, groups in self._found(model):
                 if groups > 1:
                     gone = _by_group(tensor, index, groups)
                     if bool((tensor * gone).any()):
                         tensor.masked_fill_(gone, 0.0)
                 elif bool(tensor.index_select(dim, index).any()):
                     tensor.index_fill_(dim, index, 0.0)
+
+    @contextmanager
+    def set_on(self, model: nn.Module) -> Iterator[None]:
+        """Set them in the block, and put back what was there."""
+        found = list(self._found(model))
+        with torch.no_grad():
+            before = [
+                tensor.clone() if groups > 1 else tensor.index_select(dim, index)
+                for tensor, dim, index, groups in found
+            ]
+            for tensor, dim, index, groups in found:
+                if groups > 1:
+                    tensor.masked_fill_(_by_group(tensor, index, groups), 0.0)
+                else:
+                    tensor.index_fill_(dim, index, 0.0)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for (tensor, dim, index, groups), values in zip(
+                    found, before, strict=True
+                ):
+                    if groups > 1:
+                        tensor.copy_(values)
+                    else:
+                        tensor.index_copy_(dim, index, values)
+
+    def _found(self, model: nn.Module) -> Iterator[tuple[Tensor, int, Tensor, int]]:
+        """Yield each tensor, the dimension, the positions, and a weight's groups."""
+        for name, dim, positions in self.places:
+            layer, _, leaf = name.rpartition(".")
+            module = model.get_submodule(layer)
+            tensor = getattr(module, leaf)
+            groups = folded(module, leaf.removesuffix("_orig"), dim)
+            yield tensor, dim, positions.to(tensor.device), groups
 
 
 def _by_group(weight: Tensor, positions: Tensor, groups: int) -> Tensor:

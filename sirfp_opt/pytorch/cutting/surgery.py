@@ -133,8 +133,12 @@ class _Operation:
                 self.after.append(self._recount(module, leaf, removed))
                 continue
             self.slices[tensor] = self._slice(module, tensor, leaf, removed)
+        cuts: dict[str, dict[str, dict[int, IntArray]]] = {}
+        for tensor, removed in self.fitted.removed.items():
+            layer, _, leaf = tensor.rpartition(".")
+            cuts.setdefault(layer, {})[leaf] = removed
         for layer in sorted(self.fitted.layers):
-            self._layer(layer)
+            self._layer(layer, cuts)
 
     def _refuse_other_names(self) -> None:
         """Raise if a tied tensor is cut in one way under each of its names."""
@@ -227,18 +231,14 @@ class _Operation:
             new = found - len(removed[0])
         return lambda: setattr(module, leaf, new)
 
-    def _layer(self, layer: str) -> None:
+    def _layer(
+        self, layer: str, cuts: dict[str, dict[str, dict[int, IntArray]]]
+    ) -> None:
         """Note what else changes in a module some of whose tensors are cut."""
         module = self.modules[layer]
-        prefix = f"{layer}." if layer else ""
-        own = {
-            tensor[len(prefix) :]: removed
-            for tensor, removed in self.fitted.removed.items()
-            if tensor.rpartition(".")[0] == layer
-        }
+        own = cuts.get(layer, {})
         if isinstance(module, nn.MultiheadAttention):
-            children = any(t.startswith(f"{prefix}out_proj.") for t in self.slices)
-            if own or children:
+            if own or (f"{layer}.out_proj" if layer else "out_proj") in cuts:
                 rows = {leaf: dims[0] for leaf, dims in own.items() if 0 in dims}
                 left = heads_left(module, rows)
                 self.after.append(lambda: slim(module, left))

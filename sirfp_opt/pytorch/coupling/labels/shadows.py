@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +10,12 @@ from torch import Tensor
 from sirfp_opt.pytorch.coupling.labels.internals import StorageReference, storage_key
 
 __all__ = ["Shadow", "Shadows", "compact", "layout_of", "varies"]
+
+Layout = tuple[tuple[int, ...], tuple[int, ...], int]
+"""Sizes, strides and offset of a tensor."""
+
+MOST = 1 << 16
+"""Labels of a view up to which they are kept for the next time."""
 
 
 def varies(label: Tensor, dim: int) -> bool:
@@ -51,9 +57,11 @@ class Shadow:
     reference: StorageReference
     size: int
     width: int
-    layout: tuple[tuple[int, ...], tuple[int, ...], int]
+    layout: Layout
     label: Tensor
     flat: Tensor | None = None
+    # Labels of views that were asked for, until something is written.
+    known: dict[tuple[Layout, int], Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tensor: Tensor, label: Tensor) -> Shadow:
@@ -72,18 +80,67 @@ class Shadow:
         elif tensor.element_size() % self.width:
             return None
         times = tensor.element_size() // self.width  # complex numbers over real ones
-        sizes, strides, offset = layout
-        return compact(
-            self._laid_out()
-            .as_strided(sizes, [s * times for s in strides], offset * times)
-            .long()
+        known = self.known.get((layout, times))
+        if known is None:
+            sizes, strides, offset = layout
+            where = sizes, tuple(s * times for s in strides), offset * times
+            label = self._through(*where) if self.flat is None else None
+            if label is None:
+                label = self._laid_out().as_strided(*where)
+            known = compact(label).long()
+            if known.numel() <= MOST:
+                self.known[layout, times] = known
+        return known
+
+    def _through(
+        self, sizes: tuple[int, ...], strides: tuple[int, ...], offset: int
+    ) -> Tensor | None:
+        """Return a view's labels by way of those of the tensor, none laid out.
+
+        Element p of the storage is at place ``p // s % n`` of the tensor's dimension of
+        n elements and stride s. Along the view a dimension is of no matter whose steps
+        are whole rounds of n s, or all of whose steps together stay below s. Of the
+        others the labels are looked up.
+
+        Returns
+        -------
+        Tensor or None
+            None where steps are neither multiples of a stride nor within it.
+        """
+        own, steps, start = self.layout
+        if start or not _is_dense(own, steps, self.size):
+            return None
+        wide = [d for d, n in enumerate(self.label.shape) if n > 1]
+        matter: set[int] = set()
+        for d in wide:
+            within = offset % steps[d]
+            for k, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+                if size == 1 or stride % (steps[d] * own[d]) == 0:
+                    continue
+                if stride % steps[d] == 0:
+                    matter.add(k)
+                else:
+                    within += (size - 1) * stride
+            if within >= steps[d]:
+                return None
+        places = torch.full((1,) * len(sizes), offset)
+        for k in matter:
+            line = torch.arange(sizes[k]) * strides[k]
+            places = places + line.view(-1, *[1] * (len(sizes) - 1 - k))
+        if not wide:
+            return self.label.flatten().view((1,) * len(sizes))
+        index = tuple(
+            places // step % n if d in wide else torch.zeros_like(places)
+            for d, (n, step) in enumerate(zip(own, steps, strict=True))
         )
+        return self.label[index]
 
     def write(self, tensor: Tensor, label: Tensor) -> None:
         """Set the labels of a part of the storage, as an in-place operation does."""
         if layout_of(tensor) == self.layout and self.flat is None:
             self.label = label
             return
+        self.known.clear()
         self._laid_out().as_strided(*layout_of(tensor)).copy_(
             label.expand(tensor.shape)
         )
@@ -96,7 +153,18 @@ class Shadow:
         return self.flat
 
 
-def layout_of(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _is_dense(sizes: tuple[int, ...], strides: tuple[int, ...], elements: int) -> bool:
+    """Tell whether a tensor fills its storage, its dimensions in whatever order."""
+    step = 1
+    for stride, size in sorted(zip(strides, sizes, strict=True)):
+        if size > 1:
+            if stride != step:
+                return False
+            step *= size
+    return step == elements
+
+
+def layout_of(tensor: Tensor) -> Layout:
     """Return a tensor's sizes, strides and offset."""
     return tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
 

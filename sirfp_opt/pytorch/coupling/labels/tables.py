@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sirfp_opt.pytorch.coupling.labels.classes import components
+from sirfp_opt.pytorch.coupling.labels.layouts import alike, dealt_out
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -85,7 +86,11 @@ class Tables:
         self.fixed = tracker.classes.fixed()
         everything = [np.zeros(0, np.int64), *tracker.read]
         read = np.unique(np.concatenate(everything))
-        self.read = set(self.roots[read].tolist())
+        self._is_read = np.zeros(len(self.roots), dtype=bool)
+        self._is_read[self.roots[read]] = True
+        # By group or class, for one draft at a time.
+        self._mine = np.zeros(len(self.roots), dtype=bool)
+        self._rank, self._channel = (np.zeros_like(self.roots) for _ in range(2))
         self._whole, self._split = self._nodes()
 
     def _links(self) -> tuple[IntArray, IntArray]:
@@ -160,7 +165,7 @@ class Tables:
                 places.append((Place(name, dim, shape[dim], "out"), line))
         return [
             self._draft([places[i] for i in where], members, group, why)
-            for where, members in _alike(places, group)
+            for where, members in alike([group[line] for _, line in places])
         ]
 
     def _draft(
@@ -171,29 +176,36 @@ class Tables:
         why: dict[int, Reason],
     ) -> Draft:
         """Lay out groups that live at the same places, channel by channel."""
+        self._mine[members] = True
         counts, found = [], []
         for place, line in places:
-            here = np.flatnonzero(np.isin(group[line], members))
+            here = np.flatnonzero(self._mine[group[line]])
             found.append((place, line[here], here))
             counts.append(len(here) // len(members))
+        self._mine[members] = False
+        made = next((entry for entry in found if entry[0].side == "out"), found[0])
+        first = np.unique(group[made[1]], return_index=True)[1]  # of each group there
+        rank = np.empty(len(members), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(members))
+        self._rank[members] = rank
+        lines = [(classes, here) for _, classes, here in found]
         width = reduce(gcd, counts)
-        order = _order(found, group, members)
-        channel_of = _channels(found, group, order, width)
-        if channel_of is None:
+        dealt = dealt_out(lines, self._rank, group, width)
+        if dealt is None:
             width = 1
-            channel_of = _channels(found, group, order, 1)
-            assert channel_of is not None
+            dealt = dealt_out(lines, self._rank, group, 1)
+            assert dealt is not None
+        ones, channels = dealt
+        self._channel[ones] = channels
         tables = {}
         for place, classes, here in found:
-            channel = np.array([channel_of[c] for c in classes.tolist()])
-            by = np.lexsort((here, channel))
+            by = np.lexsort((here, self._channel[classes]))
             tables[place] = here[by].reshape(len(members) * width, -1)
         reasons = [why[g] for g in members.tolist() if g in why]
         reason = reasons[0] if reasons else None
         blocks = np.arange(len(members) * width).reshape(len(members), width)
         # Number the channels as they stand where they are made.
-        first = next((t for p, t in tables.items() if p.side == "out"), None)
-        line = (next(iter(tables.values())) if first is None else first)[:, 0]
+        line = tables[made[0]][:, 0]
         if (np.diff(line) < 0).any():
             natural = np.argsort(line, kind="stable")
             number = np.empty_like(natural)
@@ -201,10 +213,11 @@ class Tables:
             tables = {place: table[natural] for place, table in tables.items()}
             blocks = np.sort(number[blocks], axis=1)
             blocks = blocks[np.argsort(blocks[:, 0])]
-            channel_of = {one: int(number[c]) for one, c in channel_of.items()}
-        if reason is None and not any(c in self.read for c in channel_of):
+            channels = number[channels]
+        if reason is None and not self._is_read[ones].any():
             reason = "", "nothing reads its channels: no output depends on them"
-        return Draft(tables, blocks, channel_of, reason)
+        labels = dict(zip(ones.tolist(), channels.tolist(), strict=True))
+        return Draft(tables, blocks, labels, reason)
 
 
 def _only_dimension(labels: IntArray) -> int | None:
@@ -222,69 +235,3 @@ def _only_dimension(labels: IntArray) -> int | None:
     if wide:
         return wide[0]
     return max(range(labels.ndim), key=lambda d: (labels.shape[d] > 1, d))
-
-
-def _alike(
-    places: list[tuple[Place, IntArray]], group: IntArray
-) -> list[tuple[list[int], IntArray]]:
-    """Sort groups by where they live: indices of places, and the groups there.
-
-    Groups of different numbers of positions at a place are told apart, too.
-    """
-    if not places:
-        return []
-    lines = [group[line] for _, line in places]
-    number = np.concatenate([np.full(len(v), i) for i, v in enumerate(lines)])
-    value = np.concatenate(lines)
-    pairs, counts = np.unique(np.stack([value, number]), axis=1, return_counts=True)
-    kinds: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    ends = np.flatnonzero(np.diff(pairs[0])) + 1
-    for some, times in zip(
-        np.split(pairs, ends, axis=1), np.split(counts, ends), strict=True
-    ):
-        key = tuple(zip(some[1].tolist(), times.tolist(), strict=True))
-        kinds.setdefault(key, []).append(int(some[0, 0]))
-    return [([i for i, _ in key], np.array(found)) for key, found in kinds.items()]
-
-
-def _order(
-    found: list[tuple[Place, IntArray, IntArray]], group: IntArray, members: IntArray
-) -> list[int]:
-    """Return the groups in the order of their first positions where they are made."""
-    made = [entry for entry in found if entry[0].side == "out"] or found
-    _, classes, here = made[0]
-    first: dict[int, int] = {}
-    for one, position in zip(group[classes].tolist(), here.tolist(), strict=True):
-        first.setdefault(one, position)
-    return sorted(members.tolist(), key=first.__getitem__)
-
-
-def _channels(
-    found: list[tuple[Place, IntArray, IntArray]],
-    group: IntArray,
-    order: list[int],
-    width: int,
-) -> dict[int, int] | None:
-    """Give each class its channel; None if classes do not divide evenly.
-
-    Of each group the classes that live at the same places are taken in their order, and
-    dealt out to its channels.
-    """
-    where: dict[int, list[tuple[int, int]]] = {}
-    for number, (_, classes, here) in enumerate(found):
-        for one, position in zip(classes.tolist(), here.tolist(), strict=True):
-            where.setdefault(one, []).append((number, position))
-    rank = {value: place for place, value in enumerate(order)}
-    kinds: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-    for one, places in where.items():
-        key = rank[int(group[one])], tuple(number for number, _ in places)
-        kinds.setdefault(key, []).append(one)
-    channel: dict[int, int] = {}
-    for (place, _), some in kinds.items():
-        if len(some) % width:
-            return None
-        some.sort(key=lambda one: where[one][0])
-        share = len(some) // width
-        for i, one in enumerate(some):
-            channel[one] = place * width + i // share
-    return channel
