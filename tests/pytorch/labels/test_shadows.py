@@ -31,8 +31,12 @@ def any_view(tensor: Tensor, data: st.DataObject) -> Tensor:
             tensor = tensor.flatten(at)
         elif kind == "lay":
             dim = data.draw(st.integers(0, rank - 1))
-            if tensor.shape[dim] % 2 == 0:
-                tensor = tensor.unflatten(dim, (2, -1))
+            size = tensor.shape[dim]
+            if size % 2 == 0:
+                sizes = [*tensor.shape[:dim], 2, size // 2, *tensor.shape[dim + 1 :]]
+                steps = list(tensor.stride())
+                steps.insert(dim, steps[dim] * (size // 2))
+                tensor = tensor.as_strided(sizes, steps, tensor.storage_offset())
     return tensor
 
 
