@@ -64,5 +64,5 @@ def draw(folder: Path) -> list[str]:
     for name, picture in drawn.items():
         picture().figure.savefig(folder / f"{name}.svg")
     mpl.pyplot.close("all")
-    explore(solution).save(folder / "explorer.html")
+    explore(solution, time_limit=None).save(folder / "explorer.html")
     return [*(f"{name}.svg" for name in drawn), "explorer.html"]

@@ -184,7 +184,7 @@ def inspect(
     ] = None,
     time_limit: Annotated[
         float | None,
-        typer.Option("--time-limit", "-t", help="Seconds for each k of it. [0.5]"),
+        typer.Option("--time-limit", "-t", help="Seconds for each k of it. [1]"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,7 +4,7 @@
 
 const SIDE = 480; // most CSS pixels of the square pictures
 const MOST_MAPS = 96; // on either side
-const NUMBERED = 40; // channels; beyond, their numbers would be too small to read
+const NUMBERED = 64; // channels; beyond, their numbers would be too small to read
 const MOST_EDGES = 300; // faint ones; those of the clique are all drawn
 
 function colour(name) {
@@ -63,7 +63,7 @@ function drawGraph({ layer, kept, others }) {
   const blue = edges.filter((edge) => edge[3]);
   const thin = Math.min(1, 40 / Math.sqrt(blue.length + 1));
   for (const [drawn, name, least, most] of [
-    [faint.slice(0, MOST_EDGES).reverse(), "soft", 0.2, 2.5],
+    [faint.slice(0, MOST_EDGES).reverse(), "faint", 0.2, 2.5],
     [blue, "kept", 1.2 * thin, 3.5],
   ]) {
     pen.strokeStyle = colour(name);

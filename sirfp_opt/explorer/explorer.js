@@ -41,8 +41,9 @@ function current() {
   const fits = layer.chosen && channelsOf(layer.chosen, layer.n).length === row.k;
   const which = state.which === "chosen" && !fits ? "best" : state.which;
   const shown = which === "chosen" ? layer.chosen : row[which];
-  const other = which === "greedy" ? row.best : row.greedy;
-  return { layer, row, which, shown, fits,
+  const toBest = shown.set === row.greedy.set;
+  const other = toBest ? row.best : row.greedy;
+  return { layer, row, which, shown, fits, rival: toBest ? "the best set found" : "greedy’s set",
     kept: channelsOf(shown, layer.n), others: channelsOf(other, layer.n) };
 }
 
@@ -76,20 +77,25 @@ function listed(layer, channels) {
   return channels.map((channel) => labelOf(layer, channel)).join(", ");
 }
 
-function tell({ layer, row, which, shown, kept, others, fits }) {
+function tell({ layer, row, which, shown, kept, others, fits, rival }) {
   const word = wordOf(layer);
   const names = { best: "The best set found", greedy: "Greedy’s set", chosen: layer.chosenName };
   const worth = layer.refit ? `lets ${short(shown.value)} of the signal through`
     : `has ${word} ${short(shown.value)}`;
-  const parts = [`${names[which]} of ${row.k} ${worth}.`];
+  // The one in hand may be greedy's: then it is told of once.
+  const same = fits && layer.chosen.set === row.greedy.set;
+  const title = same && which !== "best" ? "The set in hand, which is greedy’s," : names[which];
+  const parts = [`${title} of ${row.k} ${worth}.`];
   const best = row.best.value;
-  const rivals = { greedy: "Greedy’s", ...(fits && { chosen: "The one in hand" }) };
+  const rivals = { greedy: "Greedy’s", chosen: "The one in hand" };
+  if (!fits) delete rivals.chosen;
+  else if (same) delete rivals[which === "chosen" ? "greedy" : "chosen"];
   const order = Object.keys(rivals).sort((one) => (one === which ? -1 : 1));
-  for (const rival of order) {
-    const { value } = rival === "greedy" ? row.greedy : layer.chosen;
+  for (const one of order) {
+    const { value } = one === "greedy" ? row.greedy : layer.chosen;
     const gap = gapOf(value, best);
-    const called = which === rival ? "It" : rivals[rival];
-    const told = which === rival ? "It" : `${called}, ${short(value)},`;
+    const called = which === one ? "It" : rivals[one];
+    const told = which === one ? "It" : `${called}, ${short(value)},`;
     parts.push(gap < 1e-9 ? `${called} is as good as the best found.`
       : `${told} has a gap of ${percent(gap)} to the best found, ${short(best)}.`);
   }
@@ -102,7 +108,6 @@ function tell({ layer, row, which, shown, kept, others, fits }) {
   $("told").textContent = `${row.k} of ${layer.n}`;
   $("k").setAttribute("aria-valuetext", `${row.k} of ${layer.n} channels kept`);
   const swapped = others.filter((c) => !kept.includes(c)).length;
-  const rival = which === "greedy" ? "the best set" : "greedy’s set";
   $("graph-alt").textContent = `${kept.length} of ${layer.n} channels kept (filled), joined ` +
     "by their edges; the heavier an edge, the thicker its line. " +
     (swapped ? `${swapped} in dashed rings: in ${rival} instead.`

@@ -44,7 +44,7 @@ def explore(
     selected: Any = None,
     maps: Any = None,
     method: str | Solver = "auto",
-    time_limit: float | None = 0.5,
+    time_limit: float | None = 1.0,
     seed: int = 0,
     title: str = "",
     progress: bool | Stages = False,
