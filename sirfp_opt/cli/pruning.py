@@ -94,8 +94,8 @@ def prune(
         typer.Option(
             "--allocation",
             "-a",
-            help="How a budget becomes numbers of channels: balanced, optimal, "
-            "lagrangian, threshold or uniform. [balanced]",
+            help="How a budget becomes numbers of channels: measured, balanced, "
+            "optimal, lagrangian, threshold or uniform. [measured, with a refit]",
         ),
     ] = None,
     metric: Annotated[

@@ -8,6 +8,7 @@ from sirfp_opt.network.curves import ValueCurve, ValueCurves, value_curve
 from sirfp_opt.network.frontier import Frontier, sweep
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.network.problem import NetworkProblem
+from sirfp_opt.network.response import Response
 from sirfp_opt.network.solution import NetworkSolution
 from sirfp_opt.network.solve import solve_network
 from sirfp_opt.network.unit import MemberGraph
@@ -23,6 +24,7 @@ __all__ = [
     "NetworkProblem",
     "NetworkSolution",
     "PruningPlan",
+    "Response",
     "ValueCurve",
     "ValueCurves",
     "Worth",

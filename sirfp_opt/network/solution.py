@@ -95,8 +95,7 @@ class NetworkSolution:
             counts=np.array([self.counts[name]]),
             values=np.array([value]),
         )
-        weight = worth.weights.get(name, 1.0)
-        return float(worth.loss(point, factor, self.price, weight)[0])
+        return float(worth.loss(name, point, factor, self.price)[0])
 
     @property
     def objective(self) -> float:

@@ -19,6 +19,10 @@ The objective of a graph to be maximised is a worth as it is, at no price: of a 
 reconstruction errors, what is left of the signal. A product of these is what comes
 through all layers.
 
+Where it has been measured what a layer's loss does to the network's output
+(`Response`), that stands in place of the layer's own loss in any of the three: a
+product is then of what comes through to the output.
+
 Balanced: the least Σ_l (log worth_l(k_l) / worth_l(n_l))². Squares of the same losses
 make the worst layers count most: between the product and the fairest split of all,
 which looks at the worst layer only.
@@ -27,7 +31,7 @@ which looks at the worst layer only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +40,7 @@ from sirfp_opt._rules import check_fields, choice, number, ruled
 from sirfp_opt._validate import FloatArray, frozen
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.normalization import NORMALIZATIONS
+from sirfp_opt.network.response import Response
 from sirfp_opt.sense import Sense
 
 if TYPE_CHECKING:
@@ -84,6 +89,9 @@ class Worth:
         budget asks for it.
     weights : mapping of str to float
         w_l of single layers, 1 by default.
+    responses : mapping of str to Response
+        Of single layers: the share of its worth that a layer loses is replaced by the
+        share that the network's output loses for it.
 
     Raises
     ------
@@ -106,6 +114,7 @@ class Worth:
         None,
     )
     weights: Mapping[str, float] = field(default_factory=dict)
+    responses: Mapping[str, Response] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -119,6 +128,27 @@ class Worth:
             number(0.0, way="Leave a layer out for weight 1.").check(
                 weight, f"weights[{name!r}]"
             )
+        if not isinstance(self.responses, Mapping):
+            raise InvalidProblemError(
+                f"`responses` must map layers to Responses, got {self.responses!r}. "
+                "Leave a layer out for its own loss."
+            )
+        found = {
+            name: Response(**one) if isinstance(one, Mapping) else one
+            for name, one in self.responses.items()
+        }
+        for name, one in found.items():
+            if not isinstance(one, Response):
+                raise InvalidProblemError(
+                    f"`responses[{name!r}]` must be a Response, got {one!r}. "
+                    "Make one by Response.through of what was measured."
+                )
+        object.__setattr__(self, "responses", found)
+
+    def says(self, other: Worth) -> bool:
+        """Whether this is what another one says, who may leave responses out."""
+        responses = other.responses or self.responses
+        return self == replace(other, responses=responses)
 
     def losses(
         self, curves: Mapping[str, ValueCurve], factors: Mapping[str, float]
@@ -139,7 +169,7 @@ class Worth:
         """
         price = self.price_of(curves, factors)
         by_layer = {
-            name: self.loss(curve, factors[name], price, self.weights.get(name, 1.0))
+            name: self.loss(name, curve, factors[name], price)
             for name, curve in curves.items()
         }
         return Losses(by_layer, price)
@@ -159,27 +189,46 @@ class Worth:
         # Without any redundancy all channels are worth the same, whatever that is.
         return 1.0 if priced and price == 0 else price
 
+    def share(self, curve: ValueCurve, factor: float, price: float) -> FloatArray:
+        """Return what share of a layer's worth is left at each count of its curve.
+
+        Above 1 where fewer channels are worth more than all of them. A layer that is
+        worth nothing as a whole has nothing to lose.
+        """
+        worth, whole = self._worth(curve, factor, price)
+        return worth / whole if whole > 0 else np.ones_like(worth)
+
     def loss(
-        self, curve: ValueCurve, factor: float, price: float, weight: float = 1.0
+        self, name: str, curve: ValueCurve, factor: float, price: float
     ) -> FloatArray:
         """Return one layer's loss at each count of its curve."""
-        cost = -curve.problem.sense.sign * factor
-        worth = price * curve.counts - cost * curve.values
-        whole = price * curve.available - cost * curve.whole
-        if self.objective == "sum":
-            loss: FloatArray = weight * (whole - worth)
+        worth, whole = self._worth(curve, factor, price)
+        product = self.objective != "sum"
+        if product and self.price is not None and not (worth.min() > 0 and whole > 0):
+            raise InvalidProblemError(
+                f"`price` must make every allowed count of {curve.problem.title!r} "
+                f"worth more than nothing, got {price:g}. Raise it, or take "
+                "objective='sum'."
+            )
+        response, weight = self.responses.get(name), self.weights.get(name, 1.0)
+        share = self.share(curve, factor, price)
+        if response is not None:
+            share = 1.0 - response(1.0 - share)
+        if not product:
+            lost = whole - worth if response is None else 1.0 - share
+            loss: FloatArray = weight * lost
         else:
-            if self.price is not None and not (worth.min() > 0 and whole > 0):
-                raise InvalidProblemError(
-                    f"`price` must make every allowed count of "
-                    f"{curve.problem.title!r} worth more than nothing, got "
-                    f"{price:g}. Raise it, or take objective='sum'."
-                )
-            # A layer that is worth nothing as a whole has nothing to lose.
-            share = worth / whole if whole > 0 else np.ones_like(worth)
             loss = -np.log(np.maximum(share, LOST)) + 0.0  # no -0
             if self.objective == "balanced":
                 loss = np.maximum(loss, 0.0) ** 2
             loss = weight * loss
         frozen(loss)
         return loss
+
+    def _worth(
+        self, curve: ValueCurve, factor: float, price: float
+    ) -> tuple[FloatArray, float]:
+        """Return what each count of a curve is worth, and what the whole layer is."""
+        cost = -curve.problem.sense.sign * factor
+        worth: FloatArray = price * curve.counts - cost * curve.values
+        return worth, price * curve.available - cost * curve.whole

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
+from math import prod
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ __all__ = [
     "corner",
     "device_of",
     "evaluating",
+    "few",
     "first_and_all",
     "first_sample",
     "frozen_outputs",
@@ -145,6 +147,18 @@ def leading(batch: Any, count: int) -> Any:
         return tensor[chosen.to(tensor.device)] if own else tensor
 
     return pytree.tree_map_only(Tensor, cut, batch)
+
+
+def few(batch: Any, samples: int, positions: int) -> Any:
+    """Return the first samples of a batch: so many, or as have so many positions.
+
+    Positions are the pixels, or the tokens, of the first tensor.
+    """
+    shape = next(iter(shapes_of(batch)), torch.Size())
+    if not shape:
+        return batch
+    each = max(1, prod(shape[2:] if len(shape) > 3 else shape[1:2]))
+    return leading(batch, min(samples, max(1, positions // each), max(1, shape[0])))
 
 
 def corner(batch: Any, side: int = CORNER) -> Any:

@@ -45,7 +45,7 @@ class PruneSettings(TypedDict, total=False):
     keep: float | Mapping[str, int | float] | None
     method: str | Solver
     options: Mapping[str, Any]
-    allocation: str | Allocator
+    allocation: str | Allocator | None
     constraints: Mapping[str, LayerConstraints]
     min_keep: float
     multiple_of: int

@@ -61,7 +61,7 @@ def network_problem(
         or Budget(others=dict.fromkeys(list(cost.forms)[:1], 1.0)),
         constraints=constraints_of(units, request),
         min_keep=request.min_keep,
-        worth=worth_of(request.allocation) or Worth(),
+        worth=worth_of(request.split) or Worth(),
         dead=graphs.dead_channels() if request.drop_dead else {},
         edges={
             unit.name: edge

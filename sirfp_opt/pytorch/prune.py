@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from sirfp_opt._parallel import Clock, Stages, progress_stages
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.network.allocation import Measured, create_allocator
 from sirfp_opt.network.cost import CostModel
 from sirfp_opt.network.solve import solve_network
 from sirfp_opt.pytorch.admission import admit, check_model
-from sirfp_opt.pytorch.batches import Forward, first_and_all, first_sample, to_model
+from sirfp_opt.pytorch.batches import (
+    Forward,
+    few,
+    first_and_all,
+    first_sample,
+    to_model,
+)
 from sirfp_opt.pytorch.cost import count_params, read_cost, tally_of
 from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
@@ -21,6 +28,7 @@ from sirfp_opt.pytorch.planning import network_problem, with_forms
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
 from sirfp_opt.pytorch.request import PruneRequest, as_request
+from sirfp_opt.pytorch.responses import POSITIONS, ResponseMeter
 from sirfp_opt.pytorch.verification import Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -227,7 +235,8 @@ def _prune(
     if request.refit is not None and isinstance(batches, Iterator):
         batches = list(batches)  # a refit reads them again
     first, every = first_and_all(batches)
-    sample = first_sample(model, to_model(first, model), forward)
+    here = to_model(first, model)
+    sample = first_sample(model, here, forward)
     admit(model, sample, forward)
     ignore, seed = request.ignore, request.seed
     if graphs is None:
@@ -245,6 +254,7 @@ def _prune(
         if request.verify
         else None
     )
+    meter = _meter(model, here, sample is here, forward, request)
     while True:
         if not graphs.coupling.units:
             reasons = "; ".join(str(e) for e in graphs.coupling.exclusions[:5])
@@ -255,12 +265,23 @@ def _prune(
         with clock.stage("count"):
             cost = read_cost(model, graphs.coupling.units, sample, forward=forward)
         problem = network_problem(graphs, with_forms(cost, extra), request)
+        curves = None
+        if meter is not None:
+            problem.check_reachable()
+            curves = problem.curves
+            with clock.stage("curves", len(curves)) as tick:
+                curves.build(n_jobs=request.n_jobs, tick=tick)
+            with clock.stage("measure", len(curves)) as tick:
+                responses = meter(problem, graphs, tick)
+            worth = replace(problem.worth, responses=responses)
+            problem = replace(problem, worth=worth)
         solution = solve_network(
             problem,
             request.method,
             # Where numbers are given, there is nothing to split.
-            allocation=request.allocation if request.keep is None else "uniform",
+            allocation=request.split if request.keep is None else "uniform",
             certify=request.certify,
+            curves=curves,
             n_jobs=request.n_jobs,
             limits=request.limits,
             seed=request.seed,
@@ -336,6 +357,29 @@ def prune_(
     if result.report.refit is not None:
         model.load_state_dict(result.model.state_dict())
     return replace(result, model=model)
+
+
+def _meter(
+    model: nn.Module,
+    batch: Any,
+    whole: bool,
+    forward: Forward | None,
+    request: PruneRequest,
+) -> ResponseMeter | None:
+    """Return what measures responses, if the split asks for them.
+
+    Where a batch is no row of samples, the `whole` of it is run.
+    """
+    allocator = create_allocator(request.split)
+    if request.keep is not None or not isinstance(allocator, Measured):
+        return None
+    return ResponseMeter(
+        model,
+        batch if whole else few(batch, allocator.samples, POSITIONS),
+        forward,
+        refit=request.refit,
+        skipping=request.measured.on_nan != "raise",
+    )
 
 
 def _check_beside(

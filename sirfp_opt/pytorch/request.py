@@ -67,10 +67,12 @@ class PruneRequest:
         Which solver chooses a unit's channels: a name from `available_solvers()`.
     options : mapping
         Parameters of the method.
-    allocation : {"threshold", "uniform", "lagrangian", "optimal", "balanced"}
-        Which numbers of channels: see `Threshold`, `Uniform`, `Lagrangian` and
-        `Optimal`, which finds the best split of all budgets at once, with a bound;
-        "balanced" is that, too, with losses squared (`Worth`). Or an Allocator.
+    allocation : str or Allocator, optional
+        Which numbers of channels: "uniform", "threshold", "lagrangian" or "optimal",
+        which finds the best split of all budgets at once, with a bound. "balanced" and
+        "measured" are that, too: with losses squared (`Worth`), or with what each
+        unit's loss does to the network's outputs (`Measured`). By default "measured"
+        where layers are refitted and a budget is split, else "balanced".
     constraints : mapping of str to LayerConstraints
         By pattern of unit names, or of the layers that make a unit's channels; the
         first that matches counts. Where it has a `multiple_of`, a `k` or a `k_min`,
@@ -129,7 +131,7 @@ class PruneRequest:
     keep: float | Mapping[str, int | float] | None = None
     method: str | Solver = "greedy"
     options: Mapping[str, Any] = field(default_factory=dict)
-    allocation: str | Allocator = "balanced"
+    allocation: str | Allocator | None = None
     constraints: Mapping[str, LayerConstraints] = field(default_factory=dict)
     min_keep: float = ruled(
         number(0.0, 1.0, way="Pass the least fraction of each unit that stays."), 0.1
@@ -166,7 +168,7 @@ class PruneRequest:
                     f"{brief(rules)}. Pass LayerConstraints(multiple_of=8)."
                 )
         self._check_keep()
-        create_allocator(self.allocation)
+        create_allocator(self.split)
         if self.extraction is not None:
             store(self, "extraction", as_extraction(self.extraction))
         check_jobs(self.n_jobs)
@@ -207,11 +209,22 @@ class PruneRequest:
         return self.extraction or Extraction("refit" if refitted else "reconstruction")
 
     @property
+    def split(self) -> str | Allocator:
+        """What splits the budget; where numbers are given there is nothing to split."""
+        measured = self.keep is None and self.refit is not None and self._takes_refit
+        return self.allocation or ("measured" if measured else "balanced")
+
+    @property
     def knows_refit(self) -> bool:
         """Whether method and allocation take problems of refitted readers."""
+        return self._takes_refit and not isinstance(
+            create_allocator(self.allocation or "balanced"), Threshold
+        )
+
+    @property
+    def _takes_refit(self) -> bool:
         _, solver = create_solver(self.method, self.options)
-        scored = isinstance(create_allocator(self.allocation), Threshold)
-        return Objective.REFIT in solver.info.objectives and not scored
+        return Objective.REFIT in solver.info.objectives
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse patterns that match no layer of a network, with the nearest names.
@@ -252,7 +265,9 @@ class PruneRequest:
             "budget": self.budget.to_dict(),
             "method": method,
             "options": options,
-            "allocation": as_plain(self.allocation),
+            "allocation": None
+            if self.allocation is None
+            else as_plain(self.allocation),
             "constraints": {k: v.to_dict() for k, v in self.constraints.items()},
             "limits": limits,
             "refit": None if refit is None else refit.to_dict(),
@@ -284,7 +299,7 @@ class PruneRequest:
                 f"`data` must be a request of format {FORMAT!r}, got {found!r}. "
                 "Write it with PruneRequest.to_json."
             )
-        if "allocation" in parts:
+        if parts.get("allocation") is not None:
             parts["allocation"] = from_plain(parts["allocation"])
         if isinstance(parts.get("refit"), Mapping):
             parts["refit"] = Refit.from_dict(parts["refit"])

@@ -304,8 +304,8 @@ def test_progress_is_told() -> None:
     )
     stages = list(dict.fromkeys(stage for stage, _, _ in heard))
     assert stages == [
-        "couple", "extract", "count", "curves", "split", "sets", "cut", "verify",
-        "refit",
+        "couple", "extract", "count", "curves", "measure", "split", "sets", "cut",
+        "verify", "refit",
     ]  # fmt: skip
     for stage in stages:
         last = [event for event in heard if event[0] == stage][-1]

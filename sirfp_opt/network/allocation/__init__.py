@@ -11,6 +11,7 @@ from sirfp_opt._moved import raise_moved
 from sirfp_opt._rules import check_names
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.allocation.lagrangian import Lagrangian, SplitAllocator
+from sirfp_opt.network.allocation.measured import Measured
 from sirfp_opt.network.allocation.optimal import Optimal
 from sirfp_opt.network.allocation.protocol import Allocation, Allocator
 from sirfp_opt.network.allocation.scores import greedy_scores
@@ -26,6 +27,7 @@ __all__ = [
     "Allocation",
     "Allocator",
     "Lagrangian",
+    "Measured",
     "Optimal",
     "Threshold",
     "Uniform",
@@ -44,6 +46,7 @@ ALLOCATIONS: dict[str, Callable[[], Allocator]] = {
     "lagrangian": Lagrangian,
     "optimal": Optimal,
     "balanced": lambda: Optimal(Worth("balanced")),
+    "measured": Measured,
 }
 """Allocations by name: "balanced" is "optimal" with another `Worth`."""
 
@@ -121,7 +124,7 @@ def from_plain(data: Any) -> str | Allocator:
 
 
 _CLASSES: dict[Any, Any] = {
-    one.__name__: one for one in (Uniform, Threshold, Lagrangian, Optimal)
+    one.__name__: one for one in (Uniform, Threshold, Lagrangian, Optimal, Measured)
 }
 
 

@@ -52,7 +52,7 @@ class SplitAllocator(ABC):
         InvalidProblemError
             If the allocation has a worth of its own that is not the problem's.
         """
-        if self.worth is not None and self.worth != problem.worth:
+        if self.worth is not None and not problem.worth.says(self.worth):
             raise InvalidProblemError(
                 f"`worth` of the allocation must be left out or be the problem's "
                 f"{problem.worth}, got {self.worth}. Put it into the problem: "

@@ -1,0 +1,162 @@
+"""What a network's outputs lose when one unit alone is cut, on a few samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sirfp_opt.errors import SirfpError
+from sirfp_opt.network.plan import PruningPlan
+from sirfp_opt.network.response import Response
+from sirfp_opt.pytorch.batches import Forward, frozen_outputs
+from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.refitting.refit import refit_pruned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor, nn
+
+    from sirfp_opt.network.curve import ValueCurve
+    from sirfp_opt.network.problem import NetworkProblem
+    from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
+    from sirfp_opt.pytorch.refitting.settings import Refit
+
+__all__ = ["POSITIONS", "ResponseMeter"]
+
+POSITIONS = 1 << 18
+"""Pixels or tokens that the outputs are looked at on, all samples together: each unit
+takes two passes of the network over them."""
+
+SHARES = (0.5, 0.25)
+"""Of its channels that a unit keeps while the outputs are looked at."""
+
+MOST = 0.999
+"""Share of the signal that counts as lost where the outputs have nothing left of it."""
+
+
+class ResponseMeter:
+    """Measures a network's responses; what was measured before is kept.
+
+    Each unit is cut alone, the layers that read it are merged where they will be
+    refitted, and the outputs in evaluation mode are held against the network's own:
+    their squared difference as a share of their variance, channel by channel, the mean
+    over all outputs of floating point.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    batch : Any
+        A few samples, on the network's device.
+    forward : callable, optional
+        ``forward(model, batch)``.
+    refit : Refit, optional
+        How layers will be refitted; None leaves them as they are cut.
+    skipping : bool
+        As for `refit_pruned`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Any,
+        forward: Forward | None = None,
+        *,
+        refit: Refit | None = None,
+        skipping: bool = False,
+    ) -> None:
+        self.model, self.batch, self.forward = model, batch, forward
+        self.refit = None
+        if refit is not None:
+            self.refit = replace(refit, kind="merge", batch_norms="kept", held_out=0.0)
+        self.skipping = skipping
+        self._own: list[Tensor] | None = None
+        self._known: dict[tuple[str, int, int], float] = {}
+
+    def __call__(
+        self,
+        problem: NetworkProblem,
+        graphs: ExtractedGraphs,
+        tick: Callable[[], None] = lambda: None,
+    ) -> dict[str, Response]:
+        """Return the response of every unit that has something to lose.
+
+        Parameters
+        ----------
+        problem : NetworkProblem
+            Its curves say which channels a unit keeps.
+        graphs : ExtractedGraphs
+        tick : callable
+            Called once for each unit.
+        """
+        curves, factors, worth = problem.curves, problem.factors, problem.worth
+        price = worth.price_of(curves, factors)
+        found = {}
+        for name, curve in curves.items():
+            shares = worth.share(curve, factors[name], price)
+            points = []
+            for count in _counts(curve):
+                lost = 1.0 - float(shares[curve.counts.tolist().index(count)])
+                error = self._error(name, curve, count, graphs)
+                if error is not None:
+                    points.append((lost, error))
+            if any(lost > 0 for lost, _ in points):
+                found[name] = Response.through(points)
+            tick()
+        return found
+
+    def _error(
+        self, name: str, curve: ValueCurve, count: int, graphs: ExtractedGraphs
+    ) -> float | None:
+        """Return what the outputs lose; None where the unit cannot be cut alone."""
+        key = (name, curve.n, count)
+        if key not in self._known:
+            units = graphs.coupling.units
+            kept = {unit.name: range(unit.size) for unit in units}
+            plan = PruningPlan(units, kept | {name: curve.selected(count)})
+            try:
+                pruned = apply_plan(self.model, plan)
+                if self.refit is not None:
+                    refit_pruned(
+                        self.model,
+                        pruned,
+                        plan,
+                        [self.batch],
+                        self.refit,
+                        forward=self.forward,
+                        inputs=graphs.inputs,
+                        pictures=1,  # to judge by: that is not asked for here
+                        skipping=self.skipping,
+                    )
+                made = frozen_outputs(pruned, self.batch, self.forward)
+            except SirfpError:
+                return None
+            if self._own is None:
+                self._own = frozen_outputs(self.model, self.batch, self.forward)
+            self._known[key] = _lost(self._own, made)
+        return self._known[key]
+
+
+def _counts(curve: ValueCurve) -> list[int]:
+    """Return the allowed counts nearest to the shares, all of the channels left out."""
+    some = curve.counts[curve.counts < curve.n]
+    nearest = [int(some[abs(some - s * curve.n).argmin()]) for s in SHARES if len(some)]
+    return list(dict.fromkeys(nearest))
+
+
+def _lost(own: Sequence[Tensor], made: Sequence[Tensor]) -> float:
+    """Return the share of the outputs' variance that differs, at most `MOST`."""
+    shares = []
+    for one, other in zip(own, made, strict=True):
+        sound = one.isfinite() & other.isfinite()
+        one, other = (torch.where(sound, t, 0.0).double() for t in (one, other))
+        beside = [dim for dim in range(one.dim()) if dim != 1 or one.dim() < 2]
+        signal = (one - one.mean(dim=beside, keepdim=True)).square().sum()
+        if not signal > 0:  # one entry a channel, or constants
+            signal = one.square().sum()
+        if signal > 0:
+            shares.append(float((other - one).square().sum() / signal))
+    return min(sum(shares) / len(shares), MOST) if shares else 0.0
