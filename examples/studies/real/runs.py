@@ -31,7 +31,7 @@ class Run:
         "refit" (sets that leave the readers most once they are refitted),
         "reconstruction" (most as they are), "paper" (`reference=True`), "spatial", a
         name of `SCORES`, "torch_pruning" (its own pruner, end to end) or "dense".
-    split : {"balanced", "uniform", "threshold", "global"}
+    split : {"measured", "balanced", "uniform", "threshold", "global"}
         Who says how many channels of each unit stay; "global" is one ranking of all.
     solver : str
         Which solver chooses the sets; "rank" for scores.
@@ -66,7 +66,7 @@ class Run:
 
 KEYS = tuple(field.name for field in fields(Run))
 ARMS = tuple(name for name in KEYS if name not in ("budget", "seed", "pace"))
-SHIPPED = Run("ppocr4", "refit", refit="full")
+SHIPPED = Run("ppocr4", "refit", "measured", refit="full")
 """What `prune` does when it is asked for a budget and nothing else."""
 
 
@@ -87,9 +87,11 @@ def _main(network: str) -> list[Run]:
     return [
         shipped,
         replace(shipped, refit="merge"),
-        replace(shipped, refit="none"),
+        replace(shipped, split="balanced"),
+        Run(network, "refit"),
         Run(network, "reconstruction"),
         Run(network, "reconstruction", refit="full"),
+        Run(network, "reconstruction", "measured", refit="full"),
         Run(network, "paper", "threshold"),
         Run(network, "spatial", "threshold"),
         *(

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from joblib import Parallel, delayed
 from rich.console import Console
 
 from examples.studies.refit.execute import execute
 from examples.studies.refit.page import fill
 from examples.studies.refit.results import SHIPPED, Results
-from examples.studies.refit.runs import full_list, quick_list
+from examples.studies.refit.runs import Run, full_list, quick_list
+
+
+def _done(run: Run) -> tuple[Run, dict[str, object]]:
+    return run, execute(run)
 
 
 def main(
@@ -26,6 +31,7 @@ def main(
         typer.Option(help="A value of a field, such as unet or 0.3; repeatable."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
+    jobs: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 1,
     results: Annotated[Path | None, typer.Option(help="Table to go on with.")] = None,
     page: Annotated[bool, typer.Option(help="Renew README.md's tables.")] = False,
     run: Annotated[bool, typer.Option(help="Do what is missing.")] = True,
@@ -38,8 +44,8 @@ def main(
     runs = [one for one in runs if all(word in one.key for word in only or [])]
     missing = table.missing(runs) if run else []
     console.print(f"{len(runs)} runs, {len(missing)} of them to do")
-    for number, one in enumerate(missing, 1):
-        figures = execute(one)
+    pool = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    for number, (one, figures) in enumerate(pool(map(delayed(_done), missing)), 1):
         table.add(one, figures)
         told = figures.get("miou", figures["status"])
         text = f"{number:4d} {' '.join(one.key)}: {told}"

@@ -99,10 +99,13 @@ def _plan(
 ) -> PruningPlan:
     network = load_network(name)
     images = [some for some, _ in _calibration(pictures, seed)]
-    rules: dict[str, Any] = {"macs": budget}
-    if sets != split:
-        counts = _plan(name, split, split, budget, pictures, seed).counts
-        rules = {"keep": counts}
+    rules: dict[str, Any] = {"macs": budget, "refit": None}
+    if split == "measured":
+        rules |= {"allocation": "measured", "refit": "merge"}
+    own = "clique" if split == "clique" else "refit"
+    if sets != own:
+        counts = _plan(name, own, split, budget, pictures, seed).counts
+        rules = {"keep": counts, "refit": None}
     return prune(
         network,
         images,
@@ -110,7 +113,6 @@ def _plan(
         graphs=_graphs(name, sets, pictures, seed),
         method="top_k" if sets in SCORES else "greedy",
         drop_dead=sets not in SCORES,
-        refit=None,
         seed=seed,
     ).plan
 

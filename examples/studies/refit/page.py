@@ -27,11 +27,11 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
     tuned = usual[usual["steps"] > 0]
     if len(tuned):
         found["With labelled steps afterwards"] = _pivot(tuned, ARM)
-    same = (done["sets"] == "refit") & (done["split"] == "refit")
+    same = (done["sets"] == "refit") & (done["split"] == "measured")
     same &= (done["repair"] == "full") & (done["steps"] == 0) & (done["seed"] == 0)
     few = done[same & (done["budget"] == 0.15)]
     if few["pictures"].nunique() > 1:
-        title = "By the number of pictures (refit sets, full, 15 % of the MACs)"
+        title = "By the number of pictures (refit sets, measured split, full, 15 %)"
         found[title] = _pivot(few, ["pictures"])
     found["CPU seconds of the repair"] = _pivot(main, ["repair"], "repair_s")
     return found

@@ -5,14 +5,35 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from itertools import product
 
-__all__ = ["BUDGETS", "KEYS", "NETWORKS", "SCORES", "Run", "full_list", "quick_list"]
+__all__ = [
+    "AGAIN",
+    "BUDGETS",
+    "KEYS",
+    "MAIN",
+    "NETWORKS",
+    "SCORES",
+    "Run",
+    "full_list",
+    "quick_list",
+]
 
 NETWORKS = ("deeplab", "unet", "mobile")
 BUDGETS = (0.4, 0.15, 0.3)
-SCORES = ("l1", "l2", "fpgm", "random")
+SCORES = ("l1", "l2", "fpgm", "taylor", "random")
 """Criteria that rank single channels; all are Torch-Pruning's."""
 
-REPAIRS = ("bn", "merge", "full")
+MAIN = tuple(
+    (sets, split, repair)
+    for sets, split in (("clique", "clique"), ("refit", "refit"), ("refit", "measured"))
+    for repair in ("bn", "merge", "full")
+    if (split, repair) != ("measured", "bn")
+)
+"""Sets, split and repair of the main runs."""
+
+AGAIN = tuple(
+    arm for arm in MAIN if arm[2] != "merge" and arm != ("refit", "refit", "bn")
+)
+"""Those that every seed repeats."""
 
 
 @dataclass(frozen=True, order=True)
@@ -25,10 +46,11 @@ class Run:
     sets : str
         Which channels stay: "clique" (metric "reconstruction"), "refit" (metric
         "refit"), or one of `SCORES`; by greedy, or the ranking.
-    split : {"clique", "refit"}
-        Whose value curves say how many, by the balanced split.
+    split : {"clique", "refit", "measured"}
+        Who says how many: the balanced split on value curves of cliques or of refit
+        problems, or the split by what was measured at the outputs.
     repair : {"bn", "merge", "full"}
-        Batch norms re-estimated; or a refit, and then batch norms re-estimated.
+        Batch norms re-estimated; or a refit, which corrects them.
     budget : float
         Fraction of the MACs that may remain.
     pictures : int
@@ -41,7 +63,7 @@ class Run:
 
     network: str
     sets: str = "refit"
-    split: str = "refit"
+    split: str = "measured"
     repair: str = "full"
     budget: float = 0.4
     pictures: int = 64
@@ -60,28 +82,30 @@ KEYS = tuple(field.name for field in fields(Run))
 def full_list(seeds: int = 5) -> list[Run]:
     """Return the whole study; what comes first matters most."""
     runs = [
-        Run(network, own, own, repair, budget)
-        for budget, network, own, repair in product(
-            BUDGETS[:2], NETWORKS, ("clique", "refit"), REPAIRS
-        )
+        Run(network, sets, split, repair, budget)
+        for budget, network, (sets, split, repair) in product(BUDGETS, NETWORKS, MAIN)
     ]
     runs += [
         Run(network, sets, split, "full", budget)
         for budget, network, (sets, split) in product(
             BUDGETS[:2],
             NETWORKS,
-            [("clique", "refit"), ("refit", "clique"), *((s, "refit") for s in SCORES)],
+            [
+                ("clique", "refit"),
+                ("clique", "measured"),
+                ("refit", "clique"),
+                *((score, "measured") for score in SCORES),
+            ],
         )
     ]
-    main = [("clique", "bn"), ("clique", "full"), ("refit", "merge"), ("refit", "full")]
     for seed in range(1, seeds):
         runs += [
-            Run(network, own, own, repair, budget, seed=seed)
-            for budget, network, (own, repair) in product(BUDGETS[:2], NETWORKS, main)
+            Run(network, sets, split, repair, budget, seed=seed)
+            for budget, network, (sets, split, repair) in product(
+                BUDGETS, NETWORKS, AGAIN
+            )
         ]
-        if seed == 1:
-            runs += _tuned() + _third() + _pictures()
-    return list(dict.fromkeys(runs))
+    return list(dict.fromkeys([*runs, *_tuned(), *_pictures()]))
 
 
 def quick_list() -> list[Run]:
@@ -93,17 +117,10 @@ def quick_list() -> list[Run]:
 
 
 def _tuned() -> list[Run]:
-    arms = [("clique", "bn"), ("refit", "full")]
+    arms = [("clique", "clique", "bn"), ("refit", "measured", "full")]
     return [
-        Run(network, own, own, repair, budget, steps=60)
-        for budget, network, (own, repair) in product(BUDGETS[:2], NETWORKS, arms)
-    ]
-
-
-def _third() -> list[Run]:
-    return [
-        Run(network, own, own, repair, BUDGETS[2])
-        for network, own, repair in product(NETWORKS, ("clique", "refit"), REPAIRS)
+        Run(network, *arm, budget, steps=60)
+        for budget, network, arm in product(BUDGETS[:2], NETWORKS, arms)
     ]
 
 
