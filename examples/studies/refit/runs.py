@@ -119,8 +119,10 @@ def quick_list() -> list[Run]:
 def _tuned() -> list[Run]:
     arms = [("clique", "clique", "bn"), ("refit", "measured", "full")]
     return [
-        Run(network, *arm, budget, steps=60)
-        for budget, network, arm in product(BUDGETS[:2], NETWORKS, arms)
+        Run(network, sets, split, repair, budget, steps=60)
+        for budget, network, (sets, split, repair) in product(
+            BUDGETS[:2], NETWORKS, arms
+        )
     ]
 
 
