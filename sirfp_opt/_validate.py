@@ -134,6 +134,8 @@ def as_floats(values: Any, name: str, what: str) -> FloatArray:
     name, what : str
         For messages: the argument, and what it must be.
     """
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return np.array(values, order="C")
     if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
         raise InvalidProblemError(
             f"`{name}` must have no masked entries, got "

@@ -162,10 +162,8 @@ class ChannelGraph:
     @cached_property
     def largest(self) -> float:
         """Largest magnitude of an edge or a vertex weight."""
-        edges, vertices = self.weights, self.vertex_weights
-        return max(
-            float(edges.max()), -float(edges.min()), float(np.abs(vertices).max())
-        )
+        own = np.abs(self.vertex_weights).max() if self.has_vertex_weights else 0.0
+        return max(float(self.weights.max()), -float(self.weights.min()), float(own))
 
     @cached_property
     def has_vertex_weights(self) -> bool:

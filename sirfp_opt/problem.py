@@ -281,6 +281,8 @@ def as_graph(graph: Any, sense: Sense | str | None = None) -> ChannelGraph:
     if isinstance(graph, ChannelGraph):
         return graph
     direction = Sense.MAXIMIZE if sense is None else Sense.of(sense)
+    if type(graph) is np.ndarray:
+        return ChannelGraph(weights=graph, sense=direction)
     if hasattr(graph, "is_multigraph") and hasattr(graph, "adj"):
         return ChannelGraph.from_networkx(graph, sense=direction)
     if hasattr(graph, "iloc") and hasattr(graph, "columns"):
