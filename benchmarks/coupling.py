@@ -23,6 +23,7 @@ of 100, 300 and 1,000 layers instead; ms_a_layer is couple_s by layers.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import multiprocessing
 import statistics
@@ -47,24 +48,21 @@ def torchvision_net(name: str, **options: Any) -> nn.Module:
     from tests.pytorch.zoo import _declare_operators
 
     _declare_operators()
-    import torchvision
-
+    torchvision: Any = importlib.import_module("torchvision")
     model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     return model
 
 
 def timm_net(name: str, **options: Any) -> nn.Module:
     """Return a network of timm."""
-    import timm
-
+    timm: Any = importlib.import_module("timm")
     model: nn.Module = timm.create_model(name, pretrained=False, **options)
     return model
 
 
 def segformer() -> nn.Module:
     """Return SegFormer-B0."""
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")
     config = transformers.SegformerConfig(num_labels=21)
     model: nn.Module = transformers.SegformerForSemanticSegmentation(config)
     return model
@@ -76,12 +74,8 @@ class Detector(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torchvision_net("resnet18")  # its operators, which transformers asks for
-        import transformers
-
-        config = transformers.DetrConfig(
-            use_timm_backbone=True, use_pretrained_backbone=False, backbone="resnet50"
-        )
-        self.net = transformers.DetrForObjectDetection(config)
+        transformers: Any = importlib.import_module("transformers")
+        self.net = transformers.DetrForObjectDetection(transformers.DetrConfig())
 
     def forward(self, x: torch.Tensor) -> Any:
         """Return scores and boxes."""
@@ -91,18 +85,17 @@ class Detector(nn.Module):
 
 def segment_anything() -> nn.Module:
     """Return the picture encoder of SAM ViT-B."""
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")
     model: nn.Module = transformers.SamVisionModel(transformers.SamVisionConfig())
     return model
 
 
-def chain(layers: int) -> nn.Module:
+def chain(layers: int) -> nn.Sequential:
     """Return convolutions of 8 channels one after the other."""
     body: list[nn.Module] = [nn.Conv2d(3, 8, 1)]
     for _ in range(layers - 2):
         body += [nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
-    return nn.Sequential(*body, nn.Conv2d(8, 2, 1)).eval()
+    return nn.Sequential(*body, nn.Conv2d(8, 2, 1))
 
 
 class Block(nn.Module):
@@ -121,7 +114,7 @@ class Block(nn.Module):
 def residual(layers: int) -> nn.Module:
     """Return blocks of two convolutions, all on one stream."""
     blocks = [Block() for _ in range((layers - 2) // 2)]
-    return nn.Sequential(nn.Conv2d(3, 8, 1), *blocks, nn.Conv2d(8, 2, 1)).eval()
+    return nn.Sequential(nn.Conv2d(3, 8, 1), *blocks, nn.Conv2d(8, 2, 1))
 
 
 NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], int]] = {
@@ -165,30 +158,29 @@ CHAINS: dict[str, tuple[str, Callable[[], nn.Module], int]] = {
 def measure(name: str, repeats: int) -> dict[str, Any]:
     """Couple one network; to be called in a process of its own."""
     from sirfp_opt.pytorch import couple
-    from sirfp_opt.pytorch.coupling import units
+    from sirfp_opt.pytorch.coupling.settling import settle
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     _, build, side = (NETWORKS | CHAINS)[name]
     model = build().eval()
     batch = torch.randn(1, 3, side, side)
-    couple(chain(4), batch[..., :8, :8])
+    couple(chain(4).eval(), batch[..., :8, :8])
     trials: list[float] = []
 
-    def settle(*args: Any) -> Any:
+    def clocked(*args: Any) -> Any:
         began = time.process_time()
         try:
-            return original(*args)
+            return settle(*args)
         finally:
             trials.append(time.process_time() - began)
 
-    original = units.settle
     seconds: list[float] = []
     peak: float | None = None
     for _ in range(repeats):
         before = _resident("VmRSS", reset=True)
         began = time.process_time()
-        with patch.object(units, "settle", settle):
+        with patch("sirfp_opt.pytorch.coupling.units.settle", clocked):
             coupling = couple(model, batch)
         seconds.append(time.process_time() - began)
         after = _resident("VmHWM")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,8 @@ def as_before(model: nn.Module) -> Iterator[None]:
 def _note(value: Any, held: list[tuple[Any, Any]]) -> None:
     """Note what a container holds, and those within it; modules are seen anyway."""
     if type(value) in CONTAINERS:
-        held.append((value, copy.copy(value)))
-        for inner in value.values() if isinstance(value, dict) else value:
+        is_dict = isinstance(value, dict)
+        held.append((value, list(value.items() if is_dict else value)))
+        for inner in value.values() if is_dict else value:
             if type(inner) in CONTAINERS:
                 _note(inner, held)

@@ -122,29 +122,31 @@ class Zeros:
 
     @contextmanager
     def set_on(self, model: nn.Module) -> Iterator[None]:
-        """Set them in the block, and put back what was there."""
-        found = list(self._found(model))
-        with torch.no_grad():
-            before = [
-                tensor.clone() if groups > 1 else tensor.index_select(dim, index)
-                for tensor, dim, index, groups in found
-            ]
-            for tensor, dim, index, groups in found:
-                if groups > 1:
-                    tensor.masked_fill_(_by_group(tensor, index, groups), 0.0)
-                else:
-                    tensor.index_fill_(dim, index, 0.0)
+        """Set them in the block, and put back what was there.
+
+        Other numbers stand in for the tensors' own meanwhile; these are not touched.
+        """
+        own: dict[int, tuple[Tensor, Tensor]] = {}
         try:
+            with torch.no_grad():
+                for tensor, dim, index, groups in self._found(model):
+                    if groups > 1:
+                        gone = _by_group(tensor, index, groups)
+                    else:
+                        gone = torch.zeros(
+                            tensor.shape[dim], dtype=torch.bool, device=tensor.device
+                        )
+                        gone[index] = True
+                        gone = gone.view(-1, *[1] * (tensor.dim() - 1 - dim))
+                    if id(tensor) in own:
+                        tensor.masked_fill_(gone, 0.0)
+                    else:
+                        own[id(tensor)] = tensor, tensor.data
+                        tensor.data = torch.where(gone, 0.0, tensor.data)
             yield
         finally:
-            with torch.no_grad():
-                for (tensor, dim, index, groups), values in zip(
-                    found, before, strict=True
-                ):
-                    if groups > 1:
-                        tensor.copy_(values)
-                    else:
-                        tensor.index_copy_(dim, index, values)
+            for tensor, numbers in own.values():
+                tensor.data = numbers
 
     def _found(self, model: nn.Module) -> Iterator[tuple[Tensor, int, Tensor, int]]:
         """Yield each tensor, the dimension, the positions, and a weight's groups."""

@@ -91,6 +91,11 @@ class Classes:
         if not pairs.size:
             return
         labels, index = np.unique(pairs, return_inverse=True)
+        if len(labels) == pairs.size:  # each with one other
+            low, high = pairs.min(axis=0), pairs.max(axis=0)
+            self._kind[low] = np.maximum(self._kind[low], self._kind[high])
+            self._parent[high] = low
+            return
         left, right = index.reshape(2, -1)
         group = components(left, right, len(labels))
         least = np.full(int(group.max()) + 1, self.count)
