@@ -366,5 +366,7 @@ STRUCTURES: dict[str, Structure] = {
     "vit, multi-query": Structure(lambda: transformer("multi-query")),
     "vit, widths of the stream": Structure(lambda: transformer("by the stream")),
     "vit, reduced sequence": Structure(lambda: transformer("reduced")),
+    "vit, a scale a head": Structure(lambda: transformer("a scale a head"), least=0.68),
+    "vit, rotary": Structure(lambda: transformer("rotary"), least=0.68),
     "vit, rms": Structure(lambda: transformer("separate", nn.RMSNorm)),
 }

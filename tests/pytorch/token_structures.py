@@ -32,6 +32,10 @@ class Attention(nn.Module):
                 self.reduce = nn.Conv2d(width, width, 2, 2)
         elif not hasattr(self, "qkv"):
             self.k, self.v = nn.Linear(width, width), nn.Linear(width, width)
+        if how == "a scale a head":
+            self.scales = nn.Parameter(torch.randn(heads, 1, 1))
+        if how == "rotary":
+            self.register_buffer("turns", torch.rand(self.head_dim // 2))
         if how == "timm with bias":
             self.bias = nn.Parameter(torch.randn(heads, 16, 16))
         self.proj = nn.Linear(width, width)
@@ -53,6 +57,17 @@ class Attention(nn.Module):
             k, v = self.kv(x)[:, None].chunk(2, -1)
         else:
             q, k, v = (split_heads(f(x), h) for f in (self.q, self.k, self.v))
+        if self.how == "a scale a head":
+            q = q * self.scales
+        if self.how == "rotary":
+            angle = torch.arange(length, dtype=x.dtype)[:, None] * self.get_buffer(
+                "turns"
+            )
+            c, s = (f(torch.cat([angle, angle], -1)) for f in (torch.cos, torch.sin))
+            q, k = (
+                t * c + torch.cat([-t[..., d // 2 :], t[..., : d // 2]], -1) * s
+                for t in (q, k)
+            )
         if self.how == "fused":
             y = F.scaled_dot_product_attention(q, k, v)
         elif self.how == "einsum":

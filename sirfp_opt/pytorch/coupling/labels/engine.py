@@ -116,6 +116,9 @@ class Tracker(internals.DispatchMode):
     counted : list of (str, int, ndarray)
         Norms of a fixed number of channels: the module, which of the normalised
         dimensions, the label of each position.
+    spread : list of (Tensor, Tensor, str)
+        Bare parameters that are broadcast over several channels each: their labels,
+        those of the channels, the module.
     """
 
     def __init__(self, model: nn.Module, accepts: Callable[[nn.Module], bool]) -> None:
@@ -134,6 +137,7 @@ class Tracker(internals.DispatchMode):
         self.heads: dict[tuple[int, ...], int] = {}
         self.products: dict[int, str] = {}
         self.counted: list[tuple[str, int, IntArray]] = []
+        self.spread: list[tuple[Tensor, Tensor, str]] = []
         self.modules = dict(model.named_modules())
         self._running = Running(model)
         self.params: dict[int, Param] = {}

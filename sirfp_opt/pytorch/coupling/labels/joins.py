@@ -114,7 +114,9 @@ def _spread(tracker: Tracker, call: Call, small: Tensor, large: Tensor) -> Tenso
     together = any(
         s > 1 and n > 1 for s, n in zip(small.shape, large.shape, strict=True)
     )
-    if HEAD in kinds or together:
+    if kinds == {ELEMENT} and together:
+        tracker.spread.append((small, large, call.where))
+    elif HEAD in kinds or together:
         tracker.classes.link(small, large)
     elif kinds != {ELEMENT}:  # a bare number may stay as it is
         tracker.fix(small, call, "it is broadcast over other channels")

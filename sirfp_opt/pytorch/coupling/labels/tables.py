@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sirfp_opt.pytorch.coupling.labels.classes import components
+from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, components
 from sirfp_opt.pytorch.coupling.labels.layouts import alike, dealt_out
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Tables:
 
     def _links(self) -> tuple[IntArray, IntArray]:
         """Return the pairs of classes that belong to one group, and to one head."""
-        found = {False: [self.tracker.classes.links()], True: [np.zeros((2, 0), int)]}
+        found = {False: [np.zeros((2, 0), int)], True: [np.zeros((2, 0), int)]}
         for sets in self.tracker.sets:
             rows = np.sort(self.roots[sets.rows], axis=1)
             if len(np.unique(rows, axis=0)) > 1:
@@ -104,8 +104,36 @@ class Tables:
                 found[sets.hard].append(pairs[:, pairs[1] > 0])
             elif sets.why is not None:
                 self.tracker.classes.fix(torch.from_numpy(rows), *sets.why)
+        self._relate_spread(np.concatenate(found[False], axis=1))
+        found[False].append(self.tracker.classes.links())
         hard, soft = (np.concatenate(found[kind], axis=1) for kind in (True, False))
         return hard, soft
+
+    def _relate_spread(self, heads: IntArray) -> None:
+        """Tie channels to bare parameters broadcast over them, or let these be.
+
+        Frequencies of rotary positions, a scale of each place in a head: where the
+        heads share them, whole heads go without them. Otherwise what shares one goes
+        together. `heads` are pairs of a head and a member.
+        """
+        classes = self.tracker.classes
+        head_of = np.zeros(len(self.roots), dtype=np.int64)
+        head_of[heads[1]] = heads[0]
+        for small, large, where in self.tracker.spread:
+            bare, over = np.broadcast_arrays(
+                self.roots[small.numpy()], head_of[self.roots[large.numpy()]]
+            )
+            met = np.unique(np.stack([bare.ravel(), over.ravel()]), axis=1)
+            met = met[:, met[0] > 0]
+            shared = bool(met.size) and bool((met[1] > 0).all())
+            if (
+                shared
+                and len(np.unique(met[0])) < met.shape[1]
+                and (classes.kinds(small) == {ELEMENT})
+            ):
+                classes.fix(small, where, "heads share it")
+            else:
+                classes.link(small, large)
 
     def _nodes(self) -> tuple[list[tuple[Place, IntArray]], list[tuple[str, IntArray]]]:
         """Sort nodes: those along one dimension, and bare ones that vary along more.
