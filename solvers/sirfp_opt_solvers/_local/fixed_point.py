@@ -118,23 +118,13 @@ class FixedPoint:
             cost = penalty * (largest + float(np.abs(values).max(initial=0.0)))
             cost = cost or 1.0
         scratch = np.empty((min(step, m), m))
-        bound = 0.0
-        for start in range(0, m, step):
-            rows = slice(start, start + step)
-            size = np.abs(weights[rows], out=scratch[: min(step, m - start)])
-            if conflicts is not None:
-                np.putmask(size, conflicts[rows], cost)
-            own, sums = np.abs(values[rows]), most * size.max(axis=1)
-            # The sums of rows only where the one that decides is not the larger.
-            top = int((own + sums).argmax())
-            if sums[top] > size[top].sum():
-                sums = np.minimum(sums, size.sum(axis=1))
-            bound = max(bound, float((own + sums).max()))
+        bound = _largest_gain(canonical, most, cost, scratch) if m else 0.0
         # The slack keeps the rounding of single weights from adding up past 2^29.
         scale = (_LARGEST_GAIN - m) / bound if bound > 0 else 1.0
         scale = min(scale, _LARGEST_SCALE)
         stride = -(-max(m, 1) // LANES) * LANES
-        matrix = _aligned_zeros(m, stride)
+        matrix = _aligned(m, stride)
+        matrix[:, m:] = 0
         scaled_cost = int(np.rint(cost * scale))
         for start in range(0, m, step):
             rows = slice(start, start + step)
@@ -156,8 +146,34 @@ def _rows_at_a_time(m: int) -> int:
     return max(_ROWS, _ENTRIES // max(m, 1))
 
 
-def _aligned_zeros(rows: int, stride: int) -> Int32s:
-    """Return a zeroed matrix whose rows start on 64-byte lines."""
-    raw = np.zeros(rows * stride + 16, dtype=np.int32)
+def _largest_gain(
+    canonical: CanonicalProblem, most: int, cost: float, scratch: NDArray[np.float64]
+) -> float:
+    """Return the largest of |c_i| + min(K · max_j |W_ij|, Σ_j |W_ij|)."""
+    weights, conflicts = canonical.weights, canonical.conflicts
+    own = np.abs(canonical.values)
+    sums = most * np.maximum(weights.max(axis=1), -weights.min(axis=1))
+    if conflicts is not None:
+        sums[conflicts.any(axis=1)] = most * cost  # it is more than any weight
+
+    def size(start: int, stop: int) -> NDArray[np.float64]:
+        made = np.abs(weights[start:stop], out=scratch[: stop - start])
+        if conflicts is not None:
+            np.putmask(made, conflicts[start:stop], cost)
+        return made
+
+    # The sums of rows only where the one that decides is not the larger.
+    top = int((own + sums).argmax())
+    if sums[top] > size(top, top + 1).sum():
+        for start in range(0, own.size, len(scratch)):
+            stop = min(start + len(scratch), own.size)
+            rows = size(start, stop).sum(axis=1)
+            np.minimum(sums[start:stop], rows, out=sums[start:stop])
+    return float((own + sums).max())
+
+
+def _aligned(rows: int, stride: int) -> Int32s:
+    """Return a matrix, not filled, whose rows start on 64-byte lines."""
+    raw = np.empty(rows * stride + 16, dtype=np.int32)
     skip = (-raw.ctypes.data % 64) // 4
     return raw[skip : skip + rows * stride].reshape(rows, stride)
