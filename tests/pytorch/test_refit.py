@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-EXACT: dict[str, Any] = {"positions": None, "held_out": 0.0, "batch_norms": "kept"}
+EXACT: dict[str, Any] = {
+    "inputs": "original",
+    "positions": None,
+    "held_out": 0.0,
+    "batch_norms": "kept",
+}
 
 
 def pictures(count: int = 12, size: int = 9, seed: int = 1) -> Tensor:
@@ -460,8 +465,10 @@ def test_a_parametrised_weight_is_refitted_where_the_cut_has_baked_it() -> None:
         torch.testing.assert_close(one(images), two(images), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_heads_are_refitted_through_the_projection_that_reads_them(first: bool) -> None:
+@pytest.mark.parametrize(("first", "inputs"), [(True, "original"), (False, "cut")])
+def test_heads_are_refitted_through_the_projection_that_reads_them(
+    first: bool, inputs: str
+) -> None:
     """One linear reader over the values of all heads, which it never is called on."""
     torch.manual_seed(0)
 
@@ -494,13 +501,22 @@ def test_heads_are_refitted_through_the_projection_that_reads_them(first: bool) 
         heads="attend",
     )
     plan = PruningPlan([unit], {"attend": [0, 1, 2, 6, 7, 8]})
-    result = refit(model, plan, [x], Refit(ridge=0.0, **EXACT))
+    how = Refit(ridge=0.0, **{**EXACT, "inputs": inputs})
+    result = refit(model, plan, [x], how)
     row = result.report["attend.out_proj"]
+    assert result.report.inputs == inputs
     assert row.kind == "full"
     with torch.no_grad():
         torch.testing.assert_close(result.model(x), model(x))
     assert row.before is not None
     assert row.before > 0.1
+
+
+RANKS = {
+    "full": Refit("full", positions=None, held_out=0.0),
+    "merge": Refit("merge", positions=None, held_out=0.0),
+    "in order": Refit("full", "cut", positions=None, held_out=0.0),
+}
 
 
 def work(rank: int, folder: str, plan: PruningPlan) -> None:
@@ -511,10 +527,9 @@ def work(rank: int, folder: str, plan: PruningPlan) -> None:
     )
     model, images = network("plain"), pictures()
     mine = images[:7] if rank == 0 else images[7:]
-    for kind in ("full", "merge"):
-        how = Refit(kind, positions=None, held_out=0.0)
+    for name, how in RANKS.items():
         result = refit(model, plan, mine, how)
-        torch.save(result.model.state_dict(), f"{folder}/{kind}{rank}")
+        torch.save(result.model.state_dict(), f"{folder}/{name}{rank}")
     distributed.destroy_process_group()
 
 
@@ -523,9 +538,8 @@ def test_two_ranks_end_with_the_same_network(tmp_path: Path) -> None:
     model, images = network("plain"), pictures()
     plan = half(model, images)
     multiprocessing.spawn(work, (str(tmp_path), plan), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
-    for kind in ("full", "merge"):
+    for kind, how in RANKS.items():
         one, two = (torch.load(tmp_path / f"{kind}{rank}") for rank in "01")
-        how = Refit(kind, positions=None, held_out=0.0)
         batches = [images[:7], images[7:]]
         whole = refit(model, plan, batches, how).model.state_dict()
         for name, value in whole.items():
@@ -686,6 +700,21 @@ def test_readers_that_are_too_large_are_merged() -> None:
     assert result.report.to_dict()["settings"]["max_unknowns"] == 50
 
 
+def test_readers_are_merged_where_that_does_better_on_pictures_held_out() -> None:
+    """Many weights and few pictures of noise: taps see nothing of each other."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), nn.Conv2d(24, 4, 3)).double()
+    images = torch.randn(6, 3, 9, 9).double()
+    plan = half(model, images)
+    one, two = (
+        refit(model, plan, images, Refit(kind, "original", held_out=0.5, ridge=1e-6))
+        for kind in ("full", "merge")
+    )
+    assert one.report["2"].kind == "merge"
+    assert "every weight free" in one.report["2"].reason
+    torch.testing.assert_close(one.model.state_dict(), two.model.state_dict())
+
+
 def test_mixed_precision_is_fitted_outside_of_it() -> None:
     """Under autocast the fit is in float32, and as good as without."""
     model, images = randomized(NETWORKS["plain"]), pictures().float()
@@ -705,6 +734,8 @@ def test_mixed_precision_is_fitted_outside_of_it() -> None:
     ("field", "value"),
     [
         ("kind", "best"),
+        ("inputs", "pruned"),
+        ("passes", 0),
         ("ridge", -1.0),
         ("ridge", float("nan")),
         ("positions", 0),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.cutting.heads import is_attention, leading_batch, values_of
@@ -21,7 +21,13 @@ from sirfp_opt.pytorch.refitting.patches import (
     patches,
     sources,
 )
-from sirfp_opt.pytorch.refitting.readers import weight_of
+from sirfp_opt.pytorch.refitting.records import (
+    Record,
+    Rows,
+    held_out,
+    most_rows,
+    seen_and_lacking,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -31,70 +37,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.refitting.readers import Reader
     from sirfp_opt.pytorch.refitting.settings import Refit
 
-__all__ = ["Gatherer", "Record", "Rows"]
-
-JUDGED = 256
-"""Rows on which a fit is judged, where its sums do not say how well it does."""
-
-JUDGED_ELEMENTS = 1 << 21
-"""Of these rows, at most so many elements for each layer."""
-
-
-class Rows:
-    """A uniform sample of the rows of a stream of unknown length."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._keys = torch.empty(0)
-        self._rows = torch.empty(0)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Take in rows, by the first dimension: those of the largest keys stay."""
-        keys = torch.cat([self._keys, torch.rand(len(rows), generator=generator)])
-        rows = rows if not len(self) else torch.cat([self._rows, rows])
-        stay = keys.topk(min(self.most, len(keys))).indices
-        self._keys, self._rows = keys[stay], rows[stay.to(rows.device)]
-
-    def get(self) -> Tensor:
-        """Return the rows, (rows, C, taps)."""
-        return self._rows
-
-
-@dataclass
-class Record:
-    """What was seen of one reader.
-
-    Attributes
-    ----------
-    inputs : Moments
-        Of all the channels that it reads.
-    blocks : list of Moments
-        Of what the taps see of kept inputs, with what is lost as targets: one for each
-        group.
-    judged, held : Rows
-        What taps see, on pictures of the fit and on others.
-    shares : Tensor of shape (taps,)
-        At which share of the output's positions a tap reads something: not padding,
-        and nothing between the strides of a transposed convolution.
-    passes : int
-        How often it ran.
-    alias : str
-        The layer whose input is this one's, and is gathered there.
-    trouble : str
-        Why it cannot be refitted, after all.
-    """
-
-    inputs: Moments
-    blocks: list[Moments]
-    judged: Rows
-    held: Rows
-    shares: Tensor
-    passes: int = 0
-    alias: str = ""
-    trouble: str = ""
+__all__ = ["Gatherer", "count_pictures"]
 
 
 class Gatherer:
@@ -110,6 +53,13 @@ class Gatherer:
         Layers whose inputs were measured before: they are not summed again.
     skipping : bool
         Leave maps with NaN or inf out, instead of raising.
+
+    Attributes
+    ----------
+    records : dict of str to Record
+        By layer.
+    order : list of str
+        Layers in the order in which they were called first.
     """
 
     def __init__(
@@ -125,6 +75,7 @@ class Gatherer:
         self.skipping = skipping
         self.readers = {reader.layer: reader for reader in readers}
         self.records: dict[str, Record] = {}
+        self.order: list[str] = []
         self.how = how
         # Of the pictures that only judge; what was measured before was fitted on all.
         self._share = 0.0 if known else how.held_out
@@ -143,8 +94,7 @@ class Gatherer:
             # the same; a flattened map has but one row for each picture.
             full = how.kind == "full" and not reader.pointwise and reader.fold == 1
             full = full and reader.unknowns <= how.max_unknowns
-            wide = prod(weight_of(reader.module).shape[i] for i in (0, 2, 3))
-            most = max(16, min(JUDGED, JUDGED_ELEMENTS // wide))
+            most = most_rows(reader)
             self.records[reader.layer] = Record(
                 Moments(),
                 [Moments() for _ in reader.blocks] if full else [],
@@ -176,12 +126,7 @@ class Gatherer:
 
     def begin(self, pictures: int) -> None:
         """Say how many pictures the next batch has."""
-        share = self._share
-        number = torch.arange(self.pictures, self.pictures + pictures)
-        # Every so manieth over all batches, whatever their size.
-        self.held = ((number + 1) * share + 1e-9).floor() > (
-            number * share + 1e-9
-        ).floor()
+        self.held = held_out(self.pictures, pictures, self._share)
         self.pictures += pictures
         self.batch += 1
         self._read.clear()
@@ -266,12 +211,15 @@ class Gatherer:
                     f"{reader.layer!r} reads. Check the input and the weights."
                 )
             maps, made, hold = maps[finite], made[finite], hold[finite.cpu()]
+        if not record.passes:
+            self.order.append(reader.layer)
         record.passes += 1
         seed = hash((self.how.seed, self.batch, record.passes)) % (1 << 31)
         if not shared and reader.layer not in self.known:
             self._add_inputs(record, maps[~hold].flatten(2), seed)
         maps, done = padded(module, maps)
         total, most = prod(made.shape[2:]), most_at_a_time(maps)
+        record.positions = max(record.positions, total)
 
         def taps_at(chosen: Tensor) -> list[Source]:
             sizes = (maps.shape[2:], made.shape[2:])
@@ -295,15 +243,14 @@ class Gatherer:
                     for _, valid in taps_at(torch.arange(total))
                 ]
             )
-        summed = bool(record.blocks) or reader.pointwise
         for which, rows_of in ((~hold, record.judged), (hold, record.held)):
-            if not bool(which.any()) or (rows_of is record.judged and summed):
+            known = rows_of is record.judged and reader.pointwise
+            if known or not bool(which.any()):
                 continue
             taps = taps_at(draw(total, 16, seed + 1))
             images = most // max(1, len(taps) * 16 * maps.shape[1])
             for part in parts(maps[which], 0, images):
-                seen = patches(part, taps, None).flatten(2).permute(2, 0, 1)
-                rows_of.add(seen, self._generator)
+                rows_of.add(_rows(reader, patches(part, taps, None)), self._generator)
 
     def _add_inputs(self, record: Record, flat: Tensor, seed: int) -> None:
         """Add the inputs, (N, C, P), at some positions."""
@@ -323,7 +270,7 @@ class Gatherer:
         chosen: Tensor,
     ) -> None:
         """Add patches of kept inputs, and what the cut layer lacks of its outputs."""
-        module, cut = reader.module, weight_of(reader.target, reader.fold)
+        module, cut = reader.module, reader.cut
         outputs = made.flatten(2).index_select(2, chosen.to(made.device))
         outputs = outputs.transpose(0, 1).flatten(1)
         bias = getattr(module, "bias", None)
@@ -343,6 +290,29 @@ class Gatherer:
         if not pictures or count % pictures:
             return torch.zeros(count, dtype=torch.bool)
         return self.held.repeat_interleave(count // pictures)
+
+
+def count_pictures(batch: Any) -> int:
+    """Return how many samples a batch has, by its first tensor."""
+    sizes = [
+        int(leaf.shape[0])
+        for leaf in pytree.tree_leaves(batch)
+        if isinstance(leaf, Tensor) and leaf.dim()
+    ]
+    return sizes[0] if sizes else 1
+
+
+def _rows(reader: Reader, everything: Tensor) -> Tensor:
+    """Return rows to judge on, from what taps see of all inputs, (C, taps, N, P)."""
+    seen, lacking = [], []
+    for block, filters in zip(reader.blocks, reader.lost, strict=True):
+        kept, gone = (
+            everything.index_select(0, which.to(everything.device)).flatten(2)
+            for which in (block.kept, block.gone)
+        )
+        seen.append(kept.flatten(0, 1))
+        lacking.append(filters.flatten(1).to(gone) @ gone.flatten(0, 1))
+    return seen_and_lacking(seen, lacking)
 
 
 def _takes_mean(module: nn.Module) -> bool:

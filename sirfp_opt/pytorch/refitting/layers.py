@@ -1,32 +1,33 @@
-"""One layer: which fit, whether it is taken, and where it goes."""
+"""One layer, fitted to what it reads in the original network."""
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch import distributed as dist
+from torch import nn
 
 from sirfp_opt.pytorch.batches import device_of
 from sirfp_opt.pytorch.refitting.moments import Normal
-from sirfp_opt.pytorch.refitting.readers import Reader, put_weight, weight_of
-from sirfp_opt.pytorch.refitting.report import LayerRefit
-from sirfp_opt.pytorch.refitting.solve import (
-    Errors,
-    Fit,
-    fit_full,
-    fit_merged,
-    judge,
+from sirfp_opt.pytorch.refitting.outcome import (
+    NOTHING,
+    judged,
+    put,
+    settle,
+    shares,
 )
+from sirfp_opt.pytorch.refitting.report import LayerRefit
+from sirfp_opt.pytorch.refitting.solve import Fit, fit_full, fit_merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
-    from sirfp_opt.pytorch.refitting.gather import Gatherer, Rows
+    from sirfp_opt.pytorch.refitting.gather import Gatherer
     from sirfp_opt.pytorch.refitting.moments import Moments
+    from sirfp_opt.pytorch.refitting.outcome import Place
+    from sirfp_opt.pytorch.refitting.readers import Reader
 
 __all__ = ["refit_layer"]
 
@@ -40,6 +41,7 @@ def refit_layer(
     pruned: nn.Module,
     together: bool,
     known: Mapping[str, ReaderInputs],
+    place: Place,
 ) -> LayerRefit:
     """Give a layer of the pruned network new weights, or leave it as it was cut.
 
@@ -53,6 +55,8 @@ def refit_layer(
         Over the ranks of `torch.distributed`: every one must come here.
     known : mapping of str to ReaderInputs
         What was measured before.
+    place : Place
+        Where a change of means goes.
     """
     how, record = gatherer.how, gatherer.records[reader.layer]
     device = device_of(pruned)
@@ -60,10 +64,19 @@ def refit_layer(
     def normal(moments: Moments, sizes: tuple[int, int]) -> Normal:
         return moments.over_ranks(sizes, device) if together else moments.result()
 
-    place, norm = _place(reader, gatherer, pruned)
     ranks = device if together else None
     reason, fit, rows = "", None, 0
-    wide = int(weight_of(reader.module, reader.fold).shape[2])
+
+    def merged() -> tuple[Fit, int]:
+        source = gatherer.records[record.alias or reader.layer].inputs
+        groups = int(getattr(reader.module, "groups", 1))
+        if reader.layer in gatherer.known:
+            inputs = _as_normal(known[reader.layer], device)
+        else:
+            inputs = normal(source, (groups * reader.width, 0))
+        fit = fit_merged(reader, inputs, record.shares, how.ridge, place.kind)
+        return fit, inputs.rows
+
     if record.blocks:
         found = [
             normal(moments, (len(block.kept) * reader.taps, len(block.outputs)))
@@ -72,7 +85,7 @@ def refit_layer(
         record.blocks = []
         rows = found[0].rows
         if rows >= reader.unknowns:
-            fit = fit_full(reader, found, how.ridge, place)
+            fit = fit_full(reader, found, how.ridge, place.kind)
         else:
             reason = f"{rows} positions are too few for {reader.unknowns} unknowns"
         del found
@@ -82,40 +95,33 @@ def refit_layer(
         reason = f"{reader.unknowns} unknowns are more than {how.max_unknowns}"
     kind = how.kind if fit is not None or reader.pointwise else "merge"
     if fit is None:
-        source = gatherer.records[record.alias or reader.layer].inputs
-        groups = int(getattr(reader.module, "groups", 1))
-        if reader.layer in gatherer.known:
-            inputs = _as_normal(known[reader.layer], device)
-        else:
-            inputs = normal(source, (groups * wide, 0))
-        rows = inputs.rows
-        fit = fit_merged(reader, inputs, record.shares, how.ridge, place)
+        fit, rows = merged()
+    held, count = judged(reader, fit, record.held, place, ranks)
+    if kind == "full" and not reader.pointwise and count:
+        # Many weights, few pictures: what fits these best need not fit others.
+        other, seen = merged()
+        others, _ = judged(reader, other, record.held, place, ranks)
+        if others.after < held.after:
+            reason = "with every weight free it errs more on pictures held out"
+            kind, fit, rows, held = "merge", other, seen, others
     errors = fit.errors
     if kind == "merge" and not reader.pointwise:
-        sample, count = _judged(reader, fit, record.judged, place, ranks)
-        errors = sample if count >= FEW else errors
-    held, count = _judged(reader, fit, record.held, place, ranks)
-    taken = LayerRefit(
+        sample, size = judged(reader, fit, record.judged, place, ranks)
+        errors = sample if size >= FEW else errors
+    row = LayerRefit(
         reader.layer,
         kind,
         reader.unknowns if kind == "full" else reader.unknowns // reader.taps,
         rows if reader.layer not in gatherer.known else 0,
-        *_shares(errors),
-        *(_shares(held) if count else (None, None)),
-        offset=place,
+        *shares(errors),
+        *(shares(held) if count else (None, None)),
+        offset=place.kind,
         reason=reason,
     )
-    why = ""
     if not rows:
-        why = "no picture was left to fit on"
-    elif not errors.lower:
-        why = "a refit would not err less"
-    elif held.after > held.before:
-        why = "a refit would err more on the pictures that were held out"
-    if why:
-        return replace(taken, kind="cut", offset="none", reason=why)
-    _write(reader, fit, norm)
-    return taken
+        put(reader, None, place)
+        return replace(row, kind="cut", offset="none", reason=NOTHING)
+    return settle(reader, fit, row, errors, held, place)
 
 
 def _as_normal(inputs: ReaderInputs, device: torch.device) -> Normal:
@@ -125,54 +131,3 @@ def _as_normal(inputs: ReaderInputs, device: torch.device) -> Normal:
     )
     none = mean.new_zeros(0)
     return Normal(1, mean, covariance, none, none.reshape(0, len(mean)), none)
-
-
-def _place(
-    reader: Reader, gatherer: Gatherer, pruned: nn.Module
-) -> tuple[str, nn.Module | None]:
-    """Return what can take up a change of means, and the norm if it is one."""
-    if isinstance(reader.target.bias, Tensor):
-        return "bias", None
-    name = gatherer.norm_behind(reader.layer)
-    if not name:
-        return "none", None
-    norm = dict(pruned.named_modules()).get(name)
-    mean = None if norm is None else norm._buffers.get("running_mean")
-    fits = mean is None or len(mean) == len(reader.outputs)
-    return ("norm", norm) if norm is not None and fits else ("none", None)
-
-
-def _judged(
-    reader: Reader, fit: Fit, rows: Rows, place: str, ranks: torch.device | None
-) -> tuple[Errors, int]:
-    """Return the errors on a sample of rows, that of all ranks, and its size."""
-    errors = judge(reader, fit, rows.get(), place) if len(rows) else Errors()
-    count = float(len(rows))
-    if ranks is not None:
-        sums = [*astuple(errors), count]
-        table = torch.tensor(sums, dtype=torch.float64, device=ranks)
-        dist.all_reduce(table)
-        *sums, count = table.tolist()
-        errors = Errors(*sums)
-    return errors, int(count)
-
-
-def _shares(errors: Errors) -> tuple[float | None, float | None]:
-    if not errors.signal > 0:
-        return None, None
-    return errors.before / errors.signal, errors.after / errors.signal
-
-
-def _write(reader: Reader, fit: Fit, norm: nn.Module | None) -> None:
-    target = reader.target
-    own = weight_of(target, reader.fold)
-    change = fit.weight.to(own.device)
-    # The sum in the precision of the fit, rounded once.
-    put_weight(target, own.to(change) + change)
-    offset = fit.offset.flatten()
-    with torch.no_grad():
-        if isinstance(target.bias, Tensor):
-            target.bias.copy_(target.bias.to(offset) + offset.to(target.bias.device))
-        mean = None if norm is None else norm._buffers.get("running_mean")
-        if mean is not None:
-            mean.copy_(mean.to(offset) - offset.to(mean.device))

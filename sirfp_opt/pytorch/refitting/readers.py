@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -99,9 +99,34 @@ class Reader:
         return self.taps == 1
 
     @property
+    def width(self) -> int:
+        """Inputs of a group, before the cut."""
+        return int(weight_of(self.module, self.fold).shape[2])
+
+    @property
     def unknowns(self) -> int:
         """Free weights to one output, in the largest group."""
         return max(len(block.kept) for block in self.blocks) * self.taps
+
+    @property
+    def cut(self) -> Tensor:
+        """Its weights as they were cut, (blocks, outputs, kept inputs, taps)."""
+        return torch.stack(self._parts("kept"))
+
+    @property
+    def lost(self) -> list[Tensor]:
+        """The filters of what is gone, (outputs, gone inputs, taps) for each block."""
+        return self._parts("gone")
+
+    def _parts(self, side: Literal["kept", "gone"]) -> list[Tensor]:
+        whole = weight_of(self.module, self.fold)
+        height, width = whole.shape[1:3]
+        parts = []
+        for block in self.blocks:
+            outputs = (block.outputs - block.group * height).to(whole.device)
+            inputs = (getattr(block, side) - block.group * width).to(whole.device)
+            parts.append(whole[block.group][outputs][:, inputs])
+        return parts
 
     @property
     def outputs(self) -> Tensor:
@@ -226,13 +251,8 @@ def _reader(
 
 def _is_slice(reader: Reader) -> bool:
     """Whether the pruned layer is made of the original's weights, as we read them."""
-    whole, cut = (weight_of(m, reader.fold) for m in (reader.module, reader.target))
+    cut = weight_of(reader.target, reader.fold)
     shapes = {(len(b.outputs), len(b.kept)) for b in reader.blocks}
     if len(shapes) != 1 or cut.shape[:3] != (len(reader.blocks), *shapes.pop()):
         return False
-    first_in, first_out = whole.shape[2], whole.shape[1]
-    parts = [
-        whole[b.group][b.outputs - b.group * first_out][:, b.kept - b.group * first_in]
-        for b in reader.blocks
-    ]
-    return torch.equal(torch.stack(parts), cut)
+    return torch.equal(reader.cut, cut)

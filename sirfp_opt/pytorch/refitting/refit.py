@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,15 +28,15 @@ from sirfp_opt.pytorch.refitting.batch_norm import (
     reestimate_batch_norm,
     running_norms,
 )
-from sirfp_opt.pytorch.refitting.gather import Gatherer
+from sirfp_opt.pytorch.refitting.gather import Gatherer, count_pictures
 from sirfp_opt.pytorch.refitting.layers import refit_layer
+from sirfp_opt.pytorch.refitting.outcome import take_place
 from sirfp_opt.pytorch.refitting.readers import find_readers
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
+from sirfp_opt.pytorch.refitting.sequence import InOrder
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 
@@ -170,10 +170,12 @@ def refit_pruned(
     """
     clock = Clock(None)
     together = over_ranks(distributed)
-    if isinstance(batches, Iterator):
-        batches = list(batches)  # they are read twice
     readers = find_readers(model, pruned, plan)
     open_ = [reader for reader in readers if not reader.reason]
+    in_order = _in_order(settings, pruned, len(open_))
+    held = isinstance(batches, (Tensor, Mapping, list, tuple))
+    if isinstance(batches, Iterator) or (in_order and not held):
+        batches = list(batches)  # they are read again, and must be the same
     known = inputs or {}
     enough = settings.kind == "merge" and all(r.layer in known for r in open_)
     some = known if enough else {}
@@ -182,14 +184,29 @@ def refit_pruned(
         with clock.stage("gather"):
             few = _few(batches, pictures) if enough else batches
             _run(model, few, gatherer, forward)
-    flags = _flags(gatherer, device_of(model) if together else None)
+    flags, once = _flags(gatherer, device_of(model) if together else None)
+    rows, places = {}, {}
     with clock.stage("solve"):
-        layers = tuple(
-            LayerRefit(reader.layer, "cut", reason=reader.reason or flags[reader.layer])
-            if reader.reason or flags[reader.layer]
-            else refit_layer(reader, gatherer, pruned, together, known)
-            for reader in readers
+        for reader in readers:
+            layer, reason = reader.layer, reader.reason or flags[reader.layer]
+            if reason:
+                rows[layer] = LayerRefit(layer, "cut", reason=reason)
+                continue
+            place = places[layer] = take_place(reader, gatherer, pruned)
+            rows[layer] = refit_layer(reader, gatherer, pruned, together, known, place)
+    passes = [int(bool(open_)), 0]
+    if in_order and places:
+        for layer in places.keys() - once:
+            text = "it runs several times: fitted to inputs of the original network"
+            rows[layer] = replace(rows[layer], reason=rows[layer].reason or text)
+        every = first_and_all(batches)[1]
+        walk = InOrder(
+            model, pruned, list(every), gatherer, forward=forward, together=together
         )
+        ordered = [rows[layer] for layer in gatherer.order if layer in once]
+        with clock.stage("in order"):
+            rows |= {row.layer: row for row in walk.refit(ordered, places)}
+        passes = [passes[0] + walk.passes[0], walk.passes[1]]
     norms = 0
     how = settings.batch_norms
     if how != "kept" and plan.removed_positions() and running_norms(pruned):
@@ -199,12 +216,21 @@ def refit_pruned(
             )
     return RefitReport(
         settings=settings.to_dict(),
-        layers=layers,
+        layers=tuple(rows.values()),
         pictures=pictures if enough else gatherer.pictures,
         held_out=gatherer.judging,
         norms=norms,
+        inputs="cut" if in_order else "original",
+        passes=(passes[0], passes[1]),
         seconds=dict(clock.seconds),
     )
+
+
+def _in_order(settings: Refit, pruned: nn.Module, readers: int) -> bool:
+    """Whether readers are fitted to what they read in the cut network."""
+    if settings.inputs == "auto":
+        return settings.kind == "full" and 2 * len(running_norms(pruned)) < readers
+    return settings.inputs == "cut"
 
 
 def _run(
@@ -214,12 +240,7 @@ def _run(
     with evaluating(model), torch.no_grad(), gatherer:
         for batch in every:
             here = to_model(batch, model)
-            sizes = [
-                int(leaf.shape[0])
-                for leaf in pytree.tree_leaves(here)
-                if isinstance(leaf, Tensor) and leaf.dim()
-            ]
-            gatherer.begin(sizes[0] if sizes else 1)
+            gatherer.begin(count_pictures(here))
             run(model, here, forward)
 
 
@@ -271,25 +292,38 @@ def _settle(
     return len(norms)
 
 
-def _flags(gatherer: Gatherer, device: torch.device | None) -> dict[str, str]:
-    """Return why layers cannot be refitted after all, on all ranks alike."""
+def _flags(
+    gatherer: Gatherer, device: torch.device | None
+) -> tuple[dict[str, str], set[str]]:
+    """Return why layers cannot be refitted after all, on all ranks alike.
+
+    And which of those that can are called once in each forward pass.
+    """
     table = torch.tensor(
         [
-            [float(record.passes), float(bool(record.trouble))]
+            [
+                float(record.passes),
+                float(bool(record.trouble)),
+                float(record.passes != gatherer.batch),
+            ]
             for record in gatherer.records.values()
         ]
     )
     if device is not None and len(table):
         table = table.to(device)
         dist.all_reduce(table)
-    flags = {}
-    for layer, (passes, trouble) in zip(gatherer.records, table.tolist(), strict=True):
+    flags, once = {}, set()
+    for layer, (passes, trouble, other) in zip(
+        gatherer.records, table.tolist(), strict=True
+    ):
         flags[layer] = ""
+        if passes and not trouble and not other:
+            once.add(layer)
         if not passes:
             flags[layer] = "it was not called as a layer on any batch"
         elif trouble:
             flags[layer] = "it shares its input with another layer at times only"
-    return flags
+    return flags, once
 
 
 def over_ranks(asked: bool | None) -> bool:

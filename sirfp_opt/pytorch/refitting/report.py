@@ -24,7 +24,8 @@ class LayerRefit:
         Positions that the fit rests on.
     before, after : float or None
         Mean square of the error of its outputs as they were cut, and refitted, as a
-        share of their variance, when it reads what it read in the original network.
+        share of their variance, when it reads what it read in the original network, or
+        what it reads in the cut one: see `RefitReport.inputs`.
         On the pictures of the fit: all rows where sums tell, else a sample of them.
         Without their means where a norm takes these out.
     held_before, held_after : float or None
@@ -34,7 +35,8 @@ class LayerRefit:
         mean of the norm behind it, or nothing. Without any, weights are fitted to make
         up for the means as well as they can.
     reason : str
-        Why it was left as cut, or merged where every weight was to be free.
+        Why it was left as cut, merged where every weight was to be free, or fitted to
+        inputs of the original network where others were to be taken.
     """
 
     layer: str
@@ -63,6 +65,12 @@ class RefitReport:
         Samples seen, and how many of them only judged.
     norms : int
         Batch norms whose statistics were corrected, or re-estimated.
+    inputs : {"original", "cut"}
+        Which inputs the readers were fitted to.
+    passes : tuple of int
+        How often the original network was run over the pictures for the fit, and the
+        cut one, where that was up to the layers in question; those for the batch
+        norms are not among them.
     seconds : dict of str to float
         By stage.
     """
@@ -72,6 +80,8 @@ class RefitReport:
     pictures: int = 0
     held_out: int = 0
     norms: int = 0
+    inputs: str = "original"
+    passes: tuple[int, int] = (1, 0)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, layer: str) -> LayerRefit:
@@ -85,6 +95,8 @@ class RefitReport:
         )
         if self.held_out:
             head += f", {self.held_out} held out"
+        if self.inputs == "cut":
+            head += f", one after the other in {sum(self.passes)} passes"
         if self.norms:
             head += f"; {self.norms} batch norms {self.settings['batch_norms']}"
         lines = [head]

@@ -17,6 +17,7 @@ __all__ = ["Refit", "find_refit"]
 
 KINDS = ("merge", "full")
 NORMS = ("corrected", "reestimated", "kept")
+INPUTS = ("auto", "original", "cut")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Refit:
         "full": every weight of a reader is free. "merge": one linear map from kept to
         dropped channels for each input, folded into the filters that read it; cheaper,
         and the same for 1 x 1 convolutions and linear layers.
+    inputs : {"auto", "original", "cut"}
+        Which inputs a reader is fitted to. "original": those that it has in the network
+        before the cut; all readers at once. "cut": those that it has in the pruned
+        network, readers in front of it being refitted already, so that it makes up for
+        what these could not; a reader after the other. "auto": "cut" for "full" where
+        there are fewer than half as many batch norms with running statistics as
+        readers, which take most of that away; else "original".
+    passes : int
+        With inputs of the cut network it is run over the batches at most so many times,
+        each time up to the layers that are fitted then: as many layers as it takes
+        share a pass.
     ridge : float
         Penalty on the squared change of the weights, in units of the mean variance of
         what they are multiplied with.
@@ -61,6 +73,8 @@ class Refit:
     """
 
     kind: Literal["full", "merge"] = "full"
+    inputs: Literal["auto", "original", "cut"] = "auto"
+    passes: int = 32
     ridge: float = 1e-3
     positions: int | None = 512
     max_unknowns: int = 4608
@@ -74,6 +88,12 @@ class Refit:
                 f"`kind` must be 'full' or 'merge', got {self.kind!r}. "
                 "'full' frees every weight, 'merge' is the cheaper one."
             )
+        if self.inputs not in INPUTS:
+            raise InvalidProblemError(
+                f"`inputs` must be 'auto', 'original' or 'cut', got {self.inputs!r}. "
+                "'auto' is 'cut' where there are few batch norms."
+            )
+        as_int(self.passes, "passes", least=1)
         ridge = self.ridge
         if not (isinstance(ridge, Real) and isfinite(ridge) and ridge >= 0):
             raise InvalidProblemError(

@@ -20,7 +20,15 @@ SURE = 2.0
 ROUNDING = 1e-9
 """Relative difference within which sums of errors are equal."""
 
-__all__ = ["Errors", "Fit", "fit_full", "fit_merged", "judge", "regression"]
+__all__ = [
+    "Errors",
+    "Fit",
+    "fit_full",
+    "fit_mapped",
+    "fit_merged",
+    "judge",
+    "regression",
+]
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def fit_full(reader: Reader, moments: list[Normal], ridge: float, place: str) ->
     Without a `place` for an offset ("none"), errors are fitted about zero, means and
     all; a "norm" takes out the means of what is cut, too.
     """
-    weight = weight_of(reader.target, reader.fold)
+    weight = reader.cut
     changes, offsets, total = [], [], Errors()
     offset = place != "none"
     for number, normal in enumerate(moments):
@@ -191,27 +199,56 @@ def fit_merged(
     return Fit(torch.stack(changes), torch.stack(offsets), total)
 
 
+def fit_mapped(
+    reader: Reader, moments: list[Normal], shares: Tensor, ridge: float, place: str
+) -> Fit:
+    """Fold the map from kept inputs of the cut network to all of the original's.
+
+    With x ≈ M u + c, for x all that the group read in the original network and u what
+    is left in the cut one, a filter's new weights are W M at every tap, and its bias
+    grows by Σ s_t W_t c; the ridge pulls M to the identity. Where u is the kept part of
+    x this is `fit_merged`. Its errors are for a sample to say.
+
+    Parameters
+    ----------
+    reader : Reader
+    moments : list of Normal
+        For each block, of u and of x - u, kept channels less what they are now.
+    shares : Tensor of shape (taps,)
+    ridge : float
+    place : {"bias", "norm", "none"}
+    """
+    weight = weight_of(reader.module, reader.fold)
+    height, changes, offsets = weight.shape[1], [], []
+    for block, normal in zip(reader.blocks, moments, strict=True):
+        rows = weight[block.group][block.outputs - block.group * height]
+        rows = rows.to(normal.covariance)
+        covariance, cross = normal.covariance, normal.cross
+        if place == "none":
+            covariance = torch.addr(covariance, normal.mean, normal.mean)
+            cross = torch.addr(cross, normal.target, normal.mean)
+        change = regression(covariance, cross, ridge)
+        changes.append(torch.einsum("oct,cs->ost", rows, change))
+        means = normal.target - change @ normal.mean
+        shift = (rows @ shares.to(rows)) @ means
+        offsets.append(shift if place != "none" else torch.zeros_like(shift))
+    return Fit(torch.stack(changes), torch.stack(offsets), Errors())
+
+
 def _through(filters: Tensor, moments: Tensor) -> Tensor:
     """Return Σ_t tr(W_t M W_t') of filters W of shape (outputs, channels, taps)."""
     return (torch.einsum("oct,cd->odt", filters, moments) * filters).sum()
 
 
 def judge(reader: Reader, fit: Fit, rows: Tensor, place: str) -> Errors:
-    """Return the errors on patches of all inputs, (rows, C, taps), before and after."""
-    weight = weight_of(reader.module, reader.fold)
-    height, width = weight.shape[1:3]
+    """Return the errors before and after on rows of `seen_and_lacking`."""
     total, gains = Errors(), torch.zeros(len(rows)).double()
-    for number, block in enumerate(reader.blocks):
-        filters = weight[block.group][block.outputs - block.group * height].double()
-        first = block.group * width
-        mine = rows[:, first : first + width].to(filters.device).double()
-        gone = block.gone.to(filters.device) - first
-        kept = block.kept.to(filters.device) - first
-        made = torch.einsum("rct,oct->ro", mine, filters)
-        lost = torch.einsum("rct,oct->ro", mine[:, gone], filters[:, gone])
-        change = fit.weight[number].to(filters)
-        found = torch.einsum("rct,oct->ro", mine[:, kept], change)
-        left = lost - found - fit.offset[number].to(filters)
+    for number, cut in enumerate(reader.cut.flatten(2).double()):
+        mine = rows[:, number].to(cut)
+        seen, lost = mine[:, : cut.shape[1]], mine[:, cut.shape[1] :]
+        made = lost + seen @ cut.T
+        found = seen @ fit.weight[number].flatten(1).to(cut).T
+        left = lost - found - fit.offset[number].to(cut)
         if place == "norm":  # of another mean than this sample's
             lost = lost - lost.mean(dim=0)
             left = left - left.mean(dim=0)
