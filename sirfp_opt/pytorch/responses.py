@@ -71,7 +71,13 @@ class ResponseMeter:
         self.model, self.batch, self.forward = model, batch, forward
         self.refit = None
         if refit is not None:
-            self.refit = replace(refit, kind="merge", batch_norms="kept", held_out=0.0)
+            self.refit = replace(
+                refit,
+                kind="merge",
+                inputs="original",
+                batch_norms="kept",
+                held_out=0.0,
+            )
         self.skipping = skipping
         self._own: list[Tensor] | None = None
         self._known: dict[tuple[str, int, int], float] = {}
