@@ -31,6 +31,8 @@ MOST_DRAWN = 128
 _LARGEST_MAP = {MOST_DRAWN: 32, 512: 16}
 """Sides of the small maps, in pixels, by how many channels there are at most."""
 
+_LEAST_MAP = 8
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExploredLayer:
@@ -73,7 +75,8 @@ class ExploredLayer:
         Parameters
         ----------
         most : int
-            Rows that the matrix may have; channels are averaged beyond.
+            Rows that the matrix may have; channels are averaged beyond. Maps shrink
+            along.
         """
         problem, n = self.best.problem, self.best.n
         order = self.greedy.order
@@ -90,7 +93,7 @@ class ExploredLayer:
             "rows": [self._row(k) for k in self.counts],
             "chosen": None if self.chosen is None else self._priced(self.chosen),
             "matrix": self._matrix(order, most),
-            "maps": None if self.maps is None else _small_maps(self.maps),
+            "maps": None if self.maps is None else _small_maps(self.maps, most),
         }
 
     def _row(self, k: int) -> dict[str, Any]:
@@ -169,11 +172,14 @@ def _averaged(matrix: FloatArray, side: int) -> FloatArray:
         )
 
 
-def _small_maps(maps: FloatArray) -> dict[str, Any]:
-    """Return maps of few pixels, each over its own range, in 256 shades."""
+def _small_maps(maps: FloatArray, most: int) -> dict[str, Any]:
+    """Return maps of few pixels, each over its own range, in 256 shades.
+
+    Where matrices are made smaller, so are maps.
+    """
     n = len(maps)
-    limits = [side for most, side in _LARGEST_MAP.items() if n <= most]
-    side = limits[0] if limits else 8
+    limits = [side for limit, side in _LARGEST_MAP.items() if n <= limit]
+    side = (limits[0] if limits else _LEAST_MAP) * min(most, MOST_DRAWN) // MOST_DRAWN
     step = max(1, -(-max(maps.shape[1:]) // side))
     high, wide = (-(-size // step) for size in maps.shape[1:])
     padding = (

@@ -74,6 +74,7 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(
         "",
         ".study",
         ".plotting",
+        ".explorer",
         ".pytorch",
         ".io",
         ".network",
