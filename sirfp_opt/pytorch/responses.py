@@ -30,8 +30,9 @@ POSITIONS = 1 << 18
 """Pixels or tokens that the outputs are looked at on, all samples together: each unit
 takes two passes of the network over them."""
 
-SHARES = (0.5, 0.25)
-"""Of its channels that a unit keeps while the outputs are looked at."""
+SHARES = (0.25, 0.5)
+"""Of its channels that a unit keeps while the outputs are looked at. The response goes
+through the first: from there it has to reach to numbers that are smaller still."""
 
 MOST = 0.999
 """Share of the signal that counts as lost where the outputs have nothing left of it."""

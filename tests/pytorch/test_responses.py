@@ -67,9 +67,9 @@ def test_the_outputs_loss_is_that_of_the_masked_network() -> None:
     assert list(found) == [unit.name for unit in units]
     curve, factor = problem.curves["one"], problem.factors["one"]
     price = problem.worth.price_of(problem.curves, problem.factors)
-    share = problem.worth.share(curve, factor, price)[curve.counts.tolist().index(8)]
+    share = problem.worth.share(curve, factor, price)[curve.counts.tolist().index(4)]
     kept: dict[str, Any] = {unit.name: range(unit.size) for unit in units}
-    twin = mask(model, PruningPlan(units, kept | {"one": curve.selected(8)}))
+    twin = mask(model, PruningPlan(units, kept | {"one": curve.selected(4)}))
     with torch.no_grad():
         own, other = model(IMAGES).double(), twin(IMAGES).double()
     signal = (own - own.mean((0, 2, 3), keepdim=True)).square().sum()
