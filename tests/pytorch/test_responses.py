@@ -65,16 +65,16 @@ def test_the_outputs_loss_is_that_of_the_masked_network() -> None:
     found = ResponseMeter(model, IMAGES)(problem, result.graphs)
     assert found == dict(problem.worth.responses)
     assert list(found) == [unit.name for unit in units]
-    curve, factor = problem.curves["one"], problem.factors["one"]
+    curve, factor = problem.curves["two"], problem.factors["two"]
     price = problem.worth.price_of(problem.curves, problem.factors)
     share = problem.worth.share(curve, factor, price)[curve.counts.tolist().index(4)]
     kept: dict[str, Any] = {unit.name: range(unit.size) for unit in units}
-    twin = mask(model, PruningPlan(units, kept | {"one": curve.selected(4)}))
+    twin = mask(model, PruningPlan(units, kept | {"two": curve.selected(4)}))
     with torch.no_grad():
         own, other = model(IMAGES).double(), twin(IMAGES).double()
     signal = (own - own.mean((0, 2, 3), keepdim=True)).square().sum()
     expected = float((own - other).square().sum() / signal)
-    assert float(found["one"](1.0 - float(share))) == pytest.approx(expected, rel=1e-4)
+    assert float(found["two"](1.0 - float(share))) == pytest.approx(expected, rel=1e-4)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 

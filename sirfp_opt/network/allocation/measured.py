@@ -24,8 +24,8 @@ class Measured(Optimal):
     """`Optimal` where it is known what each layer's loss does to the output.
 
     A layer that loses a tenth of its signal may be of no consequence, or ruin the
-    network. So, before the split, each layer alone is cut to about a quarter and to about
-    half of its channels, and what the network's outputs lose is noted on a few
+    network. So, before the split, each layer alone is cut to about a quarter and to
+    about half of its channels, and what the network's outputs lose is noted on a few
     samples, without labels: two points of a `Response`. The split then minimises
 
         Σ_l -log(1 - response_l(f_l(k_l))),
