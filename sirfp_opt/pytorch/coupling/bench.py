@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.pytorch.cutting.fitting import Fitted
 
 __all__ = ["as_before", "cut_for_a_while", "masked_for_a_while"]
 
@@ -22,16 +23,35 @@ CONTAINERS = (dict, OrderedDict, list, set)
 
 
 @contextmanager
-def masked_for_a_while(model: nn.Module, plan: PruningPlan) -> Iterator[None]:
-    """Set what makes and what reads removed channels to zero in the block."""
-    zeros = zeros_of(model, plan)
+def masked_for_a_while(
+    model: nn.Module, plan: PruningPlan, fitted: Fitted | None = None
+) -> Iterator[None]:
+    """Set what makes and what reads removed channels to zero in the block.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : PruningPlan
+    fitted : Fitted, optional
+        The plan laid beside the network, where that has been done already.
+    """
+    zeros = zeros_of(model, plan, fitted)
     with as_before(model), zeros.set_on(model):
         yield
 
 
 @contextmanager
-def cut_for_a_while(model: nn.Module, plan: PruningPlan) -> Iterator[set[str]]:
+def cut_for_a_while(
+    model: nn.Module, plan: PruningPlan, fitted: Fitted | None = None
+) -> Iterator[set[str]]:
     """Cut a network in the block; its tensors are others there.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : PruningPlan
+    fitted : Fitted, optional
+        As for `masked_for_a_while`.
 
     Yields
     ------
@@ -40,7 +60,7 @@ def cut_for_a_while(model: nn.Module, plan: PruningPlan) -> Iterator[set[str]]:
     """
     before = {name: type(module) for name, module in model.named_modules()}
     with as_before(model):
-        cut(model, plan)
+        cut(model, plan, fitted)
         yield {
             name
             for name, module in model.named_modules()
@@ -59,7 +79,8 @@ def as_before(model: nn.Module) -> Iterator[None]:
     for module in model.modules():
         held: list[tuple[Any, Any]] = []
         for value in vars(module).values():
-            _note(value, held)
+            if type(value) in CONTAINERS:
+                _note(value, held)
         saved.append((module, type(module), dict(vars(module)), held))
     try:
         yield
@@ -79,9 +100,11 @@ def as_before(model: nn.Module) -> Iterator[None]:
 
 def _note(value: Any, held: list[tuple[Any, Any]]) -> None:
     """Note what a container holds, and those within it; modules are seen anyway."""
-    if type(value) in CONTAINERS:
-        is_dict = isinstance(value, dict)
-        held.append((value, list(value.items() if is_dict else value)))
-        for inner in value.values() if is_dict else value:
-            if type(inner) in CONTAINERS:
-                _note(inner, held)
+    if not value:
+        held.append((value, ()))
+        return
+    is_dict = isinstance(value, dict)
+    held.append((value, list(value.items() if is_dict else value)))
+    for inner in value.values() if is_dict else value:
+        if type(inner) in CONTAINERS:
+            _note(inner, held)

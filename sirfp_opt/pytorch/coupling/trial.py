@@ -18,6 +18,7 @@ from sirfp_opt.pytorch.coupling.bench import cut_for_a_while, masked_for_a_while
 from sirfp_opt.pytorch.coupling.evidence import Operations, kinds
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate
+from sirfp_opt.pytorch.cutting.fitting import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -224,7 +225,8 @@ class Trials:
         with internals.eagerly():
             try:
                 plan = PruningPlan(units, kept)
-                with cut_for_a_while(self.base, plan):
+                fitted = fit(self.base, plan)
+                with cut_for_a_while(self.base, plan, fitted):
                     try:
                         outputs = self._outputs()
                     except Exception as error:  # whatever it raises is the finding
@@ -232,7 +234,7 @@ class Trials:
             except Exception as error:  # whatever: surgery does not know it
                 return Finding(_told("it cannot be cut", error), None, removed)
             if not text:
-                with masked_for_a_while(self.base, plan):
+                with masked_for_a_while(self.base, plan, fitted):
                     expected = self._outputs()
                 found = compare(outputs, expected)
                 if found.relative <= self.tolerance:
@@ -242,8 +244,8 @@ class Trials:
                 removed,
                 self.base,
                 lambda: self._ready(self.example),
-                lambda: masked_for_a_while(self.base, plan),
-                lambda: cut_for_a_while(self.base, plan),
+                lambda: masked_for_a_while(self.base, plan, fitted),
+                lambda: cut_for_a_while(self.base, plan, fitted),
             )
         return Finding(text, step, removed)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
-from sirfp_opt.pytorch.cutting.fitting import COUNTS, fit, folded
+from sirfp_opt.pytorch.cutting.fitting import COUNTS, Fitted, fit, folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +75,21 @@ def zero(model: nn.Module, plan: PruningPlan) -> Zeros:
     return zeros
 
 
-def zeros_of(model: nn.Module, plan: PruningPlan) -> Zeros:
+def zeros_of(
+    model: nn.Module, plan: PruningPlan, fitted: Fitted | None = None
+) -> Zeros:
     """Return the zeros of removed channels, not set yet.
 
     Weights that layers compute become plain ones.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : PruningPlan
+    fitted : Fitted, optional
+        What `fit` says of both.
     """
-    fitted = fit(model, plan)
+    fitted = fitted or fit(model, plan)
     bake(model, fitted.layers)
     modules = dict(model.named_modules())
     places = []

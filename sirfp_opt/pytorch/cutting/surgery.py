@@ -91,18 +91,25 @@ def apply_plan(
     return target
 
 
-def cut(model: nn.Module, plan: PruningPlan) -> None:
+def cut(model: nn.Module, plan: PruningPlan, fitted: Fitted | None = None) -> None:
     """Remove what a plan removes from each tensor, in place.
 
     The positions are those of the network before any cut: each dimension of each tensor
     is cut once, so none shifts under another.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : PruningPlan
+    fitted : Fitted, optional
+        What `fit` says of both, where it has been asked.
 
     Raises
     ------
     InvalidProblemError, UnsupportedError
         As `apply_plan`, before anything is changed.
     """
-    fitted = fit(model, plan)
+    fitted = fitted or fit(model, plan)
     operation = _Operation(model, fitted, former=plan.norms == "former")
     operation.prepare()
     bake(model, fitted.layers)
