@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ __all__ = [
     "progress_stages",
     "run_all",
 ]
+
+logger = logging.getLogger("sirfp_opt.progress")
 
 Tick = Callable[[], None]
 """Called after each finished task."""
@@ -91,15 +96,15 @@ def check_jobs(n_jobs: Any) -> None:
 
 
 def check_progress(progress: Any) -> None:
-    """Raise unless `progress` is True, False or callable.
+    """Raise unless `progress` is True, False, None or callable.
 
     Raises
     ------
     InvalidProblemError
     """
-    if not (isinstance(progress, bool) or callable(progress)):
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise InvalidProblemError(
-            f"`progress` must be True, False or callable, got {brief(progress)}. "
+            f"`progress` must be True, False, None or callable, got {brief(progress)}. "
             "Pass True for bars, or callback(stage, done, total)."
         )
 
@@ -124,7 +129,10 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str, total: int = 1) -> Iterator[Tick]:
-        """Time a block; it calls what it is given after each of `total` steps."""
+        """Time a block; it calls what it is given after each of `total` steps.
+
+        With a total of 0 it is only timed: what runs in it tells of itself.
+        """
         done = 0
 
         def tick() -> None:
@@ -132,7 +140,8 @@ class Clock:
             done += 1
             self.tell(name, done, total)
 
-        self.tell(name, 0, total)
+        if total:
+            self.tell(name, 0, total)
         start = time.perf_counter()
         try:
             yield tick
@@ -154,43 +163,69 @@ class Clock:
 
 
 @contextmanager
-def progress_stages(progress: bool | Stages) -> Iterator[Stages]:
-    """Give a callback for progress: the caller's, one that draws bars, or a mute one.
+def progress_stages(progress: bool | Stages | None) -> Iterator[Stages]:
+    """Give a callback for progress: the caller's, one that draws bars, or a quiet one.
 
     Parameters
     ----------
-    progress : bool or callable
-        True draws a bar for each stage on stderr, by rich.
+    progress : bool or callable, optional
+        True draws a bar for each stage on stderr, by rich. None, the default of all
+        that takes long, does so on a terminal, where the bars go when all is done; in
+        a notebook, a pipe, and on all ranks but the first it logs each finished stage
+        (INFO, `sirfp_opt.progress`).
     """
     check_progress(progress)
     if callable(progress):
         yield progress
-    elif not progress:
+    elif progress is False:
         yield lambda stage, done, total: None
-    else:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        with Progress(
-            TextColumn("{task.description:<9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as bars:
-            tasks: dict[str, Any] = {}
-
-            def draw(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], completed=done, total=total)
-
+    elif progress or _on_terminal():
+        with _bars(transient=progress is None) as draw:
             yield draw
+    else:
+        yield _log
+
+
+def _on_terminal() -> bool:
+    """Whether somebody looks on: several ranks would draw over each other."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return terminal and os.environ.get("RANK", "0") == "0"
+
+
+def _log(stage: str, done: int, total: int) -> None:
+    if done == total:
+        logger.info("%s: done%s", stage, f", {total} steps" if total > 1 else "")
+
+
+@contextmanager
+def _bars(*, transient: bool) -> Iterator[Stages]:
+    """Draw a bar for each stage that is told of."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=transient,
+        refresh_per_second=2,  # drawing must not disturb what is being timed
+        speed_estimate_period=600.0,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield draw

@@ -165,7 +165,7 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
 
         tick("extracting the channel graphs")
         # Cliques for the solvers; what `prune` needs for a refit is kept beside them.
-        graphs = extract(network, batches, metric="refit")
+        graphs = extract(network, batches, metric="refit", progress=False)
 
         solutions: dict[str, Solution] = {}
         for method in methods:
@@ -182,7 +182,13 @@ def _run(folder: Path, seed: int, quick: bool, console: Console) -> dict[str, An
 
         tick(f"pruning to {MACS:.0%} of the MACs")
         result = prune(
-            network, batches, macs=MACS, method="greedy", graphs=graphs, seed=seed
+            network,
+            batches,
+            macs=MACS,
+            method="greedy",
+            graphs=graphs,
+            seed=seed,
+            progress=False,
         )
         result.plan.to_json(folder / "plan.json")
         cut = apply_plan(network, result.plan)

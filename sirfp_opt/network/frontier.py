@@ -119,7 +119,7 @@ def sweep(
     *,
     curves: ValueCurves | None = None,
     n_jobs: int = 1,
-    progress: bool | Stages = False,
+    progress: bool | Stages | None = None,
 ) -> Frontier:
     """Split a row of budgets, by one or several allocations, on the same curves.
 
@@ -136,7 +136,7 @@ def sweep(
         By default the problem's greedy ones, built once.
     n_jobs : int
         Threads for the curves.
-    progress : bool or callable
+    progress : bool or callable, optional
         As for `solve_network`.
 
     Returns

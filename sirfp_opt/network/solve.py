@@ -41,7 +41,7 @@ def solve_network(
     time_limit: float | None = None,
     limits: Limits | None = None,
     seed: int = 0,
-    progress: bool | Stages = False,
+    progress: bool | Stages | None = None,
     **options: Any,
 ) -> NetworkSolution:
     """Split the budgets over the layers, then solve each layer at its count.
@@ -70,8 +70,9 @@ def solve_network(
         Other limits of each layer's solver.
     seed : int
         Of the solvers.
-    progress : bool or callable
-        True for progress bars, or ``callback(stage, done, total)``.
+    progress : bool or callable, optional
+        True for a bar for each stage, or ``callback(stage, done, total)``; by default
+        bars on a terminal, and log messages elsewhere. False: neither.
     **options
         Parameters of the method.
 

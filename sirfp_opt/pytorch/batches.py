@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from math import prod
-from typing import Any
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,14 @@ from torch.utils import _pytree as pytree
 from sirfp_opt.errors import InvalidProblemError, SirfpError
 from sirfp_opt.pytorch.comparison import compare
 
+if TYPE_CHECKING:
+    from sirfp_opt._parallel import Stages
+
 __all__ = [
     "CORNER",
     "Forward",
     "corner",
+    "counted",
     "device_of",
     "evaluating",
     "few",
@@ -51,7 +56,7 @@ def first_and_all(batches: Any) -> tuple[Any, Iterator[Any]]:
     A tensor or a dict stands for a single batch.
     """
     if isinstance(batches, (Tensor, Mapping)):
-        return batches, iter([batches])
+        return batches, _Batches(iter([batches]), 1)
     if not isinstance(batches, Iterable):
         raise InvalidProblemError(
             "`batches` must be an iterable of tensors, tuples or dicts, got "
@@ -65,7 +70,39 @@ def first_and_all(batches: Any) -> tuple[Any, Iterator[Any]]:
             "`batches` must hold at least one batch, got none. "
             "A generator that was read before is empty: make a fresh one."
         ) from None
-    return first, chain([first], iterator)
+    return first, _Batches(chain([first], iterator), length_hint(batches))
+
+
+class _Batches(Iterator[Any]):
+    """An iterator that knows about how many are to come, for whoever shows a bar."""
+
+    def __init__(self, batches: Iterator[Any], total: int) -> None:
+        self._batches = batches
+        self._left = total
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        self._left -= 1
+        return batch
+
+    def __length_hint__(self) -> int:
+        return max(self._left, 0)
+
+
+def counted(
+    batches: Iterable[Any], most: int | None, stage: str, tell: Stages
+) -> Iterator[Any]:
+    """Pass batches on, `most` of them, and tell how many have been dealt with.
+
+    Where their number is not known, the total is one ahead until the last.
+    """
+    total = length_hint(batches)
+    total = total if most is None else min(total, most)
+    done = 0
+    for done, batch in enumerate(islice(batches, most)):
+        tell(stage, done, max(total, done + 1))
+        yield batch
+    tell(stage, done + 1, done + 1)
 
 
 def to_model(batch: Any, model: nn.Module) -> Any:

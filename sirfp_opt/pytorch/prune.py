@@ -157,7 +157,7 @@ def prune(
     graphs: ExtractedGraphs | None = None,
     cost: CostModel | None = None,
     forward: Forward | None = None,
-    progress: bool | Stages = False,
+    progress: bool | Stages | None = None,
     **settings: Unpack[PruneSettings],
 ) -> PruneResult:
     """Return a smaller copy of a network that keeps its least redundant channels.
@@ -178,8 +178,9 @@ def prune(
         made of `read_cost`. By default the two are read off the network.
     forward : callable, optional
         ``forward(model, batch)``.
-    progress : bool or callable
-        True for progress bars, or ``callback(stage, done, total)``.
+    progress : bool or callable, optional
+        True for a bar for each stage, or ``callback(stage, done, total)``; by default
+        bars on a terminal, and log messages elsewhere. False: neither.
     **settings
         Fields of `PruneRequest`, in place of those of `request`, and the short ones
         `macs`, `params`, `latency`, `metric`, `time_limit` and `reference`:
@@ -242,9 +243,14 @@ def _prune(
     if graphs is None:
         with clock.stage("couple"):
             coupling = couple(model, [first], forward=forward, ignore=ignore, seed=seed)
-        with clock.stage("extract"):
+        with clock.stage("extract", 0):
             graphs = extract(
-                model, every, request.measured, coupling=coupling, forward=forward
+                model,
+                every,
+                request.measured,
+                coupling=coupling,
+                forward=forward,
+                progress=clock.tell,
             )
     elif ignore:
         graphs = _ignoring(graphs, ignore)
@@ -305,7 +311,7 @@ def _prune(
         )
     refitted = None
     if request.refit is not None:
-        with clock.stage("refit"):
+        with clock.stage("refit", 0):
             refitted = refit_pruned(
                 model,
                 pruned,
@@ -316,6 +322,7 @@ def _prune(
                 inputs=graphs.inputs,
                 pictures=graphs.images,
                 skipping=request.measured.on_nan != "raise",
+                tell=clock.tell,
             )
     with clock.stage("count"):
         done = tally_of(pruned, sample, forward)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._extras import require_extra
+from sirfp_opt._parallel import Stages, check_progress, progress_stages
 from sirfp_opt._validate import as_indices, as_int, require
 from sirfp_opt.bounds import check_effort
 from sirfp_opt.errors import InvalidProblemError
@@ -41,7 +41,7 @@ def compare(
     results: str | Path | None = None,
     retry_failed: bool = False,
     warm_up: bool = True,
-    progress: bool | None = None,
+    progress: bool | Stages | None = None,
 ) -> Study:
     """Run every method on every problem with every seed.
 
@@ -79,8 +79,9 @@ def compare(
     warm_up : bool
         Let each worker solve a tiny problem by each method first, so that imports and
         compilation are not part of any run's time.
-    progress : bool, optional
-        Show a progress bar; by default on a terminal.
+    progress : bool or callable, optional
+        True for a progress bar, or ``callback(stage, done, total)``; by default a bar
+        on a terminal, and log messages elsewhere.
 
     Returns
     -------
@@ -117,6 +118,7 @@ def compare(
         check_effort(certify, Objective.CLIQUE, "certify")
     if n_jobs is not None:
         effective_jobs(n_jobs)  # refused before anything is read or run
+    check_progress(progress)
     if time_limit is not None:
         if limits is not None:
             raise InvalidProblemError(
@@ -141,7 +143,7 @@ def _run(
     store: ResultStore | None,
     n_jobs: int | None,
     warm_up: bool,
-    progress: bool | None,
+    progress: bool | Stages | None,
     retry_failed: bool,
 ) -> dict[str, RunRecord]:
     """Make the runs that are not stored yet; return all of them by key."""
@@ -193,39 +195,15 @@ def _named(record: RunRecord, task: Task) -> RunRecord:
 
 
 def _watched(
-    records: Iterator[RunRecord], total: int, progress: bool | None
+    records: Iterator[RunRecord], total: int, progress: bool | Stages | None
 ) -> Iterator[RunRecord]:
     """Pass the records on, showing how many are done and how long the rest takes."""
-    show = sys.stderr.isatty() if progress is None else progress
-    if not show:
-        yield from records
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=2,  # drawing must not disturb what is being timed
-        speed_estimate_period=600.0,
-    )
     failed = 0
-    with bar:
-        row = bar.add_task("runs", total=total)
-        for record in records:
-            failed += record.failed
-            told = f"runs ({failed} failed)" if failed else "runs"
-            bar.update(row, advance=1, description=told)
+    with progress_stages(progress) as tell:
+        tell("runs", 0, total)
+        for done, record in enumerate(records, 1):
+            tell("runs", done, total)
+            if record.failed:
+                failed += 1
+                tell("failed", failed, total)
             yield record

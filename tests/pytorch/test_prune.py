@@ -305,7 +305,7 @@ def test_progress_is_told() -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in heard))
     assert stages == [
         "couple", "extract", "count", "curves", "measure", "split", "sets", "cut",
-        "verify", "refit",
+        "verify", "refit: gather", "refit: solve", "refit: batch norms",
     ]  # fmt: skip
     for stage in stages:
         last = [event for event in heard if event[0] == stage][-1]

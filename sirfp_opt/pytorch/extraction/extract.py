@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from sirfp_opt._parallel import check_progress, progress_stages
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import (
     Forward,
+    counted,
     evaluating,
     first_and_all,
     naming_the_batch,
@@ -28,6 +29,7 @@ from sirfp_opt.pytorch.extraction.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sirfp_opt._parallel import Stages
     from sirfp_opt.pytorch.coupling.units import Coupling
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 
@@ -45,6 +47,7 @@ def extract(
     ignore: tuple[str, ...] | list[str] = (),
     forward: Forward | None = None,
     seed: int = 0,
+    progress: bool | Stages | None = None,
     **settings: Unpack[ExtractionSettings],
 ) -> ExtractedGraphs:
     """Measure what the channels of each pruning unit have in common.
@@ -79,6 +82,9 @@ def extract(
         Average over the ranks of `torch.distributed`, see `Extractor.graphs`.
     ignore, forward, seed
         As for `couple`.
+    progress : bool or callable, optional
+        True for a bar, or ``callback(stage, done, total)``; by default
+        a bar on a terminal, and log messages elsewhere. False: neither.
     **settings
         Fields of `Extraction`, in place of those of `extraction`: ``metric="spatial"``.
 
@@ -117,6 +123,7 @@ def extract(
             "`loss` must be given for importances of gradients, got "
             f"{loss!r}. Pass loss(output, batch) -> scalar."
         )
+    check_progress(progress)
     first, every = first_and_all(batches)
     extractor = Extractor(
         model,
@@ -133,8 +140,10 @@ def extract(
             evaluating(model, training=how.training),
             extractor,
             torch.set_grad_enabled(learning),
+            progress_stages(progress) as tell,
         ):
-            for number, batch in enumerate(islice(every, how.max_batches)):
+            heard = counted(every, how.max_batches, "extract", tell)
+            for number, batch in enumerate(heard):
                 here = to_model(batch, model)
                 with naming_the_batch(number, here):
                     output = run(model, here, forward)

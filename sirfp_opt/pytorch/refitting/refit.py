@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.utils import _pytree as pytree
 
-from sirfp_opt._parallel import Clock
+from sirfp_opt._parallel import Clock, Stages, check_progress, progress_stages
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import (
     Forward,
+    counted,
     device_of,
     evaluating,
     first_and_all,
@@ -70,6 +71,7 @@ def refit(
     *,
     forward: Forward | None = None,
     distributed: bool | None = None,
+    progress: bool | Stages | None = None,
 ) -> RefitResult:
     """Cut a network as a plan says, and refit the layers that read what was cut.
 
@@ -93,6 +95,9 @@ def refit(
     distributed : bool, optional
         Sum over the ranks of `torch.distributed`, each with batches of its own; by
         default where there is more than one. Every rank gets the same network.
+    progress : bool or callable, optional
+        True for a bar for each stage, or ``callback(stage, done, total)``; by default
+        bars on a terminal, and log messages elsewhere. False: neither.
 
     Returns
     -------
@@ -133,12 +138,21 @@ def refit(
     ('full', True)
     """
     settings = find_refit(how)
+    check_progress(progress)
     wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
     model = model.module if isinstance(model, wrappers) else model
     pruned = apply_plan(model, plan)
-    report = refit_pruned(
-        model, pruned, plan, batches, settings, forward=forward, distributed=distributed
-    )
+    with progress_stages(progress) as tell:
+        report = refit_pruned(
+            model,
+            pruned,
+            plan,
+            batches,
+            settings,
+            forward=forward,
+            distributed=distributed,
+            tell=tell,
+        )
     return RefitResult(pruned, report)
 
 
@@ -154,6 +168,7 @@ def refit_pruned(
     inputs: Mapping[str, ReaderInputs] | None = None,
     pictures: int = 0,
     skipping: bool = False,
+    tell: Stages | None = None,
 ) -> RefitReport:
     """Refit a network in place that `apply_plan` has cut; see `refit`.
 
@@ -167,8 +182,11 @@ def refit_pruned(
     pictures : int
     skipping : bool
         Leave pictures with NaN or inf out of the layers that read them.
+    tell : callable, optional
+        ``tell(stage, done, total)``.
     """
-    clock = Clock(None)
+    hear = (lambda stage, done, total: None) if tell is None else tell
+    clock = Clock(lambda stage, done, total: hear(f"refit: {stage}", done, total))
     together = over_ranks(distributed)
     readers = find_readers(model, pruned, plan)
     open_ = [reader for reader in readers if not reader.reason]
@@ -181,19 +199,22 @@ def refit_pruned(
     some = known if enough else {}
     gatherer = Gatherer(model, open_, settings, some, skipping=skipping)
     if open_:
-        with clock.stage("gather"):
+        with clock.stage("gather", 0):
             few = _few(batches, pictures) if enough else batches
-            _run(model, few, gatherer, forward)
+            _run(model, few, gatherer, forward, clock)
     flags, once = _flags(gatherer, device_of(model) if together else None)
     rows, places = {}, {}
-    with clock.stage("solve"):
+    with clock.stage("solve", len(readers)) as tick:
         for reader in readers:
             layer, reason = reader.layer, reader.reason or flags[reader.layer]
             if reason:
                 rows[layer] = LayerRefit(layer, "cut", reason=reason)
-                continue
-            place = places[layer] = take_place(reader, gatherer, pruned)
-            rows[layer] = refit_layer(reader, gatherer, pruned, together, known, place)
+            else:
+                place = places[layer] = take_place(reader, gatherer, pruned)
+                rows[layer] = refit_layer(
+                    reader, gatherer, pruned, together, known, place
+                )
+            tick()
     passes = [int(bool(open_)), 0]
     if in_order and places:
         for layer in places.keys() - once:
@@ -234,11 +255,15 @@ def _in_order(settings: Refit, pruned: nn.Module, readers: int) -> bool:
 
 
 def _run(
-    model: nn.Module, batches: Any, gatherer: Gatherer, forward: Forward | None
+    model: nn.Module,
+    batches: Any,
+    gatherer: Gatherer,
+    forward: Forward | None,
+    clock: Clock,
 ) -> None:
     _, every = first_and_all(batches)
     with evaluating(model), torch.no_grad(), gatherer:
-        for batch in every:
+        for batch in counted(every, None, "gather", clock.tell):
             here = to_model(batch, model)
             gatherer.begin(count_pictures(here))
             run(model, here, forward)
