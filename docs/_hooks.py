@@ -6,6 +6,7 @@ import html
 import importlib.util
 import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,19 @@ FORMULA = re.compile(
     r"|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$",
     re.DOTALL,
 )
+SESSION = re.compile(
+    r'<div class="highlight">(?P<text><pre><span></span><code>'
+    r'<span class="gp">.*?</code></pre>)',
+    re.DOTALL,
+)
+PROMPTS = (">>>", "...", "$")
 VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style)\b.*?</(?P=tag)>)", re.DOTALL)
+
+
+def on_config(config: Any) -> Any:
+    """Put each module's page into the navigation."""
+    config.nav = _beside("_reference").navigation(config.nav)
+    return config
 
 
 @event_priority(100)  # before the plugin that renders notebooks looks for them
@@ -36,19 +49,43 @@ def on_files(files: Files, config: Any) -> Files:
     (stage / "licence.md").write_text(f"# Licence\n\n```text\n{licence}```\n", "utf-8")
     files.append(_file("changelog.md", stage, config))
     files.append(_file("licence.md", stage, config))
-    for picture in _gallery().draw(stage / "pictures"):
+    for path, text in _beside("_reference").pages():
+        files.append(File.generated(config, path, content=text))
+    for picture in _beside("_gallery").draw(stage / "pictures"):
         files.append(_file(f"pictures/{picture}", stage, config))
     return files
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn a part of the reference into a table of its modules."""
+    if page.file.src_uri.startswith("api/"):
+        made: str = _beside("_reference").overview(markdown)
+        return made
+    return markdown
+
+
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Turn formulas into MathML, which browsers draw without any script."""
+    """Turn formulas into MathML, and let the copy button take code only."""
     notebook = page.file.src_uri.endswith(".ipynb")
     # Each match of the split gives two parts: itself, and its tag, which goes.
     parts = VERBATIM.split(content)
     parts[2::3] = [""] * len(parts[2::3])
     parts[::3] = [FORMULA.sub(_as_mathml(notebook), part) for part in parts[::3]]
-    return "".join(parts)
+    return SESSION.sub(_with_code, "".join(parts))
+
+
+def _with_code(match: re.Match[str]) -> str:
+    """Say what is to be copied from a session: no prompts, no outputs."""
+    lines = html.unescape(re.sub(r"<[^>]*>", "", match["text"])).splitlines()
+    code: list[str] = []
+    for line in lines:
+        prompt, _, rest = line.partition(" ")
+        if prompt in PROMPTS:
+            code.append(rest)
+        elif code and code[-1].endswith("\\") and prompt == "":
+            code.append(line)
+    text = html.escape("\n".join(code)).replace("\n", "&#10;")
+    return f'<div class="highlight" data-copy="{text}">{match["text"]}'
 
 
 def _as_mathml(notebook: bool) -> Any:
@@ -69,9 +106,11 @@ def _file(path: str, source: Path, config: Any) -> File:
     return File(path, str(source), config["site_dir"], config["use_directory_urls"])
 
 
-def _gallery() -> Any:
-    place = Path(__file__).with_name("_gallery.py")
-    spec = importlib.util.spec_from_file_location("_gallery", place)
+@cache
+def _beside(name: str) -> Any:
+    """Import a module of this folder."""
+    place = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson",
+    "Effort",
     "ExitCode",
     "exit_code",
     "parse_count",
     "parse_indices",
     "parse_options",
+    "parse_value",
     "print_error",
     "print_json",
     "print_pairs",
@@ -47,6 +49,15 @@ __all__ = [
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, nothing else.")
+]
+
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        "-e",
+        help="The last level of bounds; with this, --certify is meant.",
+    ),
 ]
 
 
@@ -244,8 +255,22 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
                 f"`--option` must name a parameter of the method once, got {name!r}. "
                 "What `solve` itself takes has an option of its own, see --help."
             )
-        try:
-            options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            options[name] = text
+        options[name] = parse_value(text)
     return options
+
+
+def parse_value(text: str) -> Any:
+    """Read a Python literal; true, false and none in any case; else it is a text.
+
+    Examples
+    --------
+    >>> [parse_value(text) for text in ("0.5", "[1, 2]", "true", "none", "forward")]
+    [0.5, [1, 2], True, None, 'forward']
+    """
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text

@@ -10,12 +10,14 @@ import typer
 
 from sirfp_opt.cli.common import (
     AsJson,
+    Effort,
     ExitCode,
     parse_count,
     parse_options,
     print_json,
     print_table,
 )
+from sirfp_opt.cli.config import Config  # noqa: TC001  (typer reads it)
 
 __all__ = ["add_commands"]
 
@@ -51,6 +53,11 @@ def compare(
     certify: Annotated[
         bool, typer.Option("--certify", help="Ask every run for a proven bound.")
     ] = False,
+    effort: Effort = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Limit of each run, in the method's own unit.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option(help="Stop a run at this gap.")] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", help="Runs at a time; -1: one on each core.")
     ] = 1,
@@ -72,18 +79,30 @@ def compare(
     latex: Annotated[
         Path | None, typer.Option(help="Write the summary as LaTeX.")
     ] = None,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare methods on many problems; finished runs survive a crash."""
     from sirfp_opt import study
+    from sirfp_opt._extras import require_extra
+    from sirfp_opt.limits import Limits
 
+    needs = {
+        "joblib": True,
+        "jinja2": html or latex,
+        "matplotlib": html,
+        "tabulate": markdown,
+        "pyarrow": parquet,
+    }
+    # Before any run, and all at once.
+    require_extra("study,plot,parquet", *(name for name in needs if needs[name]))
     done = study.compare(
         problems,
         [_method(text) for text in method],
         k=None if not k else [count for text in k if (count := parse_count(text))],
         seeds=seeds,
-        time_limit=time_limit,
-        certify=certify,
+        limits=Limits(time=time_limit, iterations=iterations, gap=gap),
+        certify=effort or certify,
         n_jobs=jobs,
         results=results,
         retry_failed=retry_failed,

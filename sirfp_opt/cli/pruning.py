@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +13,14 @@ import typer
 
 from sirfp_opt.cli.common import (
     AsJson,
+    Effort,
     parse_options,
     print_json,
     print_pairs,
     print_table,
 )
-from sirfp_opt.cli.runs import read_run
+from sirfp_opt.cli.naming import batches_of, current_folder, forward_of, network_of
+from sirfp_opt.cli.runs import read_cost, read_run, with_paths
 from sirfp_opt.errors import InvalidProblemError
 
 __all__ = ["add_commands"]
@@ -81,9 +79,22 @@ def prune(
         float | None,
         typer.Option(help="Instead of a budget: the share of each unit that stays."),
     ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(help="Time that may remain, as --cost predicts it."),
+    ] = None,
+    cost: Annotated[
+        Path | None,
+        typer.Option(
+            help="A cost model as JSON, with a latency or costs of your own: what "
+            "CostModel.to_dict gave."
+        ),
+    ] = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", "-m", help="See `sirfp-opt solvers`. [greedy]"),
+        typer.Option(
+            "--method", "-m", help="See `sirfp-opt solvers`.", show_default="greedy"
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -95,18 +106,24 @@ def prune(
             "--allocation",
             "-a",
             help="How a budget becomes numbers of channels: measured, balanced, "
-            "optimal, lagrangian, threshold or uniform. [measured, with a refit]",
+            "optimal, lagrangian, threshold or uniform.",
+            show_default="measured where layers are refitted, else balanced",
         ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What is measured: refit, reconstruction, spatial, ..."),
+        typer.Option(
+            help="What is measured: refit, reconstruction, spatial, cosine, pooled, "
+            "filter; the middle three with _relu behind them, too.",
+            show_default="what suits the refit",
+        ),
     ] = None,
     refit: Annotated[
         str | None,
         typer.Option(
             help="How layers that read what was cut are refitted, without labels: "
-            "full (the default), merge or none."
+            "full, merge or none.",
+            show_default="full",
         ),
     ] = None,
     reference: Annotated[
@@ -116,15 +133,18 @@ def prune(
         float | None,
         typer.Option("--time-limit", "-t", help="Seconds for each unit's solver."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same plan. [0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same plan.", show_default="0")
+    ] = None,
     batches: Annotated[
         int | None, typer.Option(help="Read at most so many batches.", min=1)
     ] = None,
     min_keep: Annotated[
-        float | None, typer.Option(help="Least share of each unit that stays. [0.1]")
+        float | None,
+        typer.Option(help="Least share of each unit that stays.", show_default="0.1"),
     ] = None,
     multiple_of: Annotated[
-        int | None, typer.Option(help="Keep multiples of so many. [1]")
+        int | None, typer.Option(help="Keep multiples of so many.", show_default="1")
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="Pattern of layers that stay whole.")
@@ -139,9 +159,28 @@ def prune(
     certify: Annotated[
         bool, typer.Option("--certify", help="Give each unit's set a proven bound.")
     ] = False,
+    effort: Effort = None,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other part of the request, as path=value: "
+            "extraction.on_nan=skip, refit.ridge=0.01, limits.gap=0.01, "
+            "tolerance=1e-4, constraints.'backbone.*'.k_min=8, ...",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where the network is moved first, for instance cuda."),
+    ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", help="Units solved at a time; -1: all cores. [1]"),
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Units solved at a time; -1: all cores.",
+            show_default="1",
+        ),
     ] = None,
     explorer: Annotated[
         bool,
@@ -154,16 +193,19 @@ def prune(
 ) -> None:
     """Cut the most redundant channels out of a network."""
     from sirfp_opt import __version__
-    from sirfp_opt._page import need_pages
-    from sirfp_opt._parallel import progress_stages
+    from sirfp_opt._extras import require_extra
 
-    need_pages()  # before any work
+    require_extra(
+        "torch,plot,study", "torch", "jinja2", "matplotlib"
+    )  # before any work
     stated = {
         "model": model,
         "data": data,
         "out": None if out is None else str(out),
         "batches": batches,
         "forward": forward,
+        "device": device,
+        "cost": None if cost is None else str(cost),
     }
     run, base = read_run(config, stated)
     out = Path(run["out"])
@@ -176,6 +218,7 @@ def prune(
         "macs": macs,
         "params": params,
         "keep": keep,
+        "latency": latency,
         "method": method,
         "options": parse_options(option) if option else None,
         "allocation": allocation,
@@ -186,7 +229,7 @@ def prune(
         "min_keep": min_keep,
         "multiple_of": multiple_of,
         "ignore": ignore or None,
-        "certify": certify or None,
+        "certify": effort or certify or None,
         "n_jobs": jobs,
     }
     import torch
@@ -195,20 +238,14 @@ def prune(
     from sirfp_opt.pytorch.request import as_request
 
     asked: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
-    if refit is not None:
-        asked["refit"] = None if refit == "none" else refit
-    request = as_request(base, asked)
-    with _current_folder(), progress_stages(sys.stderr.isatty()) as tell:
-        network = _network(run["model"])
-        how = None if run["forward"] is None else _forward(run["forward"])
-        first: list[Any] = []  # the first batch, whose maps the explorer shows
-        result = pytorch.prune(
-            network,
-            _counted(_batches(run["data"]), run["batches"], tell, first),
-            request,
-            forward=how,
-            progress=tell,
-        )
+    paths = [] if refit is None else [f"refit={refit}"]
+    wanted = as_request(*with_paths(base, [*paths, *(request or ())], asked))
+    costs = read_cost(run["cost"])
+    with current_folder():
+        network = _placed(network_of(run["model"]), run["device"])
+        how = None if run["forward"] is None else forward_of(run["forward"])
+        read = _Batches(batches_of(run["data"]), run["batches"])
+        result = pytorch.prune(network, read, wanted, cost=costs, forward=how)
     out.mkdir(parents=True, exist_ok=True)
     names = FILES | ({"explorer": "explorer.html"} if explorer else {})
     files = {name: out / file for name, file in names.items()}
@@ -224,7 +261,7 @@ def prune(
     if explorer:
         seen = result.explore(
             model=network,
-            batch=first[0],
+            batch=read.first,
             forward=how,
             title=f"{run['model']}: what was kept",
         )
@@ -271,130 +308,36 @@ def prune(
     )
 
 
-def _network(spec: str) -> Any:
-    from torch import nn
-
-    made = _named(spec, "--model")
-    if not isinstance(made, nn.Module):
-        made = _called(made, spec, "--model")
-    if not isinstance(made, nn.Module):
-        raise InvalidProblemError(
-            f"`--model` must build a torch.nn.Module, got {type(made).__name__} from "
-            f"{spec}. Return the network itself."
-        )
-    return made
-
-
-def _forward(spec: str) -> Callable[[Any, Any], Any]:
-    found = _named(spec, "--forward")
-    if not callable(found):
-        raise InvalidProblemError(
-            f"`--forward` must name a function of network and batch, got "
-            f"{type(found).__name__} at {spec}. Write one that returns the outputs."
-        )
-    return found  # type: ignore[no-any-return]
-
-
-def _batches(spec: str) -> Iterable[Any]:
-    made = _named(spec, "--data")
-    if callable(made):
-        made = _called(made, spec, "--data")
-    if not isinstance(made, Iterable):
-        raise InvalidProblemError(
-            f"`--data` must give batches, got {type(made).__name__} from {spec}. "
-            "Return a DataLoader, a list of tensors or a generator."
-        )
-    return made
-
-
-def _named(spec: str, flag: str) -> Any:
-    """Import what "package.module:name" names.
-
-    Raises
-    ------
-    InvalidProblemError
-        If it does not read so, or there is no such module or name.
-    """
-    module_name, colon, name = spec.partition(":")
-    if not (colon and module_name and name):
-        raise InvalidProblemError(
-            f"`{flag}` must read package.module:name, got {spec!r}. "
-            "Pass for instance mine:network for `network` in mine.py."
-        )
+def _placed(network: Any, device: str | None) -> Any:
+    """Move a network to a device."""
+    if device is None:
+        return network
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever somebody's module raises
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
         raise InvalidProblemError(
-            f"`{flag}` must name a module that can be imported, got {module_name!r}: "
-            f"{_told(error)}. Searched are the current folder and Python's path."
-        ) from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [n for n in vars(found) if not n.startswith("_")]
-            raise InvalidProblemError(
-                f"`{flag}` must name something in {module_name}, got {name!r}. "
-                f"There are {', '.join(public[:12]) or 'no names'}."
-            )
-        found = getattr(found, part)
-    return found
-
-
-def _called(function: Any, spec: str, flag: str) -> Any:
-    """Call somebody's factory or loader."""
-    if not callable(function):
-        raise InvalidProblemError(
-            f"`{flag}` must name a function without arguments, got "
-            f"{type(function).__name__} at {spec}. Write one that returns it."
-        )
-    try:
-        return function()
-    except Exception as error:  # whatever somebody's code raises
-        raise InvalidProblemError(
-            f"`{flag}` must name what runs without arguments, got {_told(error)} "
-            f"from {spec}. Try it by hand first."
+            f"`--device` must name a device of this machine, got {device!r}: "
+            f"{str(error).splitlines()[0]}. Pass for instance cpu or cuda:0."
         ) from error
 
 
-def _told(error: BaseException) -> str:
-    """Return an error in one line, with the place where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f" ({Path(last.filename).name}, line {last.lineno})"
-    return f"{type(error).__name__}: {error}{where}"
+class _Batches(Iterator[Any]):
+    """At most so many batches of a source; the first is kept, for the explorer."""
 
+    def __init__(self, batches: Iterable[Any], most: int | None) -> None:
+        single = isinstance(batches, Mapping) or hasattr(batches, "requires_grad")
+        source = [batches] if single else batches
+        total = length_hint(source)
+        self.first: Any = None
+        self._left = total if most is None else min(total, most)
+        self._batches = islice(source, most)
 
-def _counted(
-    batches: Iterable[Any],
-    most: int | None,
-    tell: Callable[[str, int, int], None],
-    first: list[Any],
-) -> Any:
-    """Return the batches, telling how many were read; keep the first in a list."""
-    if isinstance(batches, Mapping) or hasattr(batches, "requires_grad"):
-        first.append(batches)
-        return batches  # a single one
-    total = len(batches) if isinstance(batches, Sized) else None
-    if most is not None:
-        total = most if total is None else min(total, most)
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        if self.first is None:
+            self.first = batch
+        self._left -= 1
+        return batch
 
-    def read() -> Iterator[Any]:
-        done = 0
-        for batch in islice(batches, most):
-            tell("batches", done, total or done + 1)
-            if not first:
-                first.append(batch)
-            yield batch
-            done += 1
-        tell("batches", done, done)
-
-    return read()
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Let modules of the current folder be imported, as `python -m` does."""
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
+    def __length_hint__(self) -> int:
+        return max(self._left, 0)

@@ -15,6 +15,7 @@ from sirfp_opt.bounds import DEFAULTS, EFFORTS
 from sirfp_opt.bounds import bound as bound_problem
 from sirfp_opt.cli.common import (
     AsJson,
+    Effort,
     ExitCode,
     parse_count,
     parse_indices,
@@ -26,6 +27,7 @@ from sirfp_opt.cli.common import (
     read_json,
     the_graph,
 )
+from sirfp_opt.cli.config import Config  # noqa: TC001  (typer reads it)
 from sirfp_opt.constraints import LayerConstraints, share_of
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.io.best_known import best_known_for
@@ -57,6 +59,10 @@ SenseText = Annotated[
 Seconds = Annotated[float | None, typer.Option("--time-limit", "-t", help="Seconds.")]
 MustKeep = Annotated[str, typer.Option(help="Channels that stay: 0,3,7 or 0-7.")]
 MustDrop = Annotated[str, typer.Option(help="Channels that go.")]
+Tied = Annotated[
+    list[str] | None,
+    typer.Option(help="Channels that stay or go together: 0,1,2; may be given again."),
+]
 MultipleOf = Annotated[int, typer.Option(help="Keep a multiple of so many.")]
 
 
@@ -97,6 +103,7 @@ def solve(
     seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
     must_keep: MustKeep = "",
     must_drop: MustDrop = "",
+    tied: Tied = None,
     multiple_of: MultipleOf = 1,
     warm_start: Annotated[
         Path | None, typer.Option(help="A solution written by --out, to begin with.")
@@ -104,14 +111,16 @@ def solve(
     certify: Annotated[
         bool, typer.Option("--certify", help="Add a proven bound to a heuristic's set.")
     ] = False,
+    effort: Effort = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="End with code 5 unless proved optimal.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write it as JSON, too.")] = None,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Keep k channels of least redundancy (or of most diversity)."""
-    problem = _problem(file, k, layer, sense, must_keep, must_drop, multiple_of)
+    problem = _problem(file, k, layer, sense, must_keep, must_drop, tied, multiple_of)
     start = None
     if warm_start is not None:
         start = Solution.from_dict(read_json(warm_start, "--warm-start"))
@@ -121,7 +130,7 @@ def solve(
         limits=Limits(time=time_limit, iterations=iterations, gap=gap, target=target),
         seed=seed,
         warm_start=start,
-        certify=certify,
+        certify=effort or certify,
         **parse_options(option or ()),
     )
     told = solution.to_dict() | {"graph": problem.graph.name}
@@ -149,11 +158,13 @@ def bound(
     time_limit: Seconds = None,
     must_keep: MustKeep = "",
     must_drop: MustDrop = "",
+    tied: Tied = None,
     multiple_of: MultipleOf = 1,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Bound what any k channels can be worth, without choosing them."""
-    problem = _problem(file, k, layer, sense, must_keep, must_drop, multiple_of)
+    problem = _problem(file, k, layer, sense, must_keep, must_drop, tied, multiple_of)
     found = bound_problem(problem, effort=effort, time_limit=time_limit)
     if as_json:
         print_json(found.to_dict() | {"graph": problem.graph.name})
@@ -270,6 +281,7 @@ def _problem(
     sense: str | None,
     must_keep: str,
     must_drop: str,
+    tied: list[str] | None,
     multiple_of: int,
 ) -> PruningProblem:
     contents = read_contents(file, sense)
@@ -277,6 +289,7 @@ def _problem(
     rules = LayerConstraints(
         must_keep=parse_indices(must_keep, "--must-keep"),
         must_drop=parse_indices(must_drop, "--must-drop"),
+        tied=[parse_indices(group, "--tied") for group in tied or ()],
         multiple_of=multiple_of,
     )
     count = parse_count(k)

@@ -111,6 +111,10 @@ def from_plain(data: Any) -> str | Allocator:
         return create_allocator(data) and data
     parts = dict(data)
     kind = parts.pop("allocation", None)
+    if kind in ALLOCATIONS:  # by its short name, from somebody's hand
+        short = ALLOCATIONS[kind]()
+        kind = type(short).__name__
+        parts = {f.name: getattr(short, f.name) for f in fields(short)} | parts  # type: ignore[arg-type]
     if kind not in _CLASSES:
         raise InvalidProblemError(
             f"`allocation` must name one of {list(_CLASSES)}, got {kind!r}. "
