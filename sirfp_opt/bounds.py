@@ -110,7 +110,7 @@ class Bound:
 
 def bound(
     graph: Any,
-    k: int | tuple[int, int] | None = None,
+    k: int | float | tuple[int, int] | None = None,
     *,
     effort: str | None = None,
     sense: Sense | str | None = None,

@@ -35,7 +35,8 @@ def _as_defaults(context: typer.Context, path: Path | None) -> Path | None:
     check_names(stated, known, str(path))
     context.default_map = {
         str(known[name].name): _as_words(
-            value, several=getattr(known[name], "multiple", False)
+            value,
+            several=known[name].nargs != 1 or getattr(known[name], "multiple", False),
         )
         for name, value in stated.items()
         if value is not None

@@ -288,20 +288,72 @@ def test_what_only_a_file_can_ask_for(run: Run, name: str) -> None:
         assert not Path("other").exists()
 
 
-def test_the_bar_counts_the_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each batch as it is read, up to the limit; without a length it grows along."""
-    from sirfp_opt.cli.pruning import _counted
+def test_what_has_no_option_of_its_own_is_set_by_its_path(
+    run: Run, name: str, tmp_path: Path
+) -> None:
+    """A file without an amount, `--set`, a device, and a cost model from a file."""
+    from sirfp_opt.pytorch import couple, read_cost
 
-    heard: list[tuple[str, int, int]] = []
+    theirs = importlib.import_module(name)
+    network = theirs.network()
+    units = couple(network, theirs.IMAGES).units
+    cost = read_cost(network, units, theirs.IMAGES[0][:1]).to_dict()
+    cost["forms"] = {"latency": cost["forms"]["macs"]}
+    Path("cost.json").write_text(json.dumps(cost))
+    Path("run.toml").write_text(
+        f"""
+        model = "{name}:network"
+        data = "{name}:scenes"
+        cost = "cost.json"
+        [request]
+        refit = "none"
+        extraction.training = "none"
+        """
+    )
+    told = run(
+        *("prune", "--config", "run.toml", "--latency", 0.6, "--out", "out", "--json"),
+        *("--set", "constraints.'0'.k_min=7", "--set", "extraction.on_nan=skip"),
+        *("--set", "tolerance=1e-4", "--device", "cpu", "--batches", 2),
+    )
+    assert (told.code, told.err) == (0, "")
+    request = told.json["request"]
+    assert request["refit"] is None
+    assert request["extraction"]["training"] is None
+    assert request["extraction"]["on_nan"] == "skip"
+    assert request["tolerance"] == 1e-4
+    assert told.json["reached"]["latency"] <= 0.6
+    assert next(u["kept"] for u in told.json["units"] if u["unit"] == "0") >= 7
+    for words, said in (
+        (["--set", "macs"], "`--set` must read path=value, got 'macs'"),
+        (["--set", "seed.x=1", "--set", "seed=1"], "must name a part of a table"),
+        (["--device", "nowhere"], "`--device` must name a device"),
+        (["--cost", "run.toml"], "`--cost` must name a JSON file"),
+    ):
+        wrong = run("prune", "--config", "out/report.json", "--set", "seed=1", *words)
+        assert wrong.code == ExitCode.USAGE
+        assert said in wrong.err
+
+
+def test_batches_are_read_up_to_a_number(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar knows how many are to come, where the source does; the first is kept."""
+    from operator import length_hint
+
+    from sirfp_opt.cli.pruning import _Batches
+
     monkeypatch.syspath_prepend(".")
     images = importlib.import_module(name).IMAGES
-    for batches, most in ((images, None), (images, 2), (iter(images), None)):
-        heard.clear()
-        first: list[object] = []
-        read = _counted(batches, most, lambda *event: heard.append(event), first)
-        count = len(list(read))
-        assert count == (most or 4)
-        assert [done for _, done, _ in heard] == list(range(count + 1))
-        assert heard[-1][1] == heard[-1][2]
-        assert len(first) == 1
-    assert _counted(images[0], None, print, []) is images[0]
+    for source, most, total in (
+        (images, None, 4),
+        (images, 2, 2),
+        ((image for image in images), 3, 0),
+        (images[0], None, 1),
+        ({"picture": images[0]}, 2, 1),
+    ):
+        read = _Batches(source, most)
+        assert length_hint(read) == total
+        batches = list(read)
+        assert len(batches) == (total or most)
+        assert read.first is batches[0]
+        assert length_hint(read) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -91,3 +92,14 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(
             if f"{home}.{name}" not in known:
                 missing.append(f"{home}.{name}")
     assert not missing, "add their modules to a page in docs/api"
+    index = json.loads((tmp_path / "search" / "search_index.json").read_text("utf-8"))
+    texts = " ".join(doc["title"] + " " + doc["text"] for doc in index["docs"]).lower()
+    assert all(word in texts for word in ("onnx", "latency", "csv", "cite"))
+    for page in tmp_path.rglob("*.html"):
+        pictures = re.findall(r"<img\b[^>]*>", page.read_text("utf-8"))
+        assert all("alt=" in picture for picture in pictures), page
+    module = (
+        tmp_path / "reference" / "sirfp_opt.pytorch.prune" / "index.html"
+    ).read_text()
+    assert "sirfp_opt.pytorch" in module
+    assert 'id="sirfp_opt.pytorch.prune.prune"' in module
