@@ -1,4 +1,4 @@
-"""The quickstart prints what its page says, to the figures that do not depend on time."""
+"""The quickstart prints what its page says, up to what depends on time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = [block for block in SHOWN if not package(block[1]) and "mine" not in bloc
 
 
 def lines_of(block: re.Match[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run a block, with the page's line numbers in its errors; return what it prints."""
+    """Run a block, with the page's line numbers in its errors; return its output."""
     line = TEXT.count("\n", 0, block.start(1))
     capsys.readouterr()
     exec(compile("\n" * line + block[1], str(PAGE), "exec"), {"__name__": "quickstart"})
@@ -42,7 +42,7 @@ def same(printed: str, shown: str, *, rel: float) -> None:
 
 
 def test_every_door_is_there() -> None:
-    """Four networks by name, each in ten lines; a researcher's and a teacher's block."""
+    """Four networks by name, each in ten lines; one block for each other door."""
     assert [package(block[1]) for block in NAMED] == list(PACKAGES)
     assert all(len(block[1].splitlines()) <= 10 for block in NAMED)
     assert len(OURS) == 2
