@@ -27,7 +27,7 @@ def pages() -> Iterator[tuple[str, str]]:
 def overview(markdown: str) -> str:
     """Return a part's page, with a table in place of its modules."""
     rows = [
-        f"| [`{name}`](../{_path(name)}) | {_summary(name)} |"
+        f"| [`{_short(name)}`](../{_path(name)}) | {_summary(name)} |"
         for name, _ in modules_of(markdown)
     ]
     head = BLOCK.sub("", markdown).rstrip()
@@ -57,21 +57,19 @@ def modules_of(markdown: str) -> list[tuple[str, str]]:
 
     Of a package's submodules those count that have something which it offers.
     """
-    found = []
+    found: dict[str, str] = {}  # what stands alone comes first, in the page's order
     for block in BLOCK.finditer(markdown):
         name, options = block["name"], block["options"]
         if "show_submodules: true" in options:
             options = re.sub(r" +show_submodules: true\n", "", options)
             options = "" if options.strip() == "options:" else options
             offered = set(_all(name))
-            found += [
-                (module, options)
-                for module in [name, *_submodules(name)]
-                if _own(module) & (offered or _own(module))
-            ]
+            for module in [name, *_submodules(name)]:
+                if _own(module) & (offered or _own(module)):
+                    found.setdefault(module, options)
         else:
-            found.append((name, options))
-    return found
+            found.setdefault(name, options)
+    return list(found.items())
 
 
 def _page(name: str, options: str) -> str:

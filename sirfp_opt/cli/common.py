@@ -260,16 +260,16 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Read a Python literal; true, false and none in any case; else it is a text.
+    """Read a Python literal, or true, false and null; else it is a text.
 
     Examples
     --------
-    >>> [parse_value(text) for text in ("0.5", "[1, 2]", "true", "none", "forward")]
+    >>> [parse_value(text) for text in ("0.5", "[1, 2]", "true", "null", "forward")]
     [0.5, [1, 2], True, None, 'forward']
     """
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
+    words = {"true": True, "false": False, "null": None}
+    if text in words:
+        return words[text]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

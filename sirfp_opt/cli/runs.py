@@ -78,7 +78,7 @@ def read_run(
 def read_table(path: Path) -> dict[str, Any]:
     """Return the names and values of a TOML or JSON file.
 
-    TOML has no null: there, "none" stands for it.
+    TOML has no null: there, the text "null" stands for it.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_table(path: Path) -> dict[str, Any]:
         if path.suffix.lower() == ".json":
             read = json.loads(text)
         else:
-            read = _with_none(loads(text))
+            read = _with_null(loads(text))
     except ValueError as error:  # both formats' errors are
         raise InvalidProblemError(
             f"`--config` must be a TOML or JSON file, got {path}: {error}. "
@@ -104,12 +104,12 @@ def read_table(path: Path) -> dict[str, Any]:
     return read
 
 
-def _with_none(value: Any) -> Any:
+def _with_null(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _with_none(each) for name, each in value.items()}
+        return {name: _with_null(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_with_none(each) for each in value]
-    return None if value == "none" else value
+        return [_with_null(each) for each in value]
+    return None if value == "null" else value
 
 
 def with_paths(
@@ -158,6 +158,8 @@ def with_paths(
                     f"is {table!r}. Set {name} itself."
                 )
         table[last] = parse_value(pair.partition("=")[2])
+    if made.get("refit") == "none":
+        made["refit"] = None
     rest = dict(asked)
     if made and not any(made.get(name) for name in AMOUNTS):
         made |= {name: rest.pop(name) for name in AMOUNTS if name in rest}

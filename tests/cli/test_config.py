@@ -101,7 +101,7 @@ def test_every_field_of_a_request_can_be_set() -> None:
         multiple_of=4,
         ignore=("head.*",),
         drop_dead=False,
-        limits=Limits(time=2.0, gap=0.01),
+        limits=Limits(time=2.0, no_improvement=50),
         seed=3,
         certify="semidefinite",
         n_jobs=2,

@@ -289,11 +289,12 @@ def test_what_only_a_file_can_ask_for(run: Run, name: str) -> None:
 
 
 def test_what_has_no_option_of_its_own_is_set_by_its_path(
-    run: Run, name: str, tmp_path: Path
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file without an amount, `--set`, a device, and a cost model from a file."""
     from sirfp_opt.pytorch import couple, read_cost
 
+    monkeypatch.syspath_prepend(".")
     theirs = importlib.import_module(name)
     network = theirs.network()
     units = couple(network, theirs.IMAGES).units
@@ -307,7 +308,7 @@ def test_what_has_no_option_of_its_own_is_set_by_its_path(
         cost = "cost.json"
         [request]
         refit = "none"
-        extraction.training = "none"
+        extraction.training = "null"
         """
     )
     told = run(

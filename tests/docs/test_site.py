@@ -56,7 +56,7 @@ def test_the_font_has_every_sign_of_every_formula() -> None:
 @pytest.mark.parametrize(
     ("text", "copied"),
     [
-        ("<b>&gt;&gt;&gt; </b>x = 1\n>>> x < 2\nTrue\n\n", "x = 1\nx < 2"),
+        ("<b>&gt;&gt;&gt; </b>x = 1\n>>> x &lt; 2\nTrue\n\n", "x = 1\nx < 2"),
         (">>> for i in x:\n...     i\n...\n>>> i\n3\n", "for i in x:\n    i\n\ni"),
         (
             "$ make demo  # now\n$ a \\\n   --b\nsaid\n",
