@@ -41,8 +41,8 @@ def test_a_file_of_options_is_as_good_as_the_options(run: Run, file: Path) -> No
         samples = 7
         """
     )
-    words = ("-k", 0.5, "-m", "random", "--seed", 5, "--must-keep", "0,2")
-    words += ("--tied", "3,4", "--tied", "8-9", "--certify", "-o", "samples=7")
+    words = ["-k", "0.5", "-m", "random", "--seed", "5", "--must-keep", "0,2"]
+    words += ["--tied", "3,4", "--tied", "8-9", "--certify", "-o", "samples=7"]
     plain = run("solve", file, *words, "--json").json
     told = run("solve", "--config", "run.toml", "--json").json
     assert told["selected"] == plain["selected"]
@@ -84,15 +84,16 @@ def test_a_comparison_from_a_file(run: Run, file: Path) -> None:
 
 def test_every_field_of_a_request_can_be_set() -> None:
     """A request of which nothing is at its default, leaf by leaf as `--set` pairs."""
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from sirfp_opt import LayerConstraints, Limits
+    from sirfp_opt.network import Budget
     from sirfp_opt.network.allocation import Optimal
     from sirfp_opt.network.worth import Worth
     from sirfp_opt.pytorch import Extraction, PruneRequest, Refit
     from sirfp_opt.pytorch.request import as_request
 
     request = PruneRequest(
-        budget={"macs": 0.5, "params": 0.6},
+        budget=Budget(macs=0.5, params=0.6),
         method="tabu",
         options={"population": 4},
         allocation=Optimal(Worth("balanced"), time_limit=3.0),
@@ -117,10 +118,10 @@ def test_every_field_of_a_request_can_be_set() -> None:
             training=True,
             on_nan="skip",
             positions=64,
-            dtype="bfloat16",
+            dtype=torch.bfloat16,
             max_batches=3,
         ),
-        refit=Refit("merge", 0.1, None, 7, 0.25, False, 3),
+        refit=Refit("merge", 0.1, None, 7, 0.25, "kept", 3),
         verify=False,
         tolerance=1e-4,
     )

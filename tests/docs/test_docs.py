@@ -98,8 +98,8 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(
     for page in tmp_path.rglob("*.html"):
         pictures = re.findall(r"<img\b[^>]*>", page.read_text("utf-8"))
         assert all("alt=" in picture for picture in pictures), page
-    module = (
+    page_of_prune = (
         tmp_path / "reference" / "sirfp_opt.pytorch.prune" / "index.html"
     ).read_text()
-    assert "sirfp_opt.pytorch" in module
-    assert 'id="sirfp_opt.pytorch.prune.prune"' in module
+    assert "sirfp_opt.pytorch" in page_of_prune
+    assert 'id="sirfp_opt.pytorch.prune.prune"' in page_of_prune
