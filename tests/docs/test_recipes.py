@@ -91,6 +91,9 @@ def test_a_recipe_with_somebody_elses_package(
     block: re.Match[str], names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs on what our own blocks left, where the package is installed."""
+    from tests.pytorch import zoo
+
+    zoo._declare_operators()  # packages import torchvision, which may not fit torch
     package = foreign(block[1])
     for needed in (package, *FOREIGN[package]):
         pytest.importorskip(needed)
