@@ -44,7 +44,7 @@ def same(printed: str, shown: str, *, rel: float) -> None:
 def test_every_door_is_there() -> None:
     """Four networks by name, each in ten lines; one block for each other door."""
     assert [package(block[1]) for block in NAMED] == list(PACKAGES)
-    assert all(len(block[1].splitlines()) <= 10 for block in NAMED)
+    assert all(sum(map(bool, block[1].splitlines())) <= 10 for block in NAMED)
     assert len(OURS) == 2
 
 
