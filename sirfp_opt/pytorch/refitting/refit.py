@@ -87,7 +87,8 @@ def refit(
         From anywhere: `prune`, a file, another criterion.
     batches : Tensor, mapping or iterable of batches
         Some dozens of pictures, of any batch size; read once, and twice more where
-        there are batch norms.
+        there are batch norms. For readers that are fitted one after the other
+        (`Refit.inputs`) they are held, and run several times: `RefitReport.passes`.
     how : {"full", "merge"} or Refit
         See `Refit`.
     forward : callable, optional
@@ -117,8 +118,10 @@ def refit(
     the x_S (He et al., ICCV 2017, arXiv 1707.06168, for a chain of layers). "merge"
     predicts the dropped channels of an input, x_D ≈ B x_S + c, and folds B into all
     filters that read it: V_t = W_S,t + W_D,t B. For filters with one tap both are the
-    same. What the offset c or b changes goes into the layer's bias, else into the
-    running mean of the batch norm behind it.
+    same. With ``inputs="cut"`` x_S is what the layer reads in the network cut and
+    refitted so far, layer by layer in the order of the calls; by default so where
+    there are few batch norms. What the offset c or b changes goes into the layer's
+    bias, else into the running mean of the batch norm behind it.
 
     A layer is left as it was cut, and the report says why, where its weights are not
     simply multiplied with its input (parametrised, quantised, shared, or in a layer

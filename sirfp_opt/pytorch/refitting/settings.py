@@ -52,7 +52,8 @@ class Refit:
         equations of "full" hold that number squared.
     held_out : float
         Fraction of the pictures that only judge the fit. A layer that errs more on them
-        than the cut one is left as it was cut.
+        than the cut one is left as it was cut; one that errs less on them when it is
+        merged is merged.
     batch_norms : {"corrected", "reestimated", "kept"}
         What becomes of their running statistics afterwards: changed by as much as they
         have changed on these pictures (`correct_batch_norm`), measured anew on these
