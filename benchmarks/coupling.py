@@ -45,9 +45,6 @@ LAYERS = (100, 300, 1000)
 
 def torchvision_net(name: str, **options: Any) -> nn.Module:
     """Return a network of torchvision."""
-    from tests.pytorch.zoo import _declare_operators
-
-    _declare_operators()
     torchvision: Any = importlib.import_module("torchvision")
     model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     return model
@@ -73,7 +70,6 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        torchvision_net("resnet18")  # its operators, which transformers asks for
         transformers: Any = importlib.import_module("transformers")
         self.net = transformers.DetrForObjectDetection(transformers.DetrConfig())
 
@@ -162,7 +158,11 @@ def measure(name: str, repeats: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    _, build, side = (NETWORKS | CHAINS)[name]
+    package, build, side = (NETWORKS | CHAINS)[name]
+    if package != "torch":
+        from tests.pytorch.zoo import _declare_operators
+
+        _declare_operators()  # torchvision's, which the other packages ask for, too
     model = build().eval()
     batch = torch.randn(1, 3, side, side)
     couple(chain(4).eval(), batch[..., :8, :8])
