@@ -84,19 +84,16 @@ def multiplier_step(
     free: Bools,
     mu: float,
     step: float,
-    crowded: Floats,
     out: Floats,
 ) -> float:
     """Take a scaled gradient step on the multipliers of y_i y_j >= 0.
 
     ``free[i, j]`` marks pairs whose product is 0, so their multiplier has no sign;
-    `free` of shape (0, 0) marks none. `crowded` tells how many prices move with a
-    pair's, `crowded` of shape (0, 0) that there are no others. Returns the gain that a
-    model of curvature 1/step predicts.
+    `free` of shape (0, 0) marks none. Returns the gain that a model of curvature 1/step
+    predicts.
     """
     m = inverse.shape[0]
     any_free = free.shape[0] > 0
-    any_crowded = crowded.shape[0] > 0
     gain = 0.0
     for i in range(m):
         y = point[i]
@@ -112,8 +109,6 @@ def multiplier_step(
                 + z * z * p
                 + 2.0 * y * z * q
             )
-            if any_crowded:
-                curvature *= crowded[i, j]
             old = multipliers[i, j]
             new = old - step * product / curvature
             if new < 0.0 and not (any_free and free[i, j]):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["add", "crowd", "separate", "step"]
+__all__ = ["add", "crowd", "measure", "separate"]
 
 
 @njit(**INNER)
@@ -100,77 +100,57 @@ def add(
     return constant
 
 
-@njit(**OUTER)
-def crowd(triangles: Ints, out: Floats) -> None:
-    """Add to each pair of `out` the number of triangles that it is part of."""
-    for q in range(triangles.shape[0]):
-        i, j, k = triangles[q, 0], triangles[q, 1], triangles[q, 2]
-        out[i, j] += 1.0
-        out[j, i] += 1.0
-        out[i, k] += 1.0
-        out[k, i] += 1.0
-        out[j, k] += 1.0
-        out[k, j] += 1.0
+@njit(**INNER)
+def _coefficients(triangles, upper, q, at, out):  # type: ignore[no-untyped-def]
+    """Write a triangle's variables, and its coefficients in y's products and squares.
 
-
-@njit(**OUTER)
-def step(
-    triangles: Ints,
-    prices: Floats,
-    inverse: Floats,
-    point: Floats,
-    upper: Floats,
-    crowded: Floats,
-    mu: float,
-    size: float,
-    out: Floats,
-) -> float:
-    """Take a scaled gradient step on the prices; return the gain that it predicts.
-
-    With P the inverse and y the point, a triangle y'Ey/2 + e'y + c has the gradient
-    y'Ey/2 + mu tr(PE) + e'y + c and the curvature mu tr(PEPE) + v'Pv, v = Ey + e.
-    Triangles that share pairs move together, hence the mean of `crowded`.
+    In the order ij, ik, jk, ii, jj, kk: y_i stands there as y_i² / u_i. Returns the
+    constant.
     """
-    gain = 0.0
-    p = np.zeros((3, 3))
-    e = np.zeros((3, 3))
-    product = np.zeros((3, 3))
-    v = np.zeros(3)
+    for a in range(3):
+        at[a] = triangles[q, a]
+    ij, ik, jk, at_i, at_j, at_k, one = _signs(triangles[q, 3])
+    u, v, w = upper[at[0]], upper[at[1]], upper[at[2]]
+    out[0], out[1], out[2] = ij / (u * v), ik / (u * w), jk / (v * w)
+    out[3], out[4], out[5] = at_i / (u * u), at_j / (v * v), at_k / (w * w)
+    return one
+
+
+@njit(**OUTER)
+def measure(triangles: Ints, upper: Floats, products: Floats, out: Floats) -> None:
+    """Write by how much the products y_i y_j violate each triangle, negative if not."""
     at = np.zeros(3, np.int64)
-    for q in range(prices.size):
-        for a in range(3):
-            at[a] = triangles[q, a]
+    c = np.zeros(6)
+    for q in range(triangles.shape[0]):
+        one = _coefficients(triangles, upper, q, at, c)
         i, j, k = at[0], at[1], at[2]
-        ij, ik, jk, at_i, at_j, at_k, one = _signs(triangles[q, 3])
-        e[0, 1] = ij / (upper[i] * upper[j])
-        e[0, 2] = ik / (upper[i] * upper[k])
-        e[1, 2] = jk / (upper[j] * upper[k])
-        e[1, 0] = e[0, 1]
-        e[2, 0] = e[0, 2]
-        e[2, 1] = e[1, 2]
-        v[0] = at_i / upper[i]
-        v[1] = at_j / upper[j]
-        v[2] = at_k / upper[k]
-        slope = one
-        for a in range(3):
-            slope += v[a] * point[at[a]]
-            for b in range(3):
-                p[a, b] = inverse[at[a], at[b]]
-                slope += e[a, b] * (0.5 * point[at[a]] * point[at[b]] + mu * p[a, b])
-        for a in range(3):
-            for b in range(3):
-                v[a] += e[a, b] * point[at[b]]
-                product[a, b] = 0.0
-                for c in range(3):
-                    product[a, b] += p[a, c] * e[c, b]
-        curvature = 1e-300
-        for a in range(3):
-            for b in range(3):
-                curvature += mu * product[a, b] * product[b, a]
-                curvature += v[a] * p[a, b] * v[b]
-        curvature *= (crowded[i, j] + crowded[i, k] + crowded[j, k]) / 3.0
-        new = max(0.0, prices[q] + size * slope / curvature)
-        move = new - prices[q]
-        gain += slope * move - move * move * curvature / (2.0 * size)
-        out[q] = new
-    return gain
+        value = one + c[0] * products[i, j] + c[1] * products[i, k]
+        value += c[2] * products[j, k] + c[3] * products[i, i]
+        out[q] = value + c[4] * products[j, j] + c[5] * products[k, k]
+
+
+@njit(**OUTER)
+def crowd(triangles: Ints, upper: Floats, crowded: Floats, out: Floats) -> None:
+    """Write how much each triangle shares with all of them, itself included.
+
+    The sum over its entries of |coefficient| times the sum of |coefficients| there: a
+    bound on the sum of |⟨T_q, T_r⟩| over r. `crowded` of shape (m, m), zero, is filled.
+    """
+    at = np.zeros(3, np.int64)
+    c = np.zeros(6)
+    for q in range(triangles.shape[0]):
+        _coefficients(triangles, upper, q, at, c)
+        i, j, k = at[0], at[1], at[2]
+        # Half of a product's coefficient stands on each side of the diagonal.
+        crowded[i, j] += 0.5 * abs(c[0])
+        crowded[i, k] += 0.5 * abs(c[1])
+        crowded[j, k] += 0.5 * abs(c[2])
+        crowded[i, i] += abs(c[3])
+        crowded[j, j] += abs(c[4])
+        crowded[k, k] += abs(c[5])
+    for q in range(triangles.shape[0]):
+        _coefficients(triangles, upper, q, at, c)
+        i, j, k = at[0], at[1], at[2]
+        value = abs(c[0]) * crowded[i, j] + abs(c[1]) * crowded[i, k]
+        value += abs(c[2]) * crowded[j, k] + abs(c[3]) * crowded[i, i]
+        out[q] = value + abs(c[4]) * crowded[j, j] + abs(c[5]) * crowded[k, k]

@@ -24,8 +24,8 @@ the trees of branch and bound much smaller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import lapack
@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["Cuts", "Dual", "convexified", "improve", "restrict", "start"]
+__all__ = ["Dual", "convexified", "improve", "restrict", "start"]
 
-_NO_PAIRS = np.zeros((0, 0))
 # From this size on, extreme eigenvalues are estimated where that will do.
 _LANCZOS_FROM = 200
 
@@ -68,8 +67,6 @@ class Dual:
         P.
     step : float
         Where the next multiplier step starts.
-    prices : ndarray
-        Those of the cuts in use, if any.
     """
 
     diagonal: Floats
@@ -79,7 +76,6 @@ class Dual:
     point: Floats
     inverse: Floats
     step: float = 0.3
-    prices: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def stiffness(self) -> Floats:
@@ -89,20 +85,6 @@ class Dual:
         """
         stiffness: Floats = 0.4999 / np.maximum(np.diagonal(self.inverse), 1e-300)
         return stiffness
-
-
-class Cuts(Protocol):
-    """Further inequalities in y and its products, with a price for each."""
-
-    @property
-    def crowded(self) -> Floats:
-        """1 plus the number of cuts that each pair is part of; shape (m, m)."""
-
-    def applied(self, box: BoxProblem, prices: Floats) -> BoxProblem:
-        """Return the problem with the cuts added at their prices."""
-
-    def step(self, dual: Dual, mu: float) -> tuple[Floats, float]:
-        """Return prices a step uphill, and the gain that is predicted."""
 
 
 def _evaluate(
@@ -266,7 +248,6 @@ def improve(
     newton: int = 1,
     rounds: int = 0,
     accelerate: bool = True,
-    cuts: Cuts | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Dual:
     """Ascend phi for one weight of the barrier.
@@ -283,8 +264,6 @@ def improve(
         Steps on the multipliers, each followed by a Newton step on the diagonal.
     accelerate : bool
         Extrapolate between rounds, at the price of one more evaluation in each.
-    cuts : Cuts, optional
-        Their prices move with the multipliers, from `dual.prices` on.
     stop : callable
         Asked between steps.
 
@@ -294,12 +273,11 @@ def improve(
     doi:10.1007/s10208-013-9150-3.
     """
 
-    def at(diagonal: Floats, multipliers: Floats, prices: Floats, step: float) -> Dual:
-        priced = box if cuts is None else cuts.applied(box, prices)
-        there = _into_cone(priced, diagonal, multipliers, mu, step)
-        return replace(_newton(priced, there, mu, newton, stop), prices=prices)
+    def at(diagonal: Floats, multipliers: Floats, step: float) -> Dual:
+        there = _into_cone(box, diagonal, multipliers, mu, step)
+        return _newton(box, there, mu, newton, stop)
 
-    dual = at(dual.diagonal, dual.multipliers, dual.prices, dual.step)
+    dual = at(dual.diagonal, dual.multipliers, dual.step)
     newton = 1
     best, ahead, t = dual, dual, 1.0
     for _ in range(rounds):
@@ -313,14 +291,9 @@ def improve(
             box.free,
             mu,
             ahead.step,
-            _NO_PAIRS if cuts is None else cuts.crowded,
             multipliers,
         )
-        prices = ahead.prices
-        if cuts is not None:
-            prices, more = cuts.step(ahead, mu)
-            gain += more
-        moved = at(ahead.diagonal, multipliers, prices, ahead.step)
+        moved = at(ahead.diagonal, multipliers, ahead.step)
         if moved.phi < ahead.phi + 0.5 * gain - 1e-12 * abs(ahead.phi):
             ahead = replace(ahead, step=0.5 * ahead.step)
             if ahead.step < 1e-6:
@@ -341,8 +314,7 @@ def improve(
             convex.extrapolate(
                 moved.multipliers, best.multipliers, momentum, box.free, beyond
             )
-            prices = moved.prices + momentum * (moved.prices - best.prices)
-            ahead = at(moved.diagonal, beyond, np.maximum(prices, 0.0), moved.step)
+            ahead = at(moved.diagonal, beyond, moved.step)
         best = moved
     return replace(best, step=ahead.step)
 

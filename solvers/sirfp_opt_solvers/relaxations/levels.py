@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt_solvers.relaxations import mixing, triangles
+from sirfp_opt_solvers.relaxations import mixing
+from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 from sirfp_opt_solvers.relaxations.certificate import certify, relax
 from sirfp_opt_solvers.relaxations.dual import convexified, improve, start
@@ -27,7 +28,9 @@ __all__ = ["doubly_nonnegative", "eigenvalue", "semidefinite", "triangle"]
 _NEWTON_UP_TO = 1200
 # Multiplier steps beside them get near the best bound, at a few times the sweeps' cost:
 # so many for each of these shares of the gap that the barrier may cost.
-_CLIMB_UP_TO, _CLIMB, _SHARES = 300, 50, (1.0, 0.3, 0.1, 0.03)
+_CLIMB_UP_TO, _CLIMB, _SHARES = 300, 25, (1.0, 0.3, 0.1, 0.03)
+# Rounds of alternating directions, without and with triangles, and up to where those.
+_ALTERNATE, _WITH_TRIANGLES, _TRIANGLES_UP_TO = 160, 300, 600
 # Sweeps cost O(m²·√m): fewer for large layers, whose bounds are tight anyway.
 _ROUNDS, _SETTLE, _FULL_UP_TO = 80, 60, 1000
 
@@ -84,7 +87,7 @@ def doubly_nonnegative(
 def triangle(
     canonical: CanonicalProblem, count: int, enough: float, stop: Stop
 ) -> float:
-    """Bound with triangle inequalities beside all of that, up to 300 items.
+    """Bound with triangle inequalities beside all of that, up to 600 items.
 
     Of larger problems it knows nothing more: infinity. Parameters and result as for
     `eigenvalue`; `enough` must be finite for more than that, too.
@@ -92,17 +95,11 @@ def triangle(
 
     def level(box: BoxProblem) -> float:
         cut = box.from_canonical(enough)
-        if box.m > _CLIMB_UP_TO or not np.isfinite(cut):
+        if box.m > _TRIANGLES_UP_TO or not np.isfinite(cut):
             return -np.inf
-        diagonal, multipliers, best = _swept(box, cut, _ROUNDS, stop)
-        dual, mu = start(box, diagonal, multipliers), 0.0
-        for share in _SHARES[:2]:
-            if best >= cut or stop():
-                return best
-            mu = share * (cut - best) / box.m + 1e-13
-            dual = improve(box, dual, mu, newton=3, rounds=20, stop=stop)
-            best = max(best, certify(box, dual, cut).value)
-        return triangles.tighten(box, dual, best, mu, cut, stop)
+        return alternate(
+            box, -np.inf, cut, rounds=_WITH_TRIANGLES, triangles=True, stop=stop
+        )
 
     return _solve(canonical, count, level)
 
@@ -155,6 +152,11 @@ def _mixed(
                 box, dual, mu, newton=3, rounds=_CLIMB if climb else 0, stop=stop
             )
             best = max(best, certify(box, dual, cut).value)
+        if climb:
+            # Barriers do better where few multipliers matter, these where many do.
+            best = alternate(
+                box, best, cut, rounds=_ALTERNATE, triangles=False, stop=stop
+            )
         return best
 
     return _solve(canonical, count, level)
