@@ -132,7 +132,7 @@ def bound(
           diagonal. O(n³).
         - "semidefinite": by the best diagonal there is.
         - "doubly_nonnegative": and with x_i x_j >= 0.
-        - "triangle": and with triangle inequalities, up to 300 channels; the tightest.
+        - "triangle": and with triangle inequalities, up to 600 channels; the tightest.
 
         For a `ReconstructionProblem`, by default "quadratic":
 

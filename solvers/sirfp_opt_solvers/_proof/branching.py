@@ -9,6 +9,7 @@ import numpy as np
 
 from sirfp_opt_solvers._kernels import qp_tree
 from sirfp_opt_solvers.relaxations import mixing
+from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.certificate import Bound, certify
 from sirfp_opt_solvers.relaxations.dual import Dual, improve, restrict, start
 
@@ -30,6 +31,9 @@ _ROUNDS = 80
 _SWEPT_FROM = 64
 # Its sweeps cost O(m²·√m): from this size on, see first whether less will do.
 _CHEAP_FROM = 200
+# Triangles are looked at where the root is left open with so many variables; a round
+# costs O(m³).
+_TRIANGLES_FROM, _TRIANGLES_UP_TO, _ALTERNATE = 200, 600, 200
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,29 @@ class _Explorer:
                 break
             if progress < 0.1:
                 share *= 0.5
-        return self._dive(4)
+        return self._dive(4) or self._with_triangles()
+
+    def _with_triangles(self) -> bool:
+        """Bound a large root of which next to nothing is fixed by triangles, too.
+
+        A tree does not get far there within hours, so this is what the gap comes down
+        to. The nodes below work without: prices that are right at the root cost more
+        than they bring once variables are fixed. Returns whether the problem is solved.
+        """
+        m, before = self.box.m, self.node.box.m
+        if not _TRIANGLES_FROM <= m <= _TRIANGLES_UP_TO or m < 0.95 * before:
+            return False
+        value = alternate(
+            self.box,
+            self.lower,
+            self.cut,
+            rounds=_ALTERNATE,
+            triangles=True,
+            stop=self.stop,
+        )
+        self.lower = max(self.lower, value)
+        self.report(self.lower)
+        return self.lower >= self.cut
 
     def _cheap(self) -> bool:
         """Try one shift of the diagonal, then Newton steps while they fix variables.

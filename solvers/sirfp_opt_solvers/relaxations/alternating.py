@@ -113,7 +113,8 @@ class _Equations:
         right = np.zeros(m + 1)
         right[m] = box.total**2 / m
         # Two variables of which one is chosen have the same equation twice.
-        return cls(share, right, np.linalg.pinv(gram, rcond=1e-12, hermitian=True))
+        inverse: Floats = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
+        return cls(share, right, inverse)
 
     def left(self, matrix: Floats) -> Floats:
         """Return A(Y)."""

@@ -152,7 +152,7 @@ def _mixed(
                 box, dual, mu, newton=3, rounds=_CLIMB if climb else 0, stop=stop
             )
             best = max(best, certify(box, dual, cut).value)
-        if climb:
+        if climb and best < cut:
             # Barriers do better where few multipliers matter, these where many do.
             best = alternate(
                 box, best, cut, rounds=_ALTERNATE, triangles=False, stop=stop
