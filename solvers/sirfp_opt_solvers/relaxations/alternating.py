@@ -113,7 +113,7 @@ class _Equations:
         right = np.zeros(m + 1)
         right[m] = box.total**2 / m
         # Two variables of which one is chosen have the same equation twice.
-        inverse: Floats = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
+        inverse = np.asarray(np.linalg.pinv(gram, rcond=1e-12, hermitian=True), float)
         return cls(share, right, inverse)
 
     def left(self, matrix: Floats) -> Floats:

@@ -28,7 +28,7 @@ __all__ = ["doubly_nonnegative", "eigenvalue", "semidefinite", "triangle"]
 _NEWTON_UP_TO = 1200
 # Multiplier steps beside them get near the best bound, at a few times the sweeps' cost:
 # so many for each of these shares of the gap that the barrier may cost.
-_CLIMB_UP_TO, _CLIMB, _SHARES = 300, 25, (1.0, 0.3, 0.1, 0.03)
+_CLIMB_UP_TO, _CLIMB, _SHARES = 300, 50, (1.0, 0.3, 0.1, 0.03)
 # Rounds of alternating directions, without and with triangles, and up to where those.
 _ALTERNATE, _WITH_TRIANGLES, _TRIANGLES_UP_TO = 160, 300, 600
 # Sweeps cost O(m²·√m): fewer for large layers, whose bounds are tight anyway.
