@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from scipy.optimize import linprog
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
 from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
 from sirfp_opt_solvers._kernels.triangles import add, crowd, measure
+from sirfp_opt_solvers._proof import branching
 from sirfp_opt_solvers._proof.swaps import is_small, swap_search
+from sirfp_opt_solvers.exact import Exact
 from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 from sirfp_opt_solvers.relaxations.dual import _ends, _exact_ends
@@ -137,6 +140,28 @@ def test_the_start_of_small_problems_is_mostly_the_optimum(seed: int) -> None:
     assert canonical.evaluate(found) == pytest.approx(
         solve(graph, 6, "brute_force").objective
     )
+
+
+def test_triangles_at_the_root_leave_the_optimum_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With hardly any other work at the root they are reached, and prove no less."""
+    calls = []
+
+    def spied(*args: Any, **options: Any) -> float:
+        calls.append(alternate(*args, **options))
+        return calls[-1]
+
+    monkeypatch.setattr(branching, "alternate", spied)
+    monkeypatch.setattr(branching, "_TRIANGLES_FROM", 2)
+    for seed in range(3):
+        weights = np.random.default_rng(seed).random((22, 22))
+        graph = ChannelGraph(weights + weights.T, sense="maximize")
+        found = solve(graph, 6, Exact(budget=1, root_rounds=1, rounds=0))
+        best = solve(graph, 6, "brute_force").objective
+        assert found.status.value == "optimal"
+        assert found.objective == pytest.approx(best)
+    assert calls
 
 
 def test_a_large_easy_layer_ends_in_the_cheap_first_stage() -> None:
