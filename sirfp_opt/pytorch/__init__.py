@@ -23,7 +23,7 @@ from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 from sirfp_opt.pytorch.extraction.importances import IMPORTANCES, Importance
 from sirfp_opt.pytorch.extraction.metrics import METRICS, Metric
 from sirfp_opt.pytorch.extraction.settings import Extraction
-from sirfp_opt.pytorch.prune import PruneResult, prune, prune_
+from sirfp_opt.pytorch.prune import prune, prune_
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.batch_norm import (
     correct_batch_norm,
@@ -34,6 +34,7 @@ from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.settings import Refit
 from sirfp_opt.pytorch.report import PruneReport, UnitReport
 from sirfp_opt.pytorch.request import PruneRequest
+from sirfp_opt.pytorch.result import PruneResult
 
 if TYPE_CHECKING:
     from sirfp_opt.pytorch.tp_importance import RedundancyImportance

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import FloatArray
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.batches import Forward
-    from sirfp_opt.pytorch.prune import PruneResult
+    from sirfp_opt.pytorch.result import PruneResult
 
 __all__ = ["explore_result", "unit_maps"]
 

@@ -9,8 +9,8 @@ from sirfp_opt._page import as_svg, as_table, need_pages, write_page
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sirfp_opt.pytorch.prune import PruneResult
     from sirfp_opt.pytorch.report import PruneReport
+    from sirfp_opt.pytorch.result import PruneResult
 
 __all__ = ["write_report"]
 

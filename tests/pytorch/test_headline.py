@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sirfp_opt.pytorch import prune
-from sirfp_opt.pytorch.prune import PruneResult
+from sirfp_opt.pytorch.result import PruneResult
 
 
 class Held(nn.Module):

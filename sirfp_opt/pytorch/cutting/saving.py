@@ -16,7 +16,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch.cutting.fitting import check_plan
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
-from sirfp_opt.pytorch.prune import PruneResult
+from sirfp_opt.pytorch.result import PruneResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
