@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from sirfp_opt._rules import number
+from sirfp_opt._rules import check_names, number
 from sirfp_opt._validate import brief
+from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.errors import InvalidProblemError
 
 if TYPE_CHECKING:
-    from sirfp_opt.constraints import LayerConstraints
     from sirfp_opt.limits import Limits
     from sirfp_opt.network.allocation import Allocator
     from sirfp_opt.network.budget import Budget
@@ -27,8 +28,10 @@ __all__ = [
     "SHORT",
     "PruneSettings",
     "as_patterns",
+    "as_rules",
     "check_fraction",
     "must_match",
+    "said_twice",
 ]
 
 
@@ -136,3 +139,20 @@ def check_fraction(value: Any, name: str) -> None:
         above=True,
         way="Pass the fraction that stays, or by unit a whole number of channels.",
     ).check(value, name)
+
+
+def as_rules(rules: Any, pattern: str) -> Any:
+    """Return constraints of units that a mapping stands for, others as they are."""
+    if not isinstance(rules, Mapping):
+        return rules
+    names = [f.name for f in fields(LayerConstraints)]
+    check_names(rules, names, f"constraints[{pattern!r}]")
+    return LayerConstraints(**rules)
+
+
+def said_twice(name: str, *others: str) -> InvalidProblemError:
+    """Return the error for an argument that is stated in two ways."""
+    return InvalidProblemError(
+        f"`{name}` must be left out beside {', '.join(others)}, got both. "
+        "State it once."
+    )

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from sirfp_opt._parallel import Clock, Stages, progress_stages
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
-from sirfp_opt.network.allocation import Measured, create_allocator
 from sirfp_opt.network.cost import CostModel
 from sirfp_opt.network.solve import solve_network
 from sirfp_opt.pytorch.admission import admit, check_model
 from sirfp_opt.pytorch.batches import (
     Forward,
-    few,
     first_and_all,
     first_sample,
     to_model,
@@ -28,7 +26,7 @@ from sirfp_opt.pytorch.planning import network_problem, with_forms
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
 from sirfp_opt.pytorch.request import PruneRequest, as_request
-from sirfp_opt.pytorch.responses import POSITIONS, ResponseMeter
+from sirfp_opt.pytorch.responses import meter_of
 from sirfp_opt.pytorch.result import PruneResult
 from sirfp_opt.pytorch.verification import Verdict, Verifier
 
@@ -153,7 +151,7 @@ def _prune(
         if request.verify
         else None
     )
-    meter = _meter(model, here, sample is here, forward, request)
+    meter = meter_of(model, here, sample is here, forward, request)
     while True:
         if not graphs.coupling.units:
             reasons = "; ".join(str(e) for e in graphs.coupling.exclusions[:5])
@@ -257,29 +255,6 @@ def prune_(
     if result.report.refit is not None:
         model.load_state_dict(result.model.state_dict())
     return replace(result, model=model)
-
-
-def _meter(
-    model: nn.Module,
-    batch: Any,
-    whole: bool,
-    forward: Forward | None,
-    request: PruneRequest,
-) -> ResponseMeter | None:
-    """Return what measures responses, if the split asks for them.
-
-    Where a batch is no row of samples, the `whole` of it is run.
-    """
-    allocator = create_allocator(request.split)
-    if request.keep is not None or not isinstance(allocator, Measured):
-        return None
-    return ResponseMeter(
-        model,
-        batch if whole else few(batch, allocator.samples, POSITIONS),
-        forward,
-        refit=request.refit,
-        skipping=request.measured.on_nan != "raise",
-    )
 
 
 def _check_beside(

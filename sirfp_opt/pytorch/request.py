@@ -31,8 +31,10 @@ from sirfp_opt.pytorch.keywords import (
     MOVED,
     SHORT,
     as_patterns,
+    as_rules,
     check_fraction,
     must_match,
+    said_twice,
 )
 from sirfp_opt.pytorch.reference import ReferenceOptions
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
@@ -305,7 +307,7 @@ class PruneRequest:
             parts["refit"] = Refit.from_dict(parts["refit"])
         rules = parts.get("constraints", {})
         if isinstance(rules, Mapping):
-            parts["constraints"] = {k: _as_rules(v, k) for k, v in rules.items()}
+            parts["constraints"] = {k: as_rules(v, k) for k, v in rules.items()}
         if isinstance(parts.get("limits"), Mapping):
             limits = parts["limits"]
             check_names(limits, [f.name for f in fields(Limits)], "Limits")
@@ -360,7 +362,7 @@ def as_request(
     }
     if costs:
         if "budget" in parts:
-            raise _twice("budget", *costs)
+            raise said_twice("budget", *costs)
         parts["budget"] = Budget(**costs)
     if short.get("time_limit") is not None:
         base = parts.get("limits") or (request.limits if request else Limits())
@@ -369,7 +371,7 @@ def as_request(
                 f"`limits` must be a Limits, got {brief(base)}. Pass Limits(time=...)."
             )
         if "limits" in parts and base.time is not None:
-            raise _twice("limits.time", "time_limit")
+            raise said_twice("limits.time", "time_limit")
         as_real(short["time_limit"], "time_limit")
         parts["limits"] = replace(base, time=short["time_limit"])
     reference = short.get("reference", False)
@@ -415,18 +417,3 @@ def _as_reference(parts: dict[str, Any], reference: Any) -> dict[str, Any]:
         "refit": parts.get("refit"),
         "extraction": as_extraction(stated, reference.extraction),
     }
-
-
-def _as_rules(rules: Any, pattern: str) -> Any:
-    if not isinstance(rules, Mapping):
-        return rules
-    names = [f.name for f in fields(LayerConstraints)]
-    check_names(rules, names, f"constraints[{pattern!r}]")
-    return LayerConstraints(**rules)
-
-
-def _twice(name: str, *others: str) -> InvalidProblemError:
-    return InvalidProblemError(
-        f"`{name}` must be left out beside {', '.join(others)}, got both. "
-        "State it once."
-    )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sirfp_opt.errors import SirfpError
+from sirfp_opt.network.allocation import Measured, create_allocator
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.network.response import Response
-from sirfp_opt.pytorch.batches import Forward, frozen_outputs
+from sirfp_opt.pytorch.batches import Forward, few, frozen_outputs
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from sirfp_opt.network.problem import NetworkProblem
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.pytorch.refitting.settings import Refit
+    from sirfp_opt.pytorch.request import PruneRequest
 
-__all__ = ["POSITIONS", "ResponseMeter"]
+__all__ = ["ResponseMeter", "meter_of"]
 
 POSITIONS = 1 << 18
 """Pixels or tokens that the outputs are looked at on, all samples together: each unit
@@ -145,6 +147,29 @@ class ResponseMeter:
                 self._own = frozen_outputs(self.model, self.batch, self.forward)
             self._known[key] = _lost(self._own, made)
         return self._known[key]
+
+
+def meter_of(
+    model: nn.Module,
+    batch: Any,
+    whole: bool,
+    forward: Forward | None,
+    request: PruneRequest,
+) -> ResponseMeter | None:
+    """Return what measures responses, if the split of a request asks for them.
+
+    Where a batch is no row of samples, the `whole` of it is run.
+    """
+    allocator = create_allocator(request.split)
+    if request.keep is not None or not isinstance(allocator, Measured):
+        return None
+    return ResponseMeter(
+        model,
+        batch if whole else few(batch, allocator.samples, POSITIONS),
+        forward,
+        refit=request.refit,
+        skipping=request.measured.on_nan != "raise",
+    )
 
 
 def _counts(curve: ValueCurve) -> list[int]:

@@ -121,7 +121,17 @@ def test_every_field_of_a_request_can_be_set() -> None:
             dtype=torch.bfloat16,
             max_batches=3,
         ),
-        refit=Refit("merge", 0.1, None, 7, 0.25, "kept", 3),
+        refit=Refit(
+            kind="merge",
+            inputs="original",
+            passes=5,
+            ridge=0.1,
+            positions=None,
+            max_unknowns=7,
+            held_out=0.25,
+            batch_norms="kept",
+            seed=3,
+        ),
         verify=False,
         tolerance=1e-4,
     )
