@@ -130,8 +130,8 @@ def read_cost(
     """
     names = [unit.name for unit in units]
     if any(computed(module) for module in model.modules()):
-        model = duplicate(model)  # as surgery leaves it: with plain weights
-        bake(model)
+        model = duplicate(model)  # as surgery leaves it: plain weights where it cuts
+        bake(model, {site.layer for unit in units for site in unit.sites})
     sample = first_sample(model, to_model(batch, model), forward)
     done = tally_of(model, sample, forward)
     widths = _widths(units)

@@ -73,17 +73,17 @@ def activation_products(
         plan = PruningPlan(units, staggered(units, rng, turn))
         after = counted(apply_plan(model, plan))
         if len(after) != len(before):
-            return []
+            continue  # torch.einsum over one channel is no product
         shares.append({u: Fraction(plan.counts[u], plan.sizes[u]) for u in plan})
         found.append(
             [Fraction(a, max(1, b)) for a, b in zip(after, before, strict=True)]
         )
         choices = {i: _depends(i, found, shares, choices.get(i)) for i in rest}
-        if turn and all(len(some) < 2 for some in choices.values()):
+        if len(found) > 1 and all(len(some) < 2 for some in choices.values()):
             break
     forms = []
     for i in rest:
-        some = choices[i]
+        some = choices.get(i)
         if not some or not some[0]:
             continue
         names = min(some, key=lambda names: -_nearness(names, here[i].module, units))

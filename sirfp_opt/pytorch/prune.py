@@ -238,6 +238,7 @@ def _prune(
         refit=refitted,
         notes=(*graphs.notes, *done.notes, *verdict.notes),
         seconds=dict(clock.seconds),
+        least=cost.predict({u.name: min(map(len, u.classes)) for u in coupling.units}),
     )
     return PruneResult(pruned, plan, report, graphs, solution)
 

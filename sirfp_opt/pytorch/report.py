@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt.pytorch.headline import headline, warning
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -86,6 +88,8 @@ class PruneReport:
         Anything else worth knowing.
     seconds : dict of str to float
         Wall-clock time of each stage.
+    least : dict of str to int
+        Costs of the network in which each unit keeps its smallest group of channels.
     """
 
     solution: NetworkSolution
@@ -100,6 +104,7 @@ class PruneReport:
     refit: RefitReport | None = None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    least: dict[str, int] = field(default_factory=dict)
 
     @property
     def given(self) -> bool:
@@ -122,34 +127,25 @@ class PruneReport:
         }
 
     @property
+    def macs(self) -> dict[str, int] | None:
+        """MACs of one sample, and those that go where each unit keeps one group.
+
+        total, can (be cut). None where they are not counted.
+        """
+        if "macs" not in self.least:
+            return None
+        total = self.original["macs"]
+        return {"total": total, "can": total - self.least["macs"]}
+
+    @property
     def headline(self) -> str:
         """How much of the network can be cut, how much was, and what holds the rest."""
-        total, can, kept = self.channels.values()
-        text = f"{can} of {total} channels ({_percent(can, total)}) can be cut"
-        text += f", {can - kept} were"
-        if self.exclusions:
-            held: dict[str, list[dict[str, Any]]] = {}
-            for exclusion in self.exclusions:
-                held.setdefault(exclusion["reason"], []).append(exclusion)
-            why, most = max(held.items(), key=lambda x: sum(e["size"] for e in x[1]))
-            largest = max(most, key=lambda e: int(e["size"]))
-            share = "the rest is" if len(held) == 1 else "most of the rest is"
-            text += (
-                f"; {share} left whole, such as {largest['layer'] or largest['unit']}"
-            )
-            text += f": {why}"
-        return text + "."
+        return headline(self.channels, self.macs, self.exclusions)
 
     @property
     def warning(self) -> str | None:
-        """What to look at where less than half of the channels can be cut."""
-        total, can, _ = self.channels.values()
-        if 2 * can >= total:
-            return None
-        return (
-            "less than half of the channels can be cut: a deep budget falls on few "
-            "layers. See `exclusions` for each reason."
-        )
+        """What to look at where less than half of the channels or MACs can be cut."""
+        return warning(self.channels, self.macs)
 
     # -- asked and reached -------------------------------------------------------
 
@@ -232,6 +228,7 @@ class PruneReport:
             "headline": self.headline,
             "warning": self.warning,
             "channels": self.channels,
+            "macs": self.macs,
             "asked": self.asked,
             "original": self.original,
             "pruned": self.pruned,
@@ -386,16 +383,6 @@ def unit_reports(
             )
         )
     return tuple(reports)
-
-
-def _percent(part: int, whole: int) -> str:
-    """Write a share so that only all of it reads 100 %, and only nothing 0 %."""
-    if part in (0, whole):
-        return "100 %" if part else "0 %"
-    share = 100 * part / whole
-    if share < 0.1 or share > 99.9:
-        return "< 0.1 %" if share < 0.1 else "> 99.9 %"
-    return f"{share:.0f} %" if 1 <= share <= 99 else f"{share:.1f} %"
 
 
 def _side_by_side(asked: float, *values: float) -> list[str]:

@@ -92,7 +92,7 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "channel softmax": (lambda: _chain(nn.Softmax(dim=1)), "0.0", "Softmax normalises"),
     "channel cumsum": (
-        lambda: _one(8, lambda net, y: y.cumsum(1)), "stem.0", "cumsum normalises",
+        lambda: _one(8, lambda net, y: y.cumsum(1)), "stem.0", "cumsum mixes",
     ),
     "largest channel": (
         lambda: _one(8, lambda net, y: y * y.amax(1, keepdim=True)), "stem.0",
@@ -123,7 +123,7 @@ HAZARDS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "stem", "network's input",
     ),
     "constant added": (
-        lambda: _one(8, lambda net, y: y + torch.ones(8, 1, 1)), "stem.0",
+        lambda: _one(8, lambda net, y: y + torch.arange(8.0).view(8, 1, 1)), "stem.0",
         "meet a constant",
     ),
     "spatial gate": (

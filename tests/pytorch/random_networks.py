@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.pytorch.random_layers import SPECIAL, special
+
 WIDTHS = (4, 6, 8, 12)
 KINDS = {
     "convolution": 4,
@@ -31,10 +33,32 @@ KINDS = {
     "chunk": 0.5,
     "add": 4,
     "concatenate": 3,
+    "input": 1,
+    "attention": 1,
+    "gated": 1,
+    "special norm": 1.5,
+    "activation": 1.5,
+    "normed weight": 0.5,
+    "wrapped": 0.5,
+    "joined": 1,
+    "padded": 0.5,
+    "multiplier": 0.5,
+    "pixel shuffle": 0.5,
+    "pixel unshuffle": 0.5,
 }
 """How often each kind is drawn, relatively."""
 
 WEIGHTED = [kind for kind, odds in KINDS.items() for _ in range(round(2 * odds))]
+
+
+WIDE = {
+    "convolution", "norm", "grouped", "linear", "transposed", "gated",
+    "normed weight", "wrapped", "padded",
+}  # fmt: skip
+"""Kinds whose width is drawn."""
+
+RATIO = {"chunk": 0.5, "multiplier": 2, "pixel shuffle": 0.25, "pixel unshuffle": 4}
+"""Widths of others, by that of what they are given."""
 
 
 class Drawn:
@@ -155,22 +179,33 @@ class RandomNetwork(nn.Module):
                 width = c if kind == "add" else c + self.steps[b].channels
                 self.steps.append(Step(kind, (a, b), None, width, stride))
             return
+        if kind == "input":  # its channels meet the network's own
+            if stride == 4:
+                self.steps.append(Step(kind, (a,), nn.Conv2d(c, 3, 1), 3, 4))
+                self.steps.append(Step("add", (len(self.steps) - 1, 0), None, 3, 4))
+            return
         groups = [g for g in (2, 3, 4) if c % g == 0 and o % g == 0]
         possible = {
             "grouped": bool(groups),
             "group norm": c % 2 == 0,
             "shuffle": c % 2 == 0,
             "chunk": c % 2 == 0,
+            "joined": c % 2 == 0,
+            "attention": c % 4 == 0 and stride >= 8,
+            "multiplier": c <= 12,
+            "pixel shuffle": c % 4 == 0 and stride > 2,
+            "pixel unshuffle": c <= 8 and stride < 16,
             "pool": stride < 16,
             "upsample": stride > 2,
             "transposed": stride > 2,
         }
         if not possible.get(kind, True):
             return
-        if kind in ("pool", "upsample", "transposed"):
-            stride = stride * 2 if kind == "pool" else stride // 2
-        wide = ("convolution", "norm", "grouped", "linear", "transposed")
-        width = o if kind in wide else c // 2 if kind == "chunk" else c
+        if kind in ("pool", "pixel unshuffle"):
+            stride *= 2
+        elif kind in ("upsample", "transposed", "pixel shuffle"):
+            stride //= 2
+        width = o if kind in WIDE else round(c * RATIO.get(kind, 1))
         layer = _layer(kind, c, o, groups, rng)
         self.steps.append(Step(kind, (a,), layer, width, stride))
 
@@ -193,6 +228,8 @@ class RandomNetwork(nn.Module):
 
 
 def _layer(kind: str, c: int, o: int, groups: list[int], rng: Drawn) -> nn.Module:
+    if kind in SPECIAL:
+        return special(kind, c, o, rng)
     match kind:
         case "convolution":
             return nn.Conv2d(c, o, int(rng.choice([1, 3])), padding="same")

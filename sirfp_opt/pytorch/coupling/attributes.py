@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "Counting", "totals"]
 
 HEADS = re.compile(
-    r"^(n|num|n_attention|num_attention|num_key_value)?_?heads?$|^nheads?$"
+    r"^(n|num)?_?(attention|attn|key_value|query|self_attention|q|kv)?_?heads?(_q|_kv)?$"
+    r"|^nheads?$|^[hH]$|^nh$"
 )
 OF_HEADS = re.compile(
     r"^(all_head_size|inner_dim|inner_size|attn_dim|d_attn|proj_dim)$"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
+
+from sirfp_opt.pytorch.headline import MOST, holders, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -147,14 +148,15 @@ class Coupling:
         >>> from sirfp_opt.pytorch.coupling import Coupling, Exclusion
         >>> whole = Exclusion("head", 10, "head", "its channels are the output")
         >>> Coupling((PruningUnit("stem", 30, ()),), {}, (whole,)).headline()
-        '1 unit, 75.0 % of the channels; left whole: 10 (its channels are the output)'
+        '1 unit, 75 % of the channels; left whole: 10 by head (its channels are the \
+output)'
         """
-        held: Counter[str] = Counter()
-        for exclusion in self.exclusions:
-            held[exclusion.reason] += exclusion.size
+        free = sum(unit.size for unit in self.units)
+        whole = sum(exclusion.size for exclusion in self.exclusions)
         text = f"{len(self.units)} unit{'s' * (len(self.units) != 1)}, "
-        text += f"{self.share:.1%} of the channels".replace("%", " %")
-        most = [f"{size} ({reason})" for reason, size in held.most_common(3)]
+        text += f"{percent(free, max(1, free + whole))} of the channels"
+        held = holders(asdict(exclusion) for exclusion in self.exclusions)[:MOST]
+        most = [f"{size} by {where} ({why})" for size, where, why in held]
         return f"{text}; left whole: {', '.join(most)}" if most else text
 
     def without(self, exclusions: Iterable[Exclusion]) -> Coupling:

@@ -24,6 +24,8 @@ MAKERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.MultiheadAttentio
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 SHOWING = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention, *NORMS)
 INPUT_REASON = "its channels are added to the network's input"
+ONE_CHANNEL = "there is only one channel"
+ONE_GROUP = "its channels are read as one, or go all together"
 OUTPUT_REASON = "its channels are the network's output"
 
 
@@ -51,9 +53,17 @@ class Drafting:
     counting: Counting
     modules: Mapping[str, nn.Module]
     _order: dict[str, int] = field(default_factory=dict)
+    _out: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._order = {name: i for i, name in enumerate(self.modules)}
+        nodes = self.tables.tracker.nodes
+        sides = {(n.name, n.side) for n in nodes if n.dim is not None}
+        self._out = {
+            (n.name, n.dim)
+            for n in nodes
+            if n.dim is not None and n.side == "out" and (n.name, "in") in sides
+        }
 
     def sort(
         self, drafts: Sequence[Draft], ignored: Mapping[str, str]
@@ -75,12 +85,13 @@ class Drafting:
             layer, reason = self._hazard(draft, name, ignored)
             if reason:
                 size = draft.size
-                if reason == INPUT_REASON:  # its channels are one class, the input's
+                if len(draft.blocks) < 2:  # its channels are one class, the input's say
                     size = draft.tables[self._first(draft)[0]].size
                 told = Exclusion(name, size, layer, reason)
                 exclusions.append((told, draft))
             else:
                 candidates.append(Candidate(self._unit(name, draft), draft))
+        exclusions += [(self._unshown(d), d) for d in drafts if self._bare(d)]
         return candidates, exclusions
 
     def counting_broadly(self, candidate: Candidate) -> Candidate:
@@ -120,6 +131,23 @@ class Drafting:
             and place.dim is not None
             and isinstance(self.modules[place.layer], MAKERS)
         ]
+
+    def _bare(self, draft: Draft) -> list[Place]:
+        """Return the weights that make a draft's channels where no layer does."""
+        if self._makers(draft):
+            return []
+        return [
+            place for place in draft.tables if (place.tensor, place.dim) in self._out
+        ]
+
+    def _unshown(self, draft: Draft) -> Exclusion:
+        """Leave whole what bare parameters make: no layer shows its channels."""
+        place = min(self._bare(draft), key=lambda p: (self._order[p.layer], p.tensor))
+        reason = f"its channels are made by {place.tensor!r}, which no layer shows"
+        layer, why = draft.why or (place.layer, reason)
+        if why == "the network's output":
+            layer, why = place.layer, OUTPUT_REASON
+        return Exclusion(place.tensor, draft.tables[place].size, layer, why)
 
     def _first(self, draft: Draft) -> tuple[Place, int]:
         """Return where the channels are made first, and their first position there."""
@@ -161,13 +189,19 @@ class Drafting:
                 reason = OUTPUT_REASON
             return where or layer, reason
         if len(draft.blocks) < 2:
-            return layer, "there is only one channel, or one tied group, to keep"
+            alone = draft.tables[self._first(draft)[0]].size < 2
+            return layer, ONE_CHANNEL if alone else ONE_GROUP
         return "", ""
 
     def ordered(self, exclusions: Sequence[Exclusion]) -> list[Exclusion]:
         """Return exclusions in the network's order."""
-        names = {e: e.unit.partition("[")[0].rstrip("'") for e in exclusions}
-        return sorted(exclusions, key=lambda e: self._order[names[e]])
+
+        def place(exclusion: Exclusion) -> int:
+            name = exclusion.unit.partition("[")[0].rstrip("'")
+            owner = name if name in self._order else name.rpartition(".")[0]
+            return self._order[owner]
+
+        return sorted(exclusions, key=place)
 
     def untraced(self) -> tuple[str, ...]:
         """Return the layers with channels that no run has come by."""

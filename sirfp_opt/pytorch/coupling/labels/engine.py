@@ -46,6 +46,8 @@ __all__ = ["Tracker", "trace"]
 LARGE = 1 << 22
 """Elements of a bare parameter above which it is not followed one by one."""
 
+BYTES = "its bytes are reinterpreted"
+
 VIEWS = {
     "resize_", "set_", "detach_", "as_strided_", "squeeze_", "unsqueeze_",
     "transpose_", "t_", "requires_grad_", "swapaxes_", "rename_",
@@ -193,7 +195,8 @@ class Tracker(internals.DispatchMode):
             if parts is not NotImplemented:
                 return parts
         name = internals.name_of(func)
-        given = [t for t in pytree.tree_leaves((args, kwargs)) if _is_tensor(t)]
+        leaves = pytree.tree_leaves((args, kwargs))
+        given = [leaf for leaf in leaves if _is_tensor(leaf)]
         keys = {storage_key(tensor) for tensor in given}
         target = kwargs.get("out")
         if target is None and name.endswith("_") and not name.startswith("__"):
@@ -213,8 +216,14 @@ class Tracker(internals.DispatchMode):
                 self._write(target, labels[0])
             return func(*args, **kwargs)
         result = func(*args, **kwargs)
-        made = [t for t in pytree.tree_leaves(result) if _is_tensor(t)]
+        results = pytree.tree_leaves(result)
+        made = [leaf for leaf in results if _is_tensor(leaf)]
         call = self._call(name, func, args, kwargs, given, made[0] if made else None)
+        if any(isinstance(t, Tensor) and t.is_nested for t in (*leaves, *results)):
+            for tensor in given:
+                why = f"its channels cannot be followed through nested tensors ({name})"
+                self.fix(self.get(tensor), call, why)
+            return result
         if all(storage_key(tensor) in keys for tensor in made):  # a view, or a number
             if not (made and followed and self._view(call, made)):
                 self._log(call, followed=False)
@@ -288,8 +297,12 @@ class Tracker(internals.DispatchMode):
                 return None
         label = shadow.read(tensor)
         if label is None:  # seen as numbers of another width
-            self.classes.fix(shadow.label, self.where, "its bytes are reinterpreted")
+            self.classes.fix(shadow.label, self.where, BYTES)
             return None
+        if tensor.is_complex() and shadow.width < tensor.element_size():
+            other = shadow.read(tensor, 1)  # both parts are one number
+            if other is not None:
+                self.classes.unite(label, other)
         label = compact(self.classes.find(label))
         return label if bool((label > 0).any()) else None
 
@@ -355,7 +368,9 @@ class Tracker(internals.DispatchMode):
             shadow = self.shadows.find(target)
             assert shadow is not None
         blank = torch.zeros((1,) * target.dim(), dtype=torch.long)
-        shadow.write(target, blank if label is None else label)
+        if not shadow.write(target, blank if label is None else label):
+            for one in (shadow.label, label):
+                self.classes.fix(one, self.where, BYTES)
 
     def reads(self, label: Tensor | None) -> None:
         """Note that something reads these labels."""
@@ -368,7 +383,8 @@ class Tracker(internals.DispatchMode):
 
 
 def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor)
+    """Tell whether labels can be given: nested tensors have no sizes of their own."""
+    return isinstance(leaf, Tensor) and not leaf.is_nested
 
 
 def _why_fixed(module: nn.Module) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, HEAD
 from sirfp_opt.pytorch.coupling.labels.internals import broadcast_shape
-from sirfp_opt.pytorch.coupling.labels.shadows import compact
+from sirfp_opt.pytorch.coupling.labels.shadows import compact, varies
 
 if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
@@ -140,12 +140,34 @@ def _keep_constants(tracker: Tracker, call: Call, one: Tensor, other: Tensor) ->
 
 
 def keep_constant(
-    tracker: Tracker, call: Call, label: Tensor, shape: Sequence[int]
+    tracker: Tracker, call: Call, label: Tensor, constant: Tensor
 ) -> None:
-    """Fix channels that meet a tensor without any that has a number for each."""
-    lead = label.dim() - len(shape)
-    if any(n > 1 and label.shape[lead + d] > 1 for d, n in enumerate(shape)):
-        tracker.fix(label, call, CONSTANT)
+    """Fix channels that meet a tensor without any that has a number for each.
+
+    One that has the same number for all of them, a norm that was expanded or a mask for
+    every head, may be made for as many as there are: the trial shows. Numbers that are
+    the same in every head leave whole heads free.
+    """
+    lead = label.dim() - constant.dim()
+    own = [
+        lead + d
+        for d, n in enumerate(constant.shape)
+        if n > 1 and label.shape[lead + d] > 1 and varies(constant, d)
+    ]
+    if own:
+        _in_slices(tracker, call, label, own)
+
+
+def _in_slices(
+    tracker: Tracker, call: Call, label: Tensor, dims: Sequence[int]
+) -> None:
+    """Let labels along some dimensions go together only; a single such set stays."""
+    rows = flattened(tracker.classes.find(label), dims)
+    rows = torch.unique(rows.reshape(-1, rows.shape[-1]), dim=0)
+    start = tracker.classes.fresh(len(rows), HEAD)
+    heads = start + np.arange(len(rows))
+    why = call.where, CONSTANT
+    tracker.sets.append(Sets(rows.numpy(), heads, hard=True, why=why))
 
 
 def flattened(label: Tensor, dims: Sequence[int]) -> Tensor:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sirfp_opt.pytorch.coupling.labels.joins import along, labelled
+from sirfp_opt.pytorch.coupling.labels.joins import (
+    Labelled,
+    along,
+    join,
+    keep_constant,
+    labelled,
+)
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
 
 if TYPE_CHECKING:
@@ -21,6 +27,8 @@ __all__ = ["MOVES"]
 
 def _move(tracker: Tracker, call: Call) -> Tensor | None:
     """Move the labels as the operation moves the elements, by running it on them."""
+    if call["accumulate"] or call["reduce"]:
+        raise NotImplementedError  # it adds up besides
 
     def swap(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -154,6 +162,28 @@ def _embedding(tracker: Tracker, call: Call) -> Tensor | None:
     return None if label is None else compact(label.expand(table.shape)[index])
 
 
+def _accumulate(tracker: Tracker, call: Call) -> Tensor | None:
+    """Add rows of one tensor to those of another (messages of a graph, experts)."""
+    into, dim, index, source = call.args[:4]
+    label, met = tracker.get(source), tracker.get(into)
+    dim %= into.dim()
+    if any(one is not None and one.shape[dim] > 1 for one in (label, met)):
+        raise NotImplementedError  # channels along the rows
+    one = None if label is None else Labelled(label, tuple(into.shape))
+    two = None if met is None else labelled(met, into.shape)
+    total = (
+        (one or two) if one is None or two is None else join(tracker, call, one, two)
+    )
+    if total is None:
+        return None
+    others = [t for t, of in ((source, one), (into, two)) if of is None]
+    if index.dim() == into.dim() > 1:
+        others.append(index)
+    for constant in others:
+        keep_constant(tracker, call, total.label, constant)
+    return total.label
+
+
 MOVED = """
     stack rot90 index gather take pixel_shuffle pixel_unshuffle channel_shuffle
     native_channel_shuffle im2col slice_scatter index_put select_scatter tril triu
@@ -180,4 +210,8 @@ MOVES: dict[str, Callable[[Tracker, Call], Any]] = {
     "index_select": _index_select,
     "col2im": _fold,
     "embedding": _embedding,
+    "index_add": _accumulate,
+    "index_reduce": _accumulate,
+    "scatter_add": _accumulate,
+    "scatter_reduce": _accumulate,
 }

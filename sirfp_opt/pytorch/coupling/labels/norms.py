@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.coupling.labels.joins import Labels
     from sirfp_opt.pytorch.coupling.labels.records import Call
 
-__all__ = ["NORMS", "REDUCTIONS", "batch_norm"]
+__all__ = ["NORMS", "REDUCTIONS", "batch_norm", "title"]
 
 REDUCED = """
     mean sum amax amin max min prod var std logsumexp var_mean argmax argmin aminmax
@@ -40,9 +41,11 @@ ADDS_UP = {"sum", "nansum", "linalg_vector_norm", "norm", "count_nonzero"}
 
 ALONG = """
     _softmax _log_softmax _safe_softmax cumsum cumprod logcumsumexp cummax
-    cummin sort topk _fft_r2c
+    cummin sort topk _fft_r2c _fft_c2c _fft_c2r
 """
 """Operations along one dimension that leave the others alone."""
+
+NORMALISES = re.compile("softmax|norm")
 
 
 def batch_norm(tracker: Tracker, call: Call) -> Tensor | None:
@@ -125,7 +128,8 @@ def _normalise_along(
 ) -> None:
     if any(label.shape[d] > 1 for d in dims):
         sets = flattened(label, dims)
-        _normalise(tracker, call, sets, "normalises across channels")
+        what = "normalises across" if NORMALISES.search(call.name) else "mixes the"
+        _normalise(tracker, call, sets, f"{what} channels")
 
 
 def _normalise(tracker: Tracker, call: Call, sets: Tensor, what: str) -> None:
@@ -139,7 +143,7 @@ def _normalise(tracker: Tracker, call: Call, sets: Tensor, what: str) -> None:
     module = tracker.modules.get(call.where)
     why = None
     if module is None or not tracker.accepts(module):
-        why = call.where, f"{_title(tracker, call)} {what}"
+        why = call.where, f"{title(tracker, call)} {what}"
     start = tracker.classes.fresh(len(rows), HEAD)
     heads = start + np.arange(len(rows))
     tracker.sets.append(Sets(rows, heads, hard=True, why=why))
@@ -179,13 +183,13 @@ def _is_infinite(call: Call) -> bool:
     return isinstance(order, (int, float)) and not 0 < float(order) < float("inf")
 
 
-def _title(tracker: Tracker, call: Call) -> str:
+def title(tracker: Tracker, call: Call) -> str:
     """Name an operation as its user knows it."""
     module = tracker.modules.get(call.where)
     plain = module is not None and not list(module.children())
     if plain and type(module).__module__.startswith("torch.nn"):
         return type(module).__name__
-    return call.name.strip("_")
+    return call.name.removeprefix("native_").strip("_")
 
 
 NORMS: dict[str, Callable[[Tracker, Call], Any]] = {

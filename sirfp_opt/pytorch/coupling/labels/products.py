@@ -48,7 +48,7 @@ def _product(tracker: Tracker, call: Call) -> Tensor | None:
     rank = call.out.dim()
     if met is None:
         assert total is not None
-        keep_constant(tracker, call, total.label, bias.shape)
+        keep_constant(tracker, call, total.label, bias)
         return total.label
     one = labelled(met, bias.shape).lift(rank)
     if total is None:
@@ -286,6 +286,7 @@ PRODUCTS: dict[str, Callable[[Tracker, Call], Any]] = {
     "bmm": _product,
     "addmm": _product,
     "baddbmm": _product,
+    "_sparse_addmm": _product,
     "dot": _vector,
     "vdot": _vector,
     "mv": _vector,

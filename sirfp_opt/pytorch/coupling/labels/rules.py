@@ -22,6 +22,7 @@ from sirfp_opt.pytorch.coupling.labels.norms import (
     NORMS,
     REDUCTIONS,
     batch_norm,
+    title,
 )
 from sirfp_opt.pytorch.coupling.labels.products import PRODUCTS
 
@@ -40,7 +41,7 @@ POINTWISE = """
     hardsigmoid hardtanh elu mish softplus leaky_relu prelu rrelu_with_noise celu
     glu_jvp alpha_dropout feature_dropout gelu silu lerp
     fake_quantize_per_tensor_affine threshold _fused_dropout hardshrink softshrink
-    log_sigmoid_forward addcmul addcdiv
+    log_sigmoid_forward addcmul addcdiv complex polar
 """
 """Operations that work element by element without torch's tag that says so."""
 
@@ -92,7 +93,7 @@ def _of_two(call: Call) -> bool:
 
 def _unknown(tracker: Tracker, call: Call) -> Labels:
     for tensor in call.tensors:
-        why = f"its channels cannot be followed through {call.name}"
+        why = f"its channels cannot be followed through {title(tracker, call)}"
         tracker.fix(tracker.get(tensor), call, why)
     return [None]
 
@@ -103,11 +104,13 @@ def _unknown(tracker: Tracker, call: Call) -> Labels:
 def _pointwise(tracker: Tracker, call: Call) -> Tensor | None:
     rank = call.out.dim()
     total: Labelled | None = None
-    plain: list[tuple[int, ...]] = []
+    plain: list[Tensor] = []
     for tensor in call.tensors:
+        if tensor is call.kwargs.get("out"):
+            continue
         label = tracker.get(tensor)
         if label is None:
-            plain.append(tuple(tensor.shape))
+            plain.append(tensor)
             continue
         one = labelled(label, tensor.shape).lift(rank)
         total = one if total is None else join(tracker, call, total, one)
@@ -115,8 +118,8 @@ def _pointwise(tracker: Tracker, call: Call) -> Tensor | None:
             return None
     if total is None:
         return None
-    for shape in plain:
-        keep_constant(tracker, call, total.label, shape)
+    for constant in plain:
+        keep_constant(tracker, call, total.label, constant)
     return total.label
 
 

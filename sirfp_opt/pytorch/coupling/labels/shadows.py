@@ -61,7 +61,7 @@ class Shadow:
     label: Tensor
     flat: Tensor | None = None
     # Labels of views that were asked for, until something is written.
-    known: dict[tuple[Layout, int], Tensor] = field(default_factory=dict)
+    known: dict[tuple[Layout, int, int], Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tensor: Tensor, label: Tensor) -> Shadow:
@@ -71,25 +71,36 @@ class Shadow:
         size = storage.nbytes() // width
         return cls(StorageReference(tensor), size, width, layout_of(tensor), label)
 
-    def read(self, tensor: Tensor) -> Tensor | None:
-        """Return a tensor's labels, compact; None if its elements are smaller ones."""
+    def read(self, tensor: Tensor, part: int = 0) -> Tensor | None:
+        """Return a tensor's labels, compact; None if its numbers are cut otherwise.
+
+        Of a complex tensor over real numbers the labels of one part, 0 or 1.
+        """
         layout = layout_of(tensor)
-        if layout == self.layout and tensor.element_size() == self.width:
-            if self.flat is None:
-                return self.label
-        elif tensor.element_size() % self.width:
+        times = tensor.element_size() // self.width
+        if layout == self.layout and times == 1 and self.flat is None:
+            return self.label
+        halves = tensor.element_size() * 2 == self.width  # real numbers over complex
+        if not halves and (tensor.element_size() % self.width or times > 2):
             return None
-        times = tensor.element_size() // self.width  # complex numbers over real ones
-        known = self.known.get((layout, times))
+        known = self.known.get((layout, times, part))
         if known is None:
             sizes, strides, offset = layout
-            where = sizes, tuple(s * times for s in strides), offset * times
-            label = self._through(*where) if self.flat is None else None
+            times = max(1, times)
+            where = (
+                sizes,
+                tuple(stride * times for stride in strides),
+                offset * times + part % times,
+            )
+            direct = self.flat is None and not halves
+            label = self._through(*where) if direct else None
             if label is None:
-                label = self._laid_out().as_strided(*where)
+                flat = self._laid_out()
+                flat = flat.repeat_interleave(2) if halves else flat
+                label = flat.as_strided(*where)
             known = compact(label).long()
             if known.numel() <= MOST:
-                self.known[layout, times] = known
+                self.known[layout, times - halves, part] = known
         return known
 
     def _through(
@@ -134,16 +145,27 @@ class Shadow:
             for d, (n, step) in enumerate(zip(own, steps, strict=True))
         )
         return self.label[index]
+    def write(self, tensor: Tensor, label: Tensor) -> bool:
+        """Set the labels of a part of the storage, as an in-place operation does.
 
-    def write(self, tensor: Tensor, label: Tensor) -> None:
-        """Set the labels of a part of the storage, as an in-place operation does."""
-        if layout_of(tensor) == self.layout and self.flat is None:
+        Returns
+        -------
+        bool
+            False where the tensor cuts the storage into smaller numbers.
+        """
+        sizes, strides, offset = layout_of(tensor)
+        times = tensor.element_size() // self.width
+        if not times or tensor.element_size() % self.width:
+            return False
+        if (sizes, strides, offset) == self.layout and self.flat is None and times == 1:
             self.label = label
-            return
+            return True
         self.known.clear()
-        self._laid_out().as_strided(*layout_of(tensor)).copy_(
-            label.expand(tensor.shape)
-        )
+        strides = tuple(stride * times for stride in strides)
+        for part in range(times):
+            place = self._laid_out().as_strided(sizes, strides, offset * times + part)
+            place.copy_(label.expand(sizes))
+        return True
 
     def _laid_out(self) -> Tensor:
         if self.flat is None:
