@@ -191,7 +191,7 @@ class RandomNetwork(nn.Module):
             "shuffle": c % 2 == 0,
             "chunk": c % 2 == 0,
             "joined": c % 2 == 0,
-            "attention": c % 4 == 0 and stride >= 8,
+            "attention": c % 4 == 0,
             "multiplier": c <= 12,
             "pixel shuffle": c % 4 == 0 and stride > 2,
             "pixel unshuffle": c <= 8 and stride < 16,

@@ -24,6 +24,7 @@ MAKERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.MultiheadAttentio
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 SHOWING = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention, *NORMS)
 INPUT_REASON = "its channels are added to the network's input"
+MIXES = "its weight mixes positions, and leaves the channels alone"
 ONE_CHANNEL = "there is only one channel"
 ONE_GROUP = "its channels are read as one, or go all together"
 OUTPUT_REASON = "its channels are the network's output"
@@ -134,7 +135,7 @@ class Drafting:
 
     def _bare(self, draft: Draft) -> list[Place]:
         """Return the weights that make a draft's channels where no layer does."""
-        if self._makers(draft):
+        if self._makers(draft) or (draft.why and draft.why[1] == MIXES):
             return []
         return [
             place for place in draft.tables if (place.tensor, place.dim) in self._out

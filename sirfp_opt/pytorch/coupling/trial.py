@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,20 +60,20 @@ def staggered(
 
     Units of the same number of groups get other counts, one after the other, the whole
     unit included: what works only if two counts are equal does not pass. At each turn
-    every unit gets another count.
+    every unit gets another count, until all of them have had their turn.
     """
     seen: dict[int, int] = {}
-    first: dict[int, int] = {}
     kept = {}
     for unit in units:
         groups = unit.classes
         size = len(groups)
         number = seen[size] = seen.get(size, -1) + 1
-        start = first.setdefault(size, int(rng.integers(size)))
+        leap = next(n for n in range(max(1, size * 5 // 8), 0, -1) if gcd(n, size) == 1)
         if size == 2:  # one, the other, both
             chosen = [[0], [1], [0, 1]][(number + turn) % 3]
         else:
-            count = 1 + (start + number * max(1, size // 3) + turn) % size
+            start = size // 2 + number * max(1, size // 3)
+            count = 1 + (start + turn * leap) % size
             if turn == 0 and count == size:
                 count = size // 2
             chosen = rng.choice(size, size=count, replace=False).tolist()

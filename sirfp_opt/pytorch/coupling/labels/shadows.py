@@ -145,6 +145,7 @@ class Shadow:
             for d, (n, step) in enumerate(zip(own, steps, strict=True))
         )
         return self.label[index]
+
     def write(self, tensor: Tensor, label: Tensor) -> bool:
         """Set the labels of a part of the storage, as an in-place operation does.
 
