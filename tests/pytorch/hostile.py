@@ -46,11 +46,13 @@ def _of(go: Body, shape: tuple[int, ...] = (2, 3, 8, 8), **parts: Any) -> Struct
 
 
 def _shuffled(x: Tensor) -> Tensor:
-    return x.unflatten(1, (3, -1)).transpose(1, 2).flatten(1, 2)
+    n, _, h, w = x.shape
+    return x.reshape(n, 3, -1, h, w).transpose(1, 2).flatten(1, 2)
 
 
 def _read_as_complex(m: Any, y: Tensor) -> Tensor:
-    z = torch.view_as_complex(y.permute(0, 2, 3, 1).unflatten(-1, (-1, 2)).contiguous())
+    rows = y.permute(0, 2, 3, 1)
+    z = torch.view_as_complex(rows.reshape(*rows.shape[:-1], -1, 2).contiguous())
     return torch.view_as_real(z * z.conj() * z).flatten(-2).permute(0, 3, 1, 2)
 
 
@@ -126,8 +128,8 @@ def _experts(m: Any, x: Tensor) -> Any:
     return m.o(y)
 
 
-def _lists(*sizes: int) -> Callable[[], nn.Module]:
-    return lambda: nn.ModuleList(nn.Linear(*sizes) for _ in range(2))
+def _lists(i: int, o: int) -> Callable[[], nn.Module]:
+    return lambda: nn.ModuleList(nn.Linear(i, o) for _ in range(2))
 
 
 ALL = {"a": 12}
@@ -195,7 +197,9 @@ HOSTILE: dict[str, tuple[Structure, dict[str, int]]] = {
         }.items()
     },
     "pairs as complex numbers": (_between(_read_as_complex), {"a": 6}),
-    "largest of halves": (_between(lambda m, y: torch.max(*y.chunk(2, 1)), 6), {"a": 6}),
+    "largest of halves": (
+        _between(lambda m, y: torch.max(*y.chunk(2, 1)), 6), {"a": 6},
+    ),
     # Weights that are not only weights.
     "called with two halves": (
         _of(
@@ -218,7 +222,8 @@ HOSTILE: dict[str, tuple[Structure, dict[str, int]]] = {
     "slices of a weight": (
         _of(
             lambda m, x: m.o(
-                F.linear(m.p(x), m.w.weight[:, :10]) + F.linear(m.q(x), m.w.weight[:, 10:])
+                F.linear(m.p(x), m.w.weight[:, :10])
+                + F.linear(m.q(x), m.w.weight[:, 10:])
             ),
             (5, 9),
             p=lambda: nn.Linear(9, 10), q=lambda: nn.Linear(9, 6),

@@ -53,8 +53,10 @@ def _attention(c: int, how: str) -> nn.Module:
             q, k = m.norm(q), F.normalize(k, dim=-1)
         y = F.scaled_dot_product_attention(q, k, v)
         y = m.out(y.transpose(1, 2).flatten(2)).transpose(1, 2)
-        return x + y.view(len(x), -1, *x.shape[2:])
+        maps: Tensor = y.view(len(x), -1, *x.shape[2:])
+        return x + maps
 
+    parts: dict[str, nn.Module]
     if how == "fused":
         parts = {"qkv": nn.Linear(c, 3 * c)}
     else:
@@ -71,7 +73,8 @@ def _gated(c: int, o: int, how: str) -> nn.Module:
         if how == "glu":
             return F.glu(m.both(x), 1)
         a, b = m.both(x).split([o, o], 1) if how == "split" else m.both(x).chunk(2, 1)
-        return F.silu(a) * b
+        made: Tensor = F.silu(a) * b
+        return made
 
     return Run(go, both=conv(c, 2 * o))
 
@@ -85,7 +88,8 @@ def _einsum_gate(c: int) -> nn.Module:
 
     def go(m: Any, x: Tensor) -> Tensor:
         gate = torch.einsum("nchw,nchw->nhw", m.f(x), m.g(x)).sigmoid()
-        return x * gate[:, None]
+        made: Tensor = x * gate[:, None]
+        return made
 
     return Run(go, f=conv(c, 6, groups=2), g=conv(c, 6, groups=2))
 

@@ -11,6 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sirfp_opt._validate import IntArray
 
 __all__ = ["ELEMENT", "HEAD", "INPUT", "NONE", "PLAIN", "Classes", "components"]
@@ -77,6 +79,11 @@ class Classes:
         """Return the kinds of the labels, those that are none left out."""
         roots = np.unique(self.roots(labels.numpy()))
         return set(self._kind[roots[roots > 0]].tolist())
+
+    def are_heads(self, roots: IntArray) -> NDArray[np.bool_]:
+        """Tell which classes, by the labels that stand for them, are heads."""
+        found: NDArray[np.bool_] = self._kind[roots] == HEAD
+        return found
 
     def _pairs(self, one: Tensor, other: Tensor) -> IntArray:
         """Return the distinct pairs of labels that stand at the same places, (2, n)."""

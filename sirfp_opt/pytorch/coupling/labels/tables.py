@@ -118,6 +118,9 @@ class Tables:
         """
         classes = self.tracker.classes
         head_of = np.zeros(len(self.roots), dtype=np.int64)
+        for one, other in (classes.links(), classes.links()[::-1]):  # values
+            belongs = classes.are_heads(one) & ~classes.are_heads(other)
+            head_of[other[belongs]] = one[belongs]
         head_of[heads[1]] = heads[0]
         for small, large, where in self.tracker.spread:
             bare, over = np.broadcast_arrays(
