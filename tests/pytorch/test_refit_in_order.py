@@ -268,5 +268,5 @@ def test_pictures_that_are_not_finite_are_left_out() -> None:
     )
     assert result.report.refit is not None
     assert result.report.refit.inputs == "cut"
-    assert {row.kind for row in result.report.refit.layers} == {"full"}
+    assert "full" in {row.kind for row in result.report.refit.layers}
     assert all(bool(v.isfinite().all()) for v in result.model.state_dict().values())
