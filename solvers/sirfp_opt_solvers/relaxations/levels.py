@@ -30,7 +30,7 @@ _NEWTON_UP_TO = 1200
 # so many for each of these shares of the gap that the barrier may cost.
 _CLIMB_UP_TO, _CLIMB, _SHARES = 300, 50, (1.0, 0.3, 0.1, 0.03)
 # Rounds of alternating directions, without and with triangles, and up to where those.
-_ALTERNATE, _WITH_TRIANGLES, _TRIANGLES_UP_TO = 160, 300, 600
+_ALTERNATE, _WITH_TRIANGLES, _TRIANGLES_UP_TO = 160, 500, 600
 # Sweeps cost O(m²·√m): fewer for large layers, whose bounds are tight anyway.
 _ROUNDS, _SETTLE, _FULL_UP_TO = 80, 60, 1000
 
