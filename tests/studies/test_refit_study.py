@@ -45,8 +45,8 @@ def test_a_mean_is_over_seeds() -> None:
 
 
 @pytest.mark.parametrize("runs", [quick_list(), full_list(2)])
-def test_scores_are_cut_to_the_numbers_of_the_refit_split(runs: list) -> None:  # type: ignore[type-arg]
+def test_scores_are_cut_to_the_numbers_of_the_measured_split(runs: list) -> None:  # type: ignore[type-arg]
     """So that a row differs in its sets alone."""
     scored = [run for run in runs if run.sets in SCORES]
     assert scored
-    assert all(run.split == "refit" for run in scored)
+    assert all(run.split == "measured" for run in scored)

@@ -111,8 +111,8 @@ def full_list(seeds: int = 5) -> list[Run]:
 def quick_list() -> list[Run]:
     """Return a few runs that touch every part of the study."""
     return [
-        Run("unet", "refit", "refit", "full", 0.4, 8),
-        Run("unet", "l2", "refit", "bn", 0.4, 8, steps=2),
+        Run("unet", "refit", "measured", "full", 0.4, 8),
+        Run("unet", "l2", "measured", "bn", 0.4, 8, steps=2),
     ]
 
 
