@@ -58,10 +58,10 @@ def test_a_network_by_name(
 
     zoo._declare_operators()
     pytest.importorskip(package(block[1]))
-    for printed, shown in zip(
-        lines_of(block, capsys), block[2].splitlines(), strict=True
-    ):
-        same(printed, shown, rel=0.05)
+    printed, shown = lines_of(block, capsys), block[2].splitlines()
+    same(printed[0], shown[0], rel=0.05)
+    reachable = [lines[1].partition(" channels")[0] for lines in (printed, shown)]
+    assert reachable[0] == reachable[1]
 
 
 def test_the_researchers_block(capsys: pytest.CaptureFixture[str]) -> None:
