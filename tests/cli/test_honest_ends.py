@@ -83,6 +83,8 @@ def test_a_signal_prints_the_incumbent(tmp_path: Path, number: signal.Signals) -
     write(ChannelGraph(drawn + drawn.T, name="layer"), tmp_path / "layer.npz")
     script = (
         "import signal, sys\n"
+        # Programs that are started in the background ignore it from birth.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from sirfp_opt.search import Search\n"
         "accept = Search._accept\n"
         "def told(self, *given):\n"
@@ -101,9 +103,12 @@ def test_a_signal_prints_the_incumbent(tmp_path: Path, number: signal.Signals) -
         text=True,
     )
     assert process.stderr is not None
-    assert process.stderr.readline() == "found\n"
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=100)
+    try:
+        assert process.stderr.readline() == "found\n"
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=100)
+    finally:
+        process.kill()
     assert process.returncode == 0
     told = json.loads(out)
     assert told["limit"] == "interrupt"
