@@ -1,7 +1,8 @@
-"""Which tests `make quick` runs."""
+"""Which tests `make quick` runs, and that a test run hears Ctrl-C wherever it runs."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 continue
             if place.startswith(tuple(f"{q}/" for q in QUICK)) or place in QUICK:
                 item.add_marker(pytest.mark.quick)
+
+
+def pytest_configure() -> None:
+    """Hear interrupts, which a program started in the background ignores from birth.
+
+    Tests send them to this process and to its children.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

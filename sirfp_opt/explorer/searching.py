@@ -102,7 +102,7 @@ def explore(
     >>> layer = ChannelGraph.from_redundancy(alike, name="four channels")
     >>> page = explore(solve(layer, 2))
     >>> [row["best"]["value"] for row in page.data["layers"][0]["rows"]]
-    [0.0, 1.0, 5.0, 14.0]
+    [0.0, 1.0, 6.0, 14.0]
     """
     require_extra("study", "jinja2")
     named = dict(layers) if isinstance(layers, Mapping) else {"": layers}

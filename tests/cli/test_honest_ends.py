@@ -83,8 +83,6 @@ def test_a_signal_prints_the_incumbent(tmp_path: Path, number: signal.Signals) -
     write(ChannelGraph(drawn + drawn.T, name="layer"), tmp_path / "layer.npz")
     script = (
         "import signal, sys\n"
-        # Programs that are started in the background ignore it from birth.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from sirfp_opt.search import Search\n"
         "accept = Search._accept\n"
         "def told(self, *given):\n"
