@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sirfp_opt.network import (
     CostModel,
     NetworkProblem,
     NetworkSolution,
+    Response,
     solve_network,
 )
 from sirfp_opt.network.allocation import ALLOCATIONS, Optimal, Worth, create_allocator
@@ -291,8 +293,10 @@ def test_wrong_worth_and_wrong_names_are_refused() -> None:
         create_allocator("optimum")
     with pytest.raises(InvalidProblemError, match="have a method `allocate`"):
         create_allocator(3)  # type: ignore[arg-type]
-    problem = pair(budget={"macs": 0.5}, worth=Worth("balanced"))
+    balanced = pair(budget={"macs": 0.5}, worth=Worth("balanced"))
+    measured = replace(balanced, worth=Worth(responses={"a": Response(0.5, 1.2)}))
     for name in ALLOCATIONS:  # each is an allocation by the one declared method
+        problem = measured if name == "measured" else balanced
         made = create_allocator(name).allocate(problem, problem.curves)
         assert problem.keeps_budget(made.counts)
 
