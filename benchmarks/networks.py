@@ -1,31 +1,22 @@
-"""Measure which networks can be pruned, how much of them, and how exactly.
+"""Prune torchvision's DeepLabV3 with a ResNet-50, and time each step.
 
 Protocol
 --------
-1. *Networks.* Those of `tests.pytorch.zoo` whose packages are installed, with random
-   weights and batch norm statistics, at the picture side given there. `couple` finds
-   the units; then all units at once are cut to random sets of channels, twice, and
-   the outputs compared with the masked network's. Columns: units; channels in units,
-   and their share of all channels that layers make (a coupled channel counts once);
-   max |pruned - masked| over the largest output, float32; whether predicted
-   MACs and parameters are the measured ones; CPU seconds of `couple`; what is excluded
-   and why.
-2. *DeepLabV3-R50* (``--deeplab``). torchvision's, pictures of ``--side`` pixels, at
-   40 % of the MACs by the `uniform`, `threshold` and `optimal` allocations: CPU seconds
-   of finding units, and of counting costs, planning and surgery (not of extraction and
-   of the last comparison of outputs); MACs ratio; CPU seconds of a forward pass before
-   and after, alternating, median.
+Pictures of ``--side`` pixels, 40 % of the MACs by the `uniform`, `threshold`, `optimal`
+and `balanced` allocations: CPU seconds of finding units, and of counting costs,
+planning and surgery (not of extraction and of the last comparison of outputs); MACs
+ratio; CPU seconds of a forward pass before and after, alternating, median. What can be
+cut of all networks of the zoo is measured by `benchmarks.zoo`.
 
 Also here: DeepLabV3 with a ResNet-50 as a cost model alone, and as a torch network.
 
-    python -m benchmarks.networks --out results
+    python -m benchmarks.networks --side 257
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,54 +175,6 @@ def deeplab_network(classes: int = 21) -> nn.Module:
     return DeepLab().eval()
 
 
-def try_network(name: str) -> dict[str, Any]:
-    """Couple, cut and compare one network of the zoo."""
-    from sirfp_opt.network.plan import PruningPlan
-    from sirfp_opt.pytorch import (
-        apply_plan,
-        count_macs,
-        count_params,
-        couple,
-        mask,
-        read_cost,
-    )
-    from sirfp_opt.pytorch.batches import frozen_outputs
-    from tests.pytorch.cuts import largest_difference, random_plan
-    from tests.pytorch.zoo import ZOO
-
-    model, images = ZOO[name].build(), ZOO[name].images()
-    began = time.process_time()
-    coupling = couple(model, images)
-    seconds = time.process_time() - began
-    cost = read_cost(model, coupling.units, images)
-    rng = np.random.default_rng(0)
-    worst, exact = 0.0, True
-    for _ in range(2):
-        plan = PruningPlan(coupling.units, random_plan(coupling.units, rng))
-        pruned = apply_plan(model, plan)
-        gap, scale = largest_difference(
-            frozen_outputs(pruned, images), frozen_outputs(mask(model, plan), images)
-        )
-        worst = max(worst, gap / scale)
-        exact &= cost.predict(plan.counts) == {
-            "macs": count_macs(pruned, images[:1]),
-            "params": count_params(pruned),
-        }
-    free = sum(unit.size for unit in coupling.units)
-    whole = sum(exclusion.size for exclusion in coupling.exclusions)
-    reasons = Counter(exclusion.reason for exclusion in coupling.exclusions)
-    return {
-        "network": name,
-        "units": len(coupling.units),
-        "channels": free,
-        "share": free / (free + whole),
-        "difference": worst,
-        "cost_exact": exact,
-        "couple_s": seconds,
-        "excluded": "; ".join(f"{n} x {why}" for why, n in reasons.most_common()),
-    }
-
-
 def try_deeplab(side: int) -> pd.DataFrame:
     """Prune torchvision's DeepLabV3-ResNet50 to 40 % of its MACs, and time it."""
     import torch
@@ -283,26 +226,14 @@ def try_deeplab(side: int) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Measure, print, and write tables."""
+    """Measure, print, and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--networks", nargs="*", help="names of the zoo; default all")
-    parser.add_argument("--deeplab", action="store_true", help="only DeepLabV3-R50")
     parser.add_argument("--side", type=int, default=257)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.deeplab:
-        frame = try_deeplab(options.side)
-        frame.to_csv(options.out / f"deeplab_{options.side}.csv", index=False)
-        return
-    from tests.pytorch.zoo import ZOO
-
-    names = [name for name in ZOO if ZOO[name].importable]
-    rows = []
-    for name in options.networks or names:
-        rows.append(try_network(name))
-        print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(options.out / "networks.csv", index=False)
+    frame = try_deeplab(options.side)
+    frame.to_csv(options.out / f"deeplab_{options.side}.csv", index=False)
 
 
 if __name__ == "__main__":

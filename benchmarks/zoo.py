@@ -38,7 +38,6 @@ import numpy as np
 
 EXACT = {"float64": 1e-9, "float32": 1e-4}
 BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
-WAYS = 1
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -92,25 +91,23 @@ def measure(name: str) -> dict[str, Any]:
         wide, batch = model, images
     row["dtype"] = str(batch.dtype).removeprefix("torch.")
     rng = np.random.default_rng(0)
-    row["difference"], row["cost"] = 0.0, True
-    for _ in range(WAYS):
-        kept = {}
-        for unit, some in groups.items():
-            count = max(1, len(some) // 2)
-            chosen = rng.choice(len(some), size=count, replace=False)
-            kept[unit] = np.sort(np.concatenate([some[i] for i in chosen]))
-        plan = PruningPlan(units, kept)
-        pruned = apply_plan(wide, plan)
-        with torch.no_grad():
-            gap, scale = largest_difference(
-                frozen_outputs(pruned, batch, forward),
-                frozen_outputs(mask(wide, plan), batch, forward),
-            )
-        row["difference"] = max(row["difference"], gap / scale)
-        row["cost"] &= cost.predict(plan.counts) == {
-            "macs": count_macs(pruned, batch[:1], forward),
-            "params": count_params(pruned),
-        }
+    kept = {}
+    for unit, some in groups.items():
+        count = max(1, len(some) // 2)
+        chosen = rng.choice(len(some), size=count, replace=False)
+        kept[unit] = np.sort(np.concatenate([some[i] for i in chosen]))
+    plan = PruningPlan(units, kept)
+    pruned = apply_plan(wide, plan)
+    with torch.no_grad():
+        gap, scale = largest_difference(
+            frozen_outputs(pruned, batch, forward),
+            frozen_outputs(mask(wide, plan), batch, forward),
+        )
+    row["difference"] = gap / scale
+    row["cost"] = cost.predict(plan.counts) == {
+        "macs": count_macs(pruned, batch[:1], forward),
+        "params": count_params(pruned),
+    }
     return row
 
 

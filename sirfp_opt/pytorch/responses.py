@@ -107,11 +107,11 @@ class ResponseMeter:
         for name, curve in curves.items():
             shares = worth.share(curve, factors[name], price)
             points = []
-            for count in _counts(curve):
-                lost = 1.0 - float(shares[curve.counts.tolist().index(count)])
+            for place in _places(curve):
+                count = int(curve.counts[place])
                 error = self._error(name, curve, count, graphs)
                 if error is not None:
-                    points.append((lost, error))
+                    points.append((1.0 - float(shares[place]), error))
             if any(lost > 0 for lost, _ in points):
                 found[name] = Response.through(points)
             tick()
@@ -172,10 +172,12 @@ def meter_of(
     )
 
 
-def _counts(curve: ValueCurve) -> list[int]:
-    """Return the allowed counts nearest to the shares, all of the channels left out."""
-    some = curve.counts[curve.counts < curve.n]
-    nearest = [int(some[abs(some - s * curve.n).argmin()]) for s in SHARES if len(some)]
+def _places(curve: ValueCurve) -> list[int]:
+    """Return where a curve has the counts nearest to the shares, the whole left out."""
+    below = curve.counts[curve.counts < curve.n]
+    if not len(below):
+        return []
+    nearest = [int(abs(below - share * curve.n).argmin()) for share in SHARES]
     return list(dict.fromkeys(nearest))
 
 
