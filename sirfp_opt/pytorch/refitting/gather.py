@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.cutting.heads import is_attention, leading_batch, values_of
 from sirfp_opt.pytorch.extraction.parts import draw, most_at_a_time, parts
+from sirfp_opt.pytorch.refitting.hooks import outside_of_modes
 from sirfp_opt.pytorch.refitting.moments import Moments
 from sirfp_opt.pytorch.refitting.patches import (
     Source,
@@ -190,11 +191,7 @@ class Gatherer:
 
     def _take(self, reader: Reader, tensor: Tensor, output: Tensor) -> None:
         """Take in what a layer has read and made, outside of the loop's own modes."""
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.autocast(tensor.device.type, enabled=False),
-        ):
+        with outside_of_modes(tensor):
             self._add(reader, tensor, output)
 
     def _add(self, reader: Reader, tensor: Tensor, output: Tensor) -> None:

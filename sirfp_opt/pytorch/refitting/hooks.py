@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sirfp_opt.pytorch.cutting.heads import is_attention, leading_batch, values_of
 
-__all__ = ["Enough", "Take", "watching"]
+__all__ = ["Enough", "Take", "outside_of_modes", "watching"]
 
 Take = Callable[[str, Tensor, "Tensor | None"], None]
 """Is handed a layer's name, what it reads, and what it has made of it, if it has."""
@@ -19,6 +19,21 @@ Take = Callable[[str, Tensor, "Tensor | None"], None]
 
 class Enough(BaseException):
     """All that was to be seen in a forward pass has been; no `except` stops it."""
+
+
+@contextmanager
+def outside_of_modes(tensor: Tensor) -> Iterator[None]:
+    """Compute in a hook as if the loop around it had no modes of its own.
+
+    Sums of a loop in inference mode must not be inference tensors, nor rounded by one
+    in mixed precision.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast(tensor.device.type, enabled=False),
+    ):
+        yield
 
 
 @contextmanager
@@ -51,11 +66,7 @@ def watching(
     left: set[str] = set()
 
     def see(layer: str, tensor: Tensor, output: Tensor | None) -> None:
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.autocast(tensor.device.type, enabled=False),
-        ):
+        with outside_of_modes(tensor):
             take(layer, tensor, output)
         left.discard(layer)
         if not left:
