@@ -163,6 +163,52 @@ def test_heads_by_habit(habit: str) -> None:
         }
 
 
+class _AsWide(nn.Module):
+    """Attention that lays its heads out in a width of its own, and in the stream's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim, self.num_heads, self.head_dim = 24, 4, 6
+        self.q, self.kv, self.proj = (nn.Linear(24, n) for n in (24, 48, 24))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Attend, as PVTv2 does."""
+        b, n, c = x.shape
+        q = self.q(x).view(b, n, self.dim)
+        q = q.reshape(b, n, self.num_heads, -1).transpose(1, 2)
+        kv = self.kv(x).reshape(b, -1, 2, self.num_heads, self.head_dim)
+        k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        out: torch.Tensor = self.proj(y.transpose(1, 2).reshape(b, n, c))
+        return out
+
+
+class _Stream(nn.Module):
+    """Two such blocks on one stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.head = nn.Conv2d(3, 24, 4, 4), nn.Linear(24, 3)
+        self.blocks = nn.ModuleList(_AsWide() for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def test_several_blocks_of_heads_go_with_one_stream() -> None:
+    """A stream that one block's heads take along is what the next one's go by."""
+    model, images = randomized(_Stream).double(), IMAGES.double()
+    coupling = couple(model, images)
+    assert {(u.name, u.size, u.step) for u in coupling.units} == {("patch", 24, 6)}
+    plan = PruningPlan(coupling.units, {"patch": [*range(6), *range(12, 18)]})
+    assert difference(model, plan, images) <= 1e-10
+    block: Any = apply_plan(model, plan).get_submodule("blocks.1")
+    assert (block.dim, block.num_heads, block.head_dim) == (12, 2, 6)
+
+
 def test_heads_that_cannot_be_cut() -> None:
     """A fixed number in the code is found before surgery, with the reason."""
     coupling = couple(randomized(lambda: _Attention("fixed")), IMAGES)

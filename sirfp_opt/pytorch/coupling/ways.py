@@ -117,8 +117,7 @@ class Ways:
             if other.draft is draft or own is theirs:
                 continue
             heads, stream = (draft, other.draft) if own else (other.draft, draft)
-            near = counting.near(other.draft)
-            if not any(n == where or n.startswith(f"{where}.") for n in near):
+            if not _is_within(counting.near(other.draft), where):
                 continue
             fits = stream.size in totals(heads) and stream.size % len(heads.blocks) == 0
             if fits:
@@ -151,14 +150,22 @@ class Ways:
     def _partners(
         self, draft: Draft, others: Sequence[Candidate], where: str
     ) -> list[tuple[str, IntArray]]:
-        """Tie the channels to those of units of the same size in the same code."""
+        """Tie the channels to those of units of the same size in the same code.
+
+        Heads also to a stream that goes with other heads already, and which only
+        layers within that code read: its width is asked for in the code itself.
+        """
         if isinstance(self.drafting.modules.get(where), OWN):
             return []  # a layer of PyTorch's own takes no two counts for equal
+        counting = self.drafting.counting
+        heads = counting.heads(draft)[0] is not None
         found = []
         for other in others:
             if other.draft is draft or other.draft.blocks.shape != draft.blocks.shape:
                 continue
-            if where in self.drafting.counting.near(other.draft):
+            near = counting.near(other.draft)
+            within = heads and counting.heads(other.draft)[0] is not None
+            if where in near or (within and _is_within(near, where)):
                 pair = _by_number(draft, other.draft)
                 found.append((other.unit.name, pair))
         return found[:MOST_PARTNERS]
@@ -202,6 +209,11 @@ def claimed_twice(candidates: Sequence[Candidate]) -> list[IntArray]:
             if other.draft.blocks.shape == candidate.draft.blocks.shape:
                 ties.append(_by_number(other.draft, candidate.draft))
     return ties
+
+
+def _is_within(names: Sequence[str], where: str) -> bool:
+    """Tell whether a module, or one within it, is among those named."""
+    return any(name == where or name.startswith(f"{where}.") for name in names)
 
 
 def _along(grid: IntArray, axis: int) -> IntArray:
