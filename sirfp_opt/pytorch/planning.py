@@ -34,7 +34,11 @@ __all__ = ["constraints_of", "network_problem", "with_forms"]
 
 
 def network_problem(
-    graphs: ExtractedGraphs, cost: CostModel, request: PruneRequest
+    graphs: ExtractedGraphs,
+    cost: CostModel,
+    request: PruneRequest,
+    *,
+    spared: Sequence[PruningUnit] = (),
 ) -> NetworkProblem:
     """State a network's problem: how many channels of each unit, and which.
 
@@ -43,6 +47,9 @@ def network_problem(
     graphs : ExtractedGraphs
     cost : CostModel
     request : PruneRequest
+    spared : sequence of PruningUnit
+        Units that were found and stay whole all the same, since a cut of them was not
+        verified: what the request asks of them is left aside.
 
     Raises
     ------
@@ -59,7 +66,7 @@ def network_problem(
         cost=cost,
         budget=request.budget
         or Budget(others=dict.fromkeys(list(cost.forms)[:1], 1.0)),
-        constraints=constraints_of(units, request),
+        constraints=constraints_of(units, request, spared=spared),
         min_keep=request.min_keep,
         worth=worth_of(request.split) or Worth(),
         dead=graphs.dead_channels() if request.drop_dead else {},
@@ -78,7 +85,12 @@ def network_problem(
     )
     if request.keep is None:
         return problem
-    counts = _kept_counts(problem, units, request.keep)
+    keep = request.keep
+    if isinstance(keep, Mapping):
+        names = {unit.name for unit in spared}
+        keep = {name: value for name, value in keep.items() if name not in names}
+        _must_be_units(keep, graphs)
+    counts = _kept_counts(problem, units, keep)
     return replace(
         problem,
         budget=Budget(),
@@ -90,9 +102,14 @@ def network_problem(
 
 
 def constraints_of(
-    units: Sequence[PruningUnit], request: PruneRequest
+    units: Sequence[PruningUnit],
+    request: PruneRequest,
+    *,
+    spared: Sequence[PruningUnit] = (),
 ) -> dict[str, LayerConstraints]:
     """Return each unit's constraints: what ties its channels, and what was asked.
+
+    A pattern may match units that are `spared` alone, which stay whole.
 
     Raises
     ------
@@ -101,7 +118,7 @@ def constraints_of(
     """
     names = {
         unit.name: {unit.name, *(p.layer for p in unit.ports if p.side == "out")}
-        for unit in units
+        for unit in (*units, *spared)
     }
     must_match(
         request.constraints, {n for some in names.values() for n in some}, "constraints"
@@ -161,6 +178,22 @@ def with_forms(cost: CostModel, extra: CostModel | None) -> CostModel:
     return replace(cost, forms=forms)
 
 
+def _must_be_units(keep: Mapping[str, int | float], graphs: ExtractedGraphs) -> None:
+    """Refuse numbers for what is no unit, and say why it stays whole if that is so."""
+    units = [unit.name for unit in graphs.coupling.units]
+    unknown = sorted(set(keep) - set(units))
+    if not unknown:
+        return
+    whole = {
+        exclusion.unit: f", which stays whole ({exclusion})"
+        for exclusion in graphs.coupling.exclusions
+    }
+    told = "; ".join(f"{name!r}{whole.get(name, '')}" for name in unknown[:5])
+    raise InvalidProblemError(
+        f"`keep` must name prunable units, got {told}. They are {units[:10]}."
+    )
+
+
 def _kept_counts(
     problem: NetworkProblem,
     units: Sequence[PruningUnit],
@@ -170,12 +203,6 @@ def _kept_counts(
     views = {view.name: view for view in problem.views()}
     if not isinstance(keep, Mapping):
         return counts_at(views.values(), float(keep))
-    unknown = sorted(set(keep) - set(views))
-    if unknown:
-        raise InvalidProblemError(
-            f"`keep` must name prunable units, got {unknown[:5]}. "
-            f"They are {list(views)[:10]}."
-        )
     counts = {name: view.size for name, view in views.items()}
     steps = {unit.name: unit.step for unit in units}
     for name, value in keep.items():

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.keywords import PruneSettings
 
 __all__ = ["prune", "prune_"]
@@ -145,6 +146,7 @@ def _prune(
             )
     elif ignore:
         graphs = _ignoring(graphs, ignore)
+    spared: list[PruningUnit] = []
     verdict = Verdict()
     verifier = (
         Verifier(model, first, batches, forward, tolerance=request.tolerance)
@@ -161,7 +163,9 @@ def _prune(
             )
         with clock.stage("count"):
             cost = read_cost(model, graphs.coupling.units, sample, forward=forward)
-        problem = network_problem(graphs, with_forms(cost, extra), request)
+        problem = network_problem(
+            graphs, with_forms(cost, extra), request, spared=spared
+        )
         curves = None
         if meter is not None:
             problem.check_reachable()
@@ -196,6 +200,7 @@ def _prune(
             verdict = verifier(pruned, plan)
         if not verdict.failed:
             break
+        spared += [u for u in graphs.coupling.units if u.name in verdict.failed]
         graphs = graphs.without(
             Exclusion(unit, plan.sizes[unit], unit, reason)
             for unit, reason in verdict.failed.items()

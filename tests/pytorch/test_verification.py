@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sirfp_opt import InvalidProblemError, LayerConstraints
 from sirfp_opt.network.plan import PruningPlan, PruningUnit, Site
-from sirfp_opt.pytorch import apply_plan, couple
+from sirfp_opt.pytorch import apply_plan, couple, prune
 from sirfp_opt.pytorch.verification import Verdict, Verifier
 from tests.pytorch.cuts import random_plan
 from tests.pytorch.networks import SOUND, randomized
@@ -118,6 +119,21 @@ def test_every_batch_is_a_road() -> None:
     verdict = verify(Branching(), units, batches)
     assert set(verdict.failed) == {"a", "c"}
     assert all("batch 1" in reason for reason in verdict.failed.values())
+
+
+def test_what_was_asked_of_a_unit_that_fails_is_left_aside() -> None:
+    """It stays whole with its reason; of what was found whole before, that is told."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Branching(), nn.ReLU(), nn.Conv2d(12, 2, 1)).eval()
+    batches = [IMAGES * 0.4, IMAGES * 0.4 + 0.6]
+    rules = {"0.a": LayerConstraints(must_keep=[0])}
+    asked = {"0.a": 6, "0.o": 4}
+    result = prune(model, batches, keep=asked, constraints=rules)
+    assert result.plan.counts == {"0.c": 12, "0.o": 4}
+    reasons = {e["unit"]: e["reason"] for e in result.report.exclusions}
+    assert "on batch 1 the cut network" in reasons["0.a"]
+    with pytest.raises(InvalidProblemError, match=r"'2', which stays whole .* output"):
+        prune(model, batches, keep={"2": 1})
 
 
 def test_what_is_not_verified_is_said() -> None:
