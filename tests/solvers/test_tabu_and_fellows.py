@@ -205,7 +205,7 @@ sirfp_opt.solve(np.ones((5, 5)), 2, "greedy")
 assert "numba" not in sys.modules, "numba was loaded"
 from sirfp_opt_solvers._kernels import annealing, flips, greedy, tabu
 for kernel in (annealing.anneal, annealing.set_up, flips.flip, greedy.delete_smallest,
-               tabu.drop_add, tabu.best_swap):
+               tabu.walk):
     assert kernel.signatures == [], "compiled by the import"
     assert kernel.targetoptions["nogil"]
     assert kernel.stats.cache_path, "no cache on disk"

@@ -1,5 +1,8 @@
 """Two tabu searches on a fixed-point problem with a fixed number of items.
 
+One kernel for both, with few arrays: they share most of what an iteration does, and
+compiling, which the first user waits for, costs by the statement and by the argument.
+
 Matrices and vectors come in blocks of 64 lanes, as (m, blocks, 64) and (blocks, 64):
 see `passes`.
 """
@@ -11,10 +14,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.options import INNER, OUTER
+from sirfp_opt_solvers._kernels.options import OUTER
 from sirfp_opt_solvers._kernels.passes import (
-    LANES,
-    LOWEST,
+    GAINS,
+    IN_BARS,
+    OUT_BARS,
     add_pass,
     drop_pass,
     scan,
@@ -26,308 +30,201 @@ __all__ = [
     "BARRED",
     "BEST",
     "BEST_AT",
+    "BEST_SET",
+    "BUDGET",
+    "CHAIN",
     "CONFLICTS",
+    "DEPTH",
+    "GAINS",
+    "GOAL",
+    "IN_BARS",
     "ITERATION",
+    "LONGEST_IN",
+    "LONGEST_OUT",
+    "MEMBERS",
     "NOTHING",
+    "N_ROWS",
+    "N_SLOTS",
     "N_STATE",
+    "OUT_BARS",
+    "PENALTY",
+    "PLACES",
     "RING",
+    "SIZE",
+    "SPREAD",
+    "STAY_IN",
+    "STAY_OUT",
+    "SWAPS",
     "VALUE",
-    "best_swap",
-    "drop_add",
+    "walk",
 ]
 
-# Slots of the int64 `state` array.
-ITERATION, VALUE, CONFLICTS, BEST, BEST_AT, N_STATE = 0, 1, 2, 3, 4, 5
+# Rows of the int32 `table`, after those that `passes` works on.
+PLACES, CHAIN, MEMBERS, BEST_SET, N_ROWS = 3, 4, 5, 6, 7
+# Slots of the int64 `state` array; the ring begins at N_SLOTS.
+ITERATION, VALUE, CONFLICTS, BEST, BEST_AT, SIZE, PENALTY = 0, 1, 2, 3, 4, 5, 6
+STAY_OUT, STAY_IN, SPREAD, LONGEST_OUT, LONGEST_IN = 7, 8, 9, 10, 11
+SWAPS, DEPTH, BUDGET, GOAL, N_SLOTS = 12, 13, 14, 15, 16
+# Tenures are shorter than this; the ring has a slot for each coming iteration.
+RING = 256
+N_STATE = N_SLOTS + RING
 NOTHING = np.iinfo(np.int64).min
 
 # Added to the gain of an item that may not be chosen now. Gains are within ±2^29, so
 # the sum fits in 32 bits and lies below every gain.
 BARRED = np.int32(-3 * (1 << 29))
-# Tenures are shorter than this; the ring has a slot for each coming iteration.
-RING = 256
 _SHIFT, _MASK = 6, 63
 _HALF = np.uint64(32)
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
-@njit(**INNER)
-def _release(slot, ring, chain, inside, out_bars, in_bars):  # type: ignore[no-untyped-def]
-    """Unbar the items whose tenure ends now."""
-    item = ring[slot]
-    ring[slot] = -1
-    while item >= 0:
-        if inside[item]:
-            in_bars[item >> _SHIFT, item & _MASK] = 0
-        else:
-            out_bars[item >> _SHIFT, item & _MASK] = 0
-        item = chain[item]
-
-
-@njit(**INNER)
-def _clashes(weights, item, members, penalty):  # type: ignore[no-untyped-def]
-    """Count the members in conflict with an item."""
-    count = np.int64(0)
-    for p in range(members.size):
-        other = members[p]
-        count += weights[item, other >> _SHIFT, other & _MASK] == -penalty
-    return count
-
-
-@njit(**INNER)
-def _keep(members, best, state):  # type: ignore[no-untyped-def]
-    """Note the current set as the best."""
-    state[BEST] = state[VALUE]
-    state[BEST_AT] = state[ITERATION]
-    for p in range(members.size):
-        best[p] = members[p]
-
-
-@njit(**INNER)
-def _tenures(rng, tenure, longest):  # type: ignore[no-untyped-def]
-    """Draw how long a dropped item stays out, and how long an added one stays in."""
-    bits = next_bits(rng)
-    spread = np.uint64(tenure[1])
-    out = tenure[0] + np.int64(((bits >> _HALF) * spread) >> _HALF)
-    into = 7 * tenure[0] // 10 + np.int64(((bits & _LOW_BITS) * spread) >> _HALF)
-    return min(out, longest[0]), min(into, longest[1])
-
-
-@njit(**INNER)
-def _exchange(  # type: ignore[no-untyped-def]
-    out, into, stay_out, stay_in, now, members, places, inside, ring, chain, in_bars
-):
-    """Book a swap that has been made, but for the bar on the added item's return."""
-    p = places[out]
-    members[p] = into
-    places[into] = p
-    inside[out] = 0
-    inside[into] = 1
-    slot = (now + stay_out) & (RING - 1)
-    chain[out] = ring[slot]
-    ring[slot] = out
-    if stay_in > 0:
-        slot = (now + stay_in) & (RING - 1)
-        chain[into] = ring[slot]
-        ring[slot] = into
-    else:
-        in_bars[into >> _SHIFT, into & _MASK] = 0
-
-
 @njit(**OUTER)
-def drop_add(  # type: ignore[no-untyped-def]
-    weights,
-    penalty,
-    gains,
-    bars,
-    maxima,
-    members,
-    places,
-    inside,
-    best,
-    ring,
-    chain,
-    state,
-    rng,
-    tenure,
-    longest,
-    depth,
-    budget,
-    goal,
-):
-    """Drop the best item that is not tabu, then add the best: two rows an iteration.
+def walk(weights, lowest, blocks, table, state, rng):  # type: ignore[no-untyped-def]
+    """Search by drop and add, or by best swaps, until a limit is met.
+
+    *Drop-add*: drop the best item that is not tabu, then add the best: two rows an
+    iteration. *Best swap*: make the best swap that is not tabu, found exactly by few
+    row scans. The row of the best drop is scanned first; another member i can only do
+    better if max_j g_j - g_i - min_j W_ij does, so most rows are never read.
 
     Parameters
     ----------
     weights : int32 (m, blocks, 64)
-    penalty : int
-        Weight of a conflict, negated; 0 without conflicts.
-    gains : int32 (blocks, 64)
-        c_i + Σ_{j in X} W_ij, kept up to date.
-    bars : int32 (2, blocks, 64)
-        0 for an item that may be added (bars[0]) or dropped (bars[1]), else BARRED.
-    maxima : int32 (blocks,)
-        Scratch.
-    members : int32 (k,)
-        The set X, without order.
-    places : int32 (stride,)
-        Where in `members` a member stands.
-    inside : uint8 (stride,)
-    best : int32 (k,)
-        Receives the best conflict-free set.
-    ring : int32 (RING,)
-        First item whose tenure ends at an iteration, modulo RING; -1 if none.
-    chain : int32 (stride,)
-        The next such item.
+    lowest : int32 (stride,)
+        min_j W_ij of each row; read by best swap alone.
+    blocks : int32 (3, blocks, 64)
+        The first rows of `table`, in blocks: see `passes`.
+    table : int32 (N_ROWS, stride)
+        GAINS, OUT_BARS, IN_BARS: as in `passes`. PLACES: where in MEMBERS a member
+        stands, -1 outside. CHAIN: the next item whose tenure ends at the same
+        iteration. MEMBERS: the set X, without order. BEST_SET: receives the best
+        conflict-free set.
     state : int64 (N_STATE,)
+        ITERATION, VALUE, CONFLICTS: of the current set. BEST, BEST_AT: value and
+        iteration of the best one. SIZE: items in a set. PENALTY: weight of a conflict,
+        negated; 0 without conflicts. STAY_OUT, STAY_IN: shortest tenures; SPREAD: of
+        how many values from there on; LONGEST_OUT, LONGEST_IN: those that always leave
+        a choice. SWAPS: 1 for best swap. DEPTH: stop after this many iterations
+        without a better set; 0 stops best swap at the first local optimum, without
+        tabu. BUDGET: stop after this many iterations. GOAL: stop at a set of at least
+        this value. Then the ring: the first item whose tenure ends at an iteration,
+        modulo RING; -1 if none.
     rng : uint64 (1,)
-    tenure : int64 (2,)
-        Shortest tenure, and length of the range it is drawn from.
-    longest : int64 (2,)
-        Longest tenure outside and inside that always leaves a choice.
-    depth : int
-        Stop after this many iterations without a better set.
-    budget : int
-        Stop after this many iterations.
-    goal : int
-        Stop at a set of at least this value.
 
     Notes
     -----
-    In the manner of Zhou, Hao, Duval 2017 (doi 10.1109/TEVC.2017.2674800), but with
-    the drop chosen first, alone, and the add chosen after it.
+    Drop-add is in the manner of Zhou, Hao, Duval 2017
+    (doi 10.1109/TEVC.2017.2674800), but with the drop chosen first, alone, and the add
+    chosen after it.
     """
-    out_bars, in_bars = bars[0], bars[1]
-    # The gains are right; look for the first drop with a pass that changes nothing.
+    gains, out_bars, in_bars = table[GAINS], table[OUT_BARS], table[IN_BARS]
+    places, chain = table[PLACES], table[CHAIN]
+    members, best = table[MEMBERS], table[BEST_SET]
+    size, penalty = state[SIZE], state[PENALTY]
+    swaps, depth, goal = state[SWAPS] == 1, state[DEPTH], state[GOAL]
+    descends = depth == 0
+
+    # The gains are right: look for the first drop, and for the best gain outside, with
+    # a pass that changes nothing.
     # Of one type from the start: a literal would have the loop compiled twice.
     out: Any = np.int64(-1)
-    for item in range(places.size):
-        b, lane = item >> _SHIFT, item & _MASK
-        if in_bars[b, lane] == 0 and (
-            out < 0 or gains[b, lane] < gains[out >> _SHIFT, out & _MASK]
-        ):
+    into: Any = np.int64(-1)
+    top: Any = np.int64(NOTHING)
+    for item in range(gains.size):
+        if in_bars[item] == 0 and (out < 0 or gains[item] < gains[out]):
             out = item
-    last = state[ITERATION] + budget
+        key = np.int64(gains[item]) + out_bars[item]
+        top = key if key > top else top
+
+    last = state[ITERATION] + state[BUDGET]
     while state[ITERATION] < last:
         now = state[ITERATION]
-        if now - state[BEST_AT] >= depth or state[BEST] >= goal:
+        if state[BEST] >= goal or (not descends and now - state[BEST_AT] >= depth):
             break
-        _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
-        stay_out, stay_in = _tenures(rng, tenure, longest)
-        state[VALUE] -= gains[out >> _SHIFT, out & _MASK]
-        in_bars[out >> _SHIFT, out & _MASK] = BARRED
-        into = drop_pass(weights, out, gains, out_bars, maxima)
-        state[VALUE] += gains[into >> _SHIFT, into & _MASK]
-        out_bars[into >> _SHIFT, into & _MASK] = BARRED
-        if penalty > 0:
-            state[CONFLICTS] -= _clashes(weights, out, members, penalty)
-        _exchange(
-            out,
-            into,
-            stay_out,
-            stay_in,
-            now,
-            members,
-            places,
-            inside,
-            ring,
-            chain,
-            in_bars,
-        )
-        if penalty > 0:
-            state[CONFLICTS] += _clashes(weights, into, members, penalty)
-        out = add_pass(weights, into, gains, in_bars, maxima)
-        state[ITERATION] = now + 1
-        if state[VALUE] > state[BEST] and state[CONFLICTS] == 0:
-            _keep(members, best, state)
 
-
-@njit(**OUTER)
-def best_swap(  # type: ignore[no-untyped-def]
-    weights,
-    penalty,
-    lowest,
-    gains,
-    bars,
-    maxima,
-    members,
-    places,
-    inside,
-    best,
-    ring,
-    chain,
-    state,
-    rng,
-    tenure,
-    longest,
-    depth,
-    budget,
-    goal,
-):
-    """Make the best swap that is not tabu, found exactly by few row scans.
-
-    The row of the best drop is scanned first. Another member i can only do better if
-    max_j g_j - g_i - min_j W_ij does, so most rows are never read.
-
-    Parameters
-    ----------
-    lowest : int32 (stride,)
-        min_j W_ij of each row.
-    depth : int
-        As in `drop_add`; 0 stops at the first local optimum, without tabu.
-
-    The others are those of `drop_add`.
-    """
-    out_bars, in_bars = bars[0], bars[1]
-    descend = depth == 0
-    top = LOWEST
-    for b in range(maxima.size):
-        for lane in range(LANES):
-            key = np.int32(gains[b, lane] + out_bars[b, lane])
-            top = key if key > top else top
-    last = state[ITERATION] + budget
-    while state[ITERATION] < last:
-        now = state[ITERATION]
-        if state[BEST] >= goal or (not descend and now - state[BEST_AT] >= depth):
-            break
-        item = ring[now & (RING - 1)]
+        # Unbar the items whose tenure ends now.
+        slot = N_SLOTS + (now & (RING - 1))
+        item = state[slot]
+        state[slot] = -1
         while item >= 0:
-            if not inside[item]:
-                top = max(top, gains[item >> _SHIFT, item & _MASK])
-            item = chain[item]
-        _release(now & (RING - 1), ring, chain, inside, out_bars, in_bars)
+            if places[item] >= 0:
+                in_bars[item] = 0
+            else:
+                out_bars[item] = 0
+                top = gains[item] if gains[item] > top else top
+            item = np.int64(chain[item])
 
-        easiest: Any = np.int64(-1)
-        for p in range(members.size):
-            item = members[p]
-            b, lane = item >> _SHIFT, item & _MASK
-            if in_bars[b, lane] == 0 and (
-                easiest < 0
-                or gains[b, lane] < gains[easiest >> _SHIFT, easiest & _MASK]
-            ):
-                easiest = item
-        out, into, delta = easiest, np.int64(-1), np.int64(NOTHING)
-        for p in range(-1, members.size):
-            item = easiest if p < 0 else members[p]
-            b, lane = item >> _SHIFT, item & _MASK
-            if p >= 0 and (item == easiest or in_bars[b, lane] != 0):
-                continue
-            loss = np.int64(gains[b, lane])
-            if np.int64(top) - loss - np.int64(lowest[item]) <= delta:
-                continue
-            other = scan(weights, item, gains, out_bars, maxima)
-            b, lane = other >> _SHIFT, other & _MASK
-            gain = np.int64(gains[b, lane]) - np.int64(weights[item, b, lane]) - loss
-            if gain > delta:
-                out, into, delta = item, other, gain
-        if descend and delta <= 0:
-            break
-
+        if swaps:
+            out = np.int64(-1)
+            for p in range(size):
+                item = np.int64(members[p])
+                if in_bars[item] == 0 and (out < 0 or gains[item] < gains[out]):
+                    out = item
+            easiest = out
+            delta = np.int64(NOTHING)
+            for p in range(-1, size):
+                item = easiest if p < 0 else np.int64(members[p])
+                if p >= 0 and (item == easiest or in_bars[item] != 0):
+                    continue
+                loss = np.int64(gains[item])
+                if top - loss - lowest[item] <= delta:
+                    continue
+                other = scan(weights, item, blocks)
+                weight = weights[item, other >> _SHIFT, other & _MASK]
+                gain = np.int64(gains[other]) - weight - loss
+                if gain > delta:
+                    out, into, delta = item, other, gain
+            if descends and delta <= 0:
+                break
+            in_bars[out] = BARRED
+        else:
+            delta = -np.int64(gains[out])
+            in_bars[out] = BARRED
+            into = drop_pass(weights, out, blocks)
+            delta += gains[into]
+        out_bars[into] = BARRED
         state[VALUE] += delta
-        in_bars[out >> _SHIFT, out & _MASK] = BARRED
-        out_bars[into >> _SHIFT, into & _MASK] = BARRED
+
+        # What goes out stays out for a while, and what comes in stays in.
+        p = places[out]
+        members[p] = into
+        places[into] = p
+        places[out] = -1
+        if descends:
+            in_bars[into] = 0
+            out_bars[out] = 0
+        else:
+            bits = next_bits(rng)
+            spread = np.uint64(state[SPREAD])
+            stay = state[STAY_OUT] + np.int64(((bits >> _HALF) * spread) >> _HALF)
+            stay = state[LONGEST_OUT] if stay > state[LONGEST_OUT] else stay
+            slot = N_SLOTS + ((now + stay) & (RING - 1))
+            chain[out] = state[slot]
+            state[slot] = out
+            stay = state[STAY_IN] + np.int64(((bits & _LOW_BITS) * spread) >> _HALF)
+            stay = state[LONGEST_IN] if stay > state[LONGEST_IN] else stay
+            if stay > 0:
+                slot = N_SLOTS + ((now + stay) & (RING - 1))
+                chain[into] = state[slot]
+                state[slot] = into
+            else:
+                in_bars[into] = 0
         if penalty > 0:
-            state[CONFLICTS] -= _clashes(weights, out, members, penalty)
-        stay_out, stay_in = np.int64(1), np.int64(0)
-        if not descend:
-            stay_out, stay_in = _tenures(rng, tenure, longest)
-        _exchange(
-            out,
-            into,
-            stay_out,
-            stay_in,
-            now,
-            members,
-            places,
-            inside,
-            ring,
-            chain,
-            in_bars,
-        )
-        if penalty > 0:
-            state[CONFLICTS] += _clashes(weights, into, members, penalty)
-        if descend:
-            out_bars[out >> _SHIFT, out & _MASK] = 0
-        top = swap_pass(weights, out, into, gains, out_bars, maxima)
+            for p in range(size):
+                item = np.int64(members[p])
+                b, lane = item >> _SHIFT, item & _MASK
+                if weights[into, b, lane] == -penalty:
+                    state[CONFLICTS] += 1
+                if weights[out, b, lane] == -penalty and item != into:
+                    state[CONFLICTS] -= 1
+
+        if swaps:
+            top = np.int64(swap_pass(weights, out, into, blocks))
+        else:
+            out = add_pass(weights, into, blocks)
         state[ITERATION] = now + 1
         if state[VALUE] > state[BEST] and state[CONFLICTS] == 0:
-            _keep(members, best, state)
+            state[BEST] = state[VALUE]
+            state[BEST_AT] = now + 1
+            for p in range(size):
+                best[p] = members[p]

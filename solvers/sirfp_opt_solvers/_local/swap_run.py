@@ -55,44 +55,34 @@ class SwapRun:
         self._kernels = tabu
         self._fixed = fixed
         m, stride, k = fixed.m, fixed.values.size, items.size
-        blocks = stride // LANES
-        members = items.astype(np.int32)
-        gains = _gains(fixed, items, near)
-        inside = np.zeros(stride, dtype=np.uint8)
-        inside[items] = 1
-        bars = np.full((2, stride), tabu.BARRED, dtype=np.int32)
-        bars[0, :m][inside[:m] == 0] = 0
-        bars[1, items] = 0
-        places = np.zeros(stride, dtype=np.int32)
-        places[items] = np.arange(k)
+        table = np.zeros((tabu.N_ROWS, stride), dtype=np.int32)
+        table[tabu.GAINS] = gains = _gains(fixed, items, near)
+        table[tabu.OUT_BARS, m:] = table[tabu.OUT_BARS, items] = tabu.BARRED
+        table[tabu.IN_BARS] = tabu.BARRED
+        table[tabu.IN_BARS, items] = 0
+        table[tabu.PLACES] = -1
+        table[tabu.PLACES, items] = np.arange(k)
+        table[tabu.MEMBERS, :k] = table[tabu.BEST_SET, :k] = items
+        self._members, self._best = table[tabu.MEMBERS, :k], table[tabu.BEST_SET, :k]
         doubled = int(gains[items].sum(dtype=np.int64))
         doubled += int(fixed.values[items].sum(dtype=np.int64))
-        state = np.zeros(tabu.N_STATE, dtype=np.int64)
-        state[tabu.VALUE] = doubled // 2
-        state[tabu.BEST] = tabu.NOTHING
+        conflicts = 0
         if fixed.penalty:
             among = fixed.weights[np.ix_(items, items)]
-            state[tabu.CONFLICTS] = np.count_nonzero(among == -fixed.penalty) // 2
-        if state[tabu.CONFLICTS] == 0:
-            state[tabu.BEST] = state[tabu.VALUE]
-        self._state = state
-        self._members, self._best = members, members.copy()
-        # In the order in which the kernels take them.
-        self._arrays = (
-            gains.reshape(blocks, LANES),
-            bars.reshape(2, blocks, LANES),
-            np.zeros(blocks, dtype=np.int32),
-            members,
-            places,
-            inside,
-            self._best,
-            np.full(tabu.RING, -1, dtype=np.int32),
-            np.zeros(stride, dtype=np.int32),
-            state,
-            xorshift_state(rng),
-            np.array([tenure, _SPREAD], dtype=np.int64),
-            np.array([min(tabu.RING - 2, m - k), min(tabu.RING - 2, k - 1)]),
-        )
+            conflicts = np.count_nonzero(among == -fixed.penalty) // 2
+        self._state = state = np.full(tabu.N_STATE, -1, dtype=np.int64)
+        state[: tabu.N_SLOTS] = 0
+        state[tabu.VALUE] = doubled // 2
+        state[tabu.CONFLICTS] = conflicts
+        state[tabu.BEST] = tabu.NOTHING if conflicts else doubled // 2
+        state[tabu.SIZE], state[tabu.PENALTY] = k, fixed.penalty
+        state[tabu.STAY_OUT], state[tabu.STAY_IN] = tenure, 7 * tenure // 10
+        state[tabu.SPREAD] = _SPREAD
+        state[tabu.LONGEST_OUT] = min(tabu.RING - 2, m - k)
+        state[tabu.LONGEST_IN] = min(tabu.RING - 2, k - 1)
+        self._table = table
+        self._blocks = table[: tabu.PLACES].reshape(tabu.PLACES, -1, LANES)
+        self._rng = xorshift_state(rng)
 
     @property
     def iterations(self) -> int:
@@ -126,32 +116,27 @@ class SwapRun:
         """Return `items` and their gains."""
         items = self.items
         current = np.sort(self._members).astype(np.int64)
-        return items, _gains(self._fixed, items, (current, self._arrays[0].ravel()))
+        gains = self._table[self._kernels.GAINS]
+        return items, _gains(self._fixed, items, (current, gains))
 
     def drop_add(self, depth: int, budget: int, goal: int) -> int:
         """Run drop-add tabu; return the iterations made, `budget` if not at its end."""
-        before = self.iterations
-        self._kernels.drop_add(
-            self._fixed.blocked,
-            self._fixed.penalty,
-            *self._arrays,
-            depth,
-            budget,
-            goal,
-        )
-        return self.iterations - before
+        # No row of it is read: any of its type will do, and the bounds take a while.
+        return self._walk(self._fixed.values, 0, depth, budget, goal)
 
     def best_swap(self, depth: int, budget: int, goal: int) -> int:
         """Run best-swap tabu (`depth` > 0) or descent (0); return as `drop_add`."""
-        before = self.iterations
-        self._kernels.best_swap(
-            self._fixed.blocked,
-            self._fixed.penalty,
-            self._fixed.lowest,
-            *self._arrays,
-            depth,
-            budget,
-            goal,
+        return self._walk(self._fixed.lowest, 1, depth, budget, goal)
+
+    def _walk(
+        self, lowest: NDArray[np.int32], swaps: int, depth: int, budget: int, goal: int
+    ) -> int:
+        before, state, kernels = self.iterations, self._state, self._kernels
+        state[kernels.SWAPS] = swaps
+        state[kernels.DEPTH], state[kernels.BUDGET] = depth, budget
+        state[kernels.GOAL] = goal
+        kernels.walk(
+            self._fixed.blocked, lowest, self._blocks, self._table, state, self._rng
         )
         return self.iterations - before
 
