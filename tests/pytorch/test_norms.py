@@ -47,6 +47,17 @@ class OwnLayerNorm(nn.Module):
         return self.weight[:, None, None] * x + self.bias[:, None, None]
 
 
+class OwnGroupNorm(nn.GroupNorm):
+    """As timm's GroupNorm1: a pass of its own, to the same end."""
+
+    def __init__(self, width: int, groups: int = 1) -> None:
+        super().__init__(groups, width, eps=1e-4)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise over groups of channels."""
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class OwnRMSNorm(nn.Module):
     """As in Llama's code."""
 
@@ -93,6 +104,8 @@ NORMS: dict[str, tuple[Any, int]] = {
     "groups, half of each": (lambda: nn.GroupNorm(2, CHANNELS), 1),
     "groups, whole ones": (lambda: nn.GroupNorm(4, CHANNELS), 1),
     "group, plain": (lambda: nn.GroupNorm(1, CHANNELS, affine=False), 1),
+    "group, own class": (lambda: OwnGroupNorm(CHANNELS), 1),
+    "groups, own class": (lambda: OwnGroupNorm(CHANNELS, 2), 1),
     "response": (lambda: GRN(CHANNELS), -1),
 }
 
@@ -205,8 +218,23 @@ class Doubled(nn.LayerNorm):
         return 2 * super().forward(input)
 
 
+class Shifted(nn.GroupNorm):
+    """No norm that is known: one of other numbers."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise, and add."""
+        return super().forward(input) + 1
+
+
 @pytest.mark.parametrize(
-    "module", [Doubled(8), nn.BatchNorm2d(8), nn.Linear(8, 8), nn.InstanceNorm2d(8)]
+    "module",
+    [
+        Doubled(8),
+        Shifted(1, 8),
+        nn.BatchNorm2d(8),
+        nn.Linear(8, 8),
+        nn.InstanceNorm2d(8),
+    ],
 )
 def test_what_is_no_such_norm(module: nn.Module) -> None:
     """A class of another formula, though of a norm's name, is not taken for one."""

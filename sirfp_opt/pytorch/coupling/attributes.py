@@ -31,11 +31,11 @@ OF_HEADS = re.compile(
 ONE_HEAD = re.compile(r"head_(dim|size)|dim_(per_)?head|d_k|d_v|key_dim|scale|kernel")
 CHANNELS = re.compile(
     r"dim|size|width|channel|chs?$|feature|planes|hidden|inner|embed|filters|model"
-    r"|^c\d?_?$|^d$|^n$|split|part|count|num|rank"
+    r"|^c\d?_?$|^d$|^n$|split|part|count|num|rank|^shape$"
 )
 OWN = (
     nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.LayerNorm,
-    nn.MultiheadAttention, nn.Embedding, nn.PReLU,
+    nn.RMSNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding, nn.PReLU,
 )  # fmt: skip
 """Layers whose own attributes surgery looks after."""
 

@@ -38,7 +38,8 @@ def former_of(module: nn.Module) -> Former | None:
 def norm_of(module: nn.Module) -> Norm | None:
     """Tell how a module normalises over channels, None if it does not.
 
-    PyTorch's own norms are known. A module without children whose class is named like a
+    PyTorch's own norms are known, and group norms of a class of somebody's own that
+    give the same numbers. A module without children whose class is named like a
     norm is run on random numbers, and known if it gives to the last digits what one of
     the formulas gives.
 
@@ -61,7 +62,9 @@ def norm_of(module: nn.Module) -> Norm | None:
         return former_of(module).norm  # type: ignore[union-attr]
     kind: Any = type(module)
     if isinstance(module, PYTORCH):
-        return _of_pytorch(module) if kind.forward in _FORWARDS else _by_numbers(module)
+        if kind.forward in _FORWARDS or _is_group_norm(module):
+            return _of_pytorch(module)
+        return _by_numbers(module)
     named = _LIKE_A_NORM.search(kind.__name__) and not isinstance(module, BATCH_NORM)
     if not named or any(True for _ in module.children()):
         return None
@@ -75,6 +78,30 @@ def _of_pytorch(module: Any) -> Norm:
         return Norm("group", 1, scale, shift, module.eps)
     kind = "rms" if isinstance(module, nn.RMSNorm) else "layer"
     return Norm(kind, -1, scale, shift, module.eps)
+
+
+def _is_group_norm(module: nn.Module) -> bool:
+    """Tell whether a subclass of `nn.GroupNorm` computes what its base class does."""
+    if not isinstance(module, nn.GroupNorm):
+        return False
+    generator = torch.Generator().manual_seed(0)
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    try:
+        twin = duplicate(module).to("cpu", torch.float64).eval()
+        with torch.no_grad():
+            for p in twin.parameters():
+                p.copy_(numbers(*p.shape))
+            for scale in (1e-3, 1.0):  # eps is seen at small numbers
+                x = numbers(2, module.num_channels, 3, 4) * scale + scale
+                expected = nn.GroupNorm.forward(twin, x)
+                if not torch.allclose(twin(x), expected, rtol=1e-9, atol=1e-11):
+                    return False
+    except Exception:  # whatever: it is another norm
+        return False
+    return True
 
 
 def _by_numbers(module: nn.Module) -> Norm | None:
