@@ -217,6 +217,7 @@ def _prune(
                 forward=forward,
                 inputs=graphs.inputs,
                 pictures=graphs.images,
+                pairings=graphs.coupling.pairings,
                 skipping=request.measured.on_nan != "raise",
                 tell=clock.tell,
             )

@@ -138,6 +138,7 @@ class ResponseMeter:
                         forward=self.forward,
                         inputs=graphs.inputs,
                         pictures=1,  # to judge by: that is not asked for here
+                        pairings=graphs.coupling.pairings,
                         skipping=self.skipping,
                     )
                 made = frozen_outputs(pruned, self.batch, self.forward)

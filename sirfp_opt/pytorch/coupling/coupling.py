@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningUnit, Site
+    from sirfp_opt.pytorch.coupling.pairings import Pairing
 
 __all__ = ["Coupling", "Exclusion", "Member"]
 
@@ -121,12 +122,15 @@ class Coupling:
         What may not.
     untraced : tuple of str
         Batch norms and convolutions that no output of the network depends on.
+    pairings : tuple of Pairing
+        Layers whose outputs meet in products of queries and keys.
     """
 
     units: tuple[PruningUnit, ...]
     members: dict[str, tuple[Member, ...]]
     exclusions: tuple[Exclusion, ...] = ()
     untraced: tuple[str, ...] = ()
+    pairings: tuple[Pairing, ...] = ()
 
     def unit(self, name: str) -> PruningUnit:
         """Return the unit of that name."""
@@ -168,4 +172,5 @@ output)'
             members={k: v for k, v in self.members.items() if k not in gone},
             exclusions=self.exclusions + added,
             untraced=self.untraced,
+            pairings=self.pairings,
         )

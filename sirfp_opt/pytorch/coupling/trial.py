@@ -229,14 +229,14 @@ class Trials:
                 fitted = fit(self.base, plan)
                 with cut_for_a_while(self.base, plan, fitted):
                     try:
-                        outputs = self._outputs()
+                        outputs = self.outputs()
                     except Exception as error:  # whatever it raises is the finding
                         text = _told("the cut network fails", error)
             except Exception as error:  # whatever: surgery does not know it
                 return Finding(_told("it cannot be cut", error), None, removed)
             if not text:
                 with masked_for_a_while(self.base, plan, fitted):
-                    expected = self._outputs()
+                    expected = self.outputs()
                 found = compare(outputs, expected)
                 if found.relative <= self.tolerance:
                     return None
@@ -250,7 +250,8 @@ class Trials:
             )
         return Finding(text, step, removed)
 
-    def _outputs(self) -> list[Tensor]:
+    def outputs(self) -> list[Tensor]:
+        """Return what the network makes of the sample."""
         return frozen_outputs(self.base, self.sample, self.forward)
 
     def _ready(self, sample: Any) -> Callable[[], Any]:

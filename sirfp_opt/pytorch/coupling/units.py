@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from sirfp_opt.errors import SirfpError, UnsupportedError
+from sirfp_opt.errors import InvalidProblemError, SirfpError, UnsupportedError
 from sirfp_opt.pytorch.batches import (
     Forward,
     first_and_all,
@@ -24,10 +24,13 @@ from sirfp_opt.pytorch.coupling.attributes import Counting
 from sirfp_opt.pytorch.coupling.coupling import Coupling, Exclusion, Member
 from sirfp_opt.pytorch.coupling.drafting import Drafting, members_of
 from sirfp_opt.pytorch.coupling.labels.engine import trace
+from sirfp_opt.pytorch.coupling.labels.internals import eagerly
 from sirfp_opt.pytorch.coupling.labels.tables import Tables
 from sirfp_opt.pytorch.coupling.modes import in_every_mode
+from sirfp_opt.pytorch.coupling.pairings import Pairing, find_pairings
 from sirfp_opt.pytorch.coupling.settling import settle
 from sirfp_opt.pytorch.coupling.trial import Trials, plain_copy
+from sirfp_opt.pytorch.coupling.ways import inside_heads
 from sirfp_opt.pytorch.cutting.norms import norm_of
 from sirfp_opt.pytorch.keywords import as_patterns, must_match
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.pytorch.coupling.labels.engine import Tracker
 
-__all__ = ["Coupling", "Exclusion", "Member", "couple", "matches"]
+__all__ = ["Coupling", "Exclusion", "Member", "couple", "matches", "pairings_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ def couple(
     *,
     forward: Forward | None = None,
     ignore: Sequence[str] = (),
+    heads: Literal["whole", "inside"] = "whole",
     seed: int = 0,
 ) -> Coupling:
     """Find the pruning units of a network, and prove on a copy that they can be cut.
@@ -64,6 +68,10 @@ def couple(
         ``forward(model, batch)``; by default `model` is called with the batch.
     ignore : sequence of str
         Patterns (``"head.*"``) of layers whose outputs stay whole.
+    heads : {"whole", "inside"}
+        What goes of an attention: whole heads, and only where the code does not allow
+        that the same place of every head; or these in any case, so that queries with
+        keys are one unit, and values another.
     seed : int
         Of the random channels that the trials cut.
 
@@ -74,7 +82,7 @@ def couple(
     Raises
     ------
     InvalidProblemError
-        If a pattern matches no layer of the network.
+        If a pattern matches no layer of the network, or `heads` is another word.
     UnsupportedError
         If the network cannot be copied or run.
 
@@ -97,6 +105,11 @@ def couple(
     """
     ignore = as_patterns(ignore, "ignore")
     must_match(ignore, _names(model), "ignore")
+    if heads not in ("whole", "inside"):
+        raise InvalidProblemError(
+            f"`heads` must be 'whole' or 'inside', got {heads!r}. "
+            "'inside' cuts the same place of every head."
+        )
     first, _ = first_and_all(batches)
     example = small_sample(model, to_model(first, model), forward)
     try:
@@ -108,14 +121,13 @@ def couple(
         ) from error
     forward = in_every_mode(plain, example, forward)
     rng = np.random.default_rng(seed)
-    trials = Trials(plain, example, forward, rng)
-    # The very network that is cut in trials: its operations are the same ones.
-    tracker = _followed(trials.base, trials.example, forward)
-    if not trials.prepare(tracker.steps[0]):
-        tracker = _followed(trials.base, trials.example, forward)
+    trials, tracker = _traced(plain, example, forward, rng)
     tables = Tables(tracker)
     modules = dict(trials.base.named_modules())
     drafting = Drafting(tables, Counting(tables, modules), modules)
+    if heads == "inside":
+        tables = inside_heads(drafting)
+        drafting = Drafting(tables, Counting(tables, modules), modules)
     settled = settle(drafting, trials, dict(matches(modules, ignore)), rng)
     units = [candidate.unit for candidate in settled.candidates]
     coupling = Coupling(
@@ -123,10 +135,46 @@ def couple(
         members={unit.name: members_of(unit, modules) for unit in units},
         exclusions=tuple(settled.exclusions),
         untraced=drafting.untraced(),
+        pairings=_pairings(trials, tracker),
     )
     for exclusion in coupling.exclusions:
         logger.info("not pruned: %s", exclusion)
     return coupling
+
+
+def pairings_of(
+    model: nn.Module, batch: Any, forward: Forward | None = None
+) -> tuple[Pairing, ...]:
+    """Return the queries and keys of a network alone, see `Coupling.pairings`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; not touched.
+    batch : Any
+        As the network takes it.
+    forward : callable, optional
+        As for `couple`.
+    """
+    example = small_sample(model, to_model(batch, model), forward)
+    rng = np.random.default_rng(0)
+    return _pairings(*_traced(plain_copy(model), example, forward, rng))
+
+
+def _pairings(trials: Trials, tracker: Tracker) -> tuple[Pairing, ...]:
+    with eagerly():
+        return find_pairings(tracker, trials.base, trials.outputs)
+
+
+def _traced(
+    plain: nn.Module, example: Any, forward: Forward | None, rng: np.random.Generator
+) -> tuple[Trials, Tracker]:
+    """Follow the very network that is cut in trials: its operations are the same."""
+    trials = Trials(plain, example, forward, rng)
+    tracker = _followed(trials.base, trials.example, forward)
+    if not trials.prepare(tracker.steps[0]):
+        tracker = _followed(trials.base, trials.example, forward)
+    return trials, tracker
 
 
 def _followed(plain: nn.Module, example: Any, forward: Forward | None) -> Tracker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.pytorch.coupling.drafting import Candidate, Drafting
-    from sirfp_opt.pytorch.coupling.labels.tables import Draft
+    from sirfp_opt.pytorch.coupling.labels.tables import Draft, Tables
 
-__all__ = ["Way", "Ways", "claimed_twice"]
+__all__ = ["Way", "Ways", "claimed_twice", "inside_heads"]
 
 MOST_GRIDS = 3
 MOST_PARTNERS = 6
@@ -195,6 +196,25 @@ class Ways:
             Way("the same place of every head", (tie,), loose=loose),
             Way("the same place of every head, counting", (tie,), True, loose),
         ]
+
+
+def inside_heads(drafting: Drafting) -> Tables:
+    """Return the tables in which the same place of every head goes, and no whole head.
+
+    Queries and keys are units of their own then, and values are.
+    """
+    tables, ways = drafting.tables, Ways(drafting)
+    found = [
+        way
+        for draft in tables.drafts(tables.groups())
+        for way in ways._in_every_head(draft)[:1]
+    ]
+    loose = frozenset[int]().union(*(way.loose for way in found))
+    ties = [tie for way in found for tie in way.ties]
+    apart = copy(tables)
+    apart.hard = np.concatenate([tables.hard, *ties], axis=1)
+    apart.soft = tables.without(loose)
+    return apart
 
 
 def claimed_twice(candidates: Sequence[Candidate]) -> list[IntArray]:

@@ -13,6 +13,8 @@ import torch
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.graph import ChannelGraph
 from sirfp_opt.pytorch.coupling.units import Coupling, Exclusion, Member
+from sirfp_opt.pytorch.extraction.averages import Counts, LayerStatistics
+from sirfp_opt.pytorch.extraction.filters import filters
 from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs, combine, normalize
 from sirfp_opt.pytorch.extraction.inputs import (
     Contributions,
@@ -24,14 +26,21 @@ from sirfp_opt.pytorch.extraction.inputs import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from sirfp_opt._validate import FloatArray, IntArray
     from sirfp_opt.network.plan import PruningUnit
-    from sirfp_opt.pytorch.extraction.averages import Counts, Measured
+    from sirfp_opt.pytorch.extraction.averages import Measured
     from sirfp_opt.pytorch.extraction.metrics import Metric
 
-__all__ = ["Reading", "Scaling", "assemble", "reading_of", "that_ran"]
+__all__ = [
+    "Reading",
+    "Scaling",
+    "assemble",
+    "reading_of",
+    "reading_of_filters",
+    "that_ran",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -211,6 +220,13 @@ def reading_of(
     total = matrix.trace()
     matrix = torch.where(total > 0, matrix / total, matrix)
     return Reading(matrix.cpu().numpy(), counts, size)
+
+
+def reading_of_filters(module: nn.Module, metric: Metric) -> Reading:
+    """Return how a layer's filters compare."""
+    record = LayerStatistics(metric, importance=None, pool_constant=False)
+    record.update(filters(module)[None])
+    return Reading(reading_of(record.result()).matrix, Counts(images=1))
 
 
 def _notes(layer: str, counts: Counts) -> list[str]:

@@ -13,15 +13,14 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling.units import Coupling, Member, couple
 from sirfp_opt.pytorch.extraction.assemble import (
-    Reading,
     Scaling,
     assemble,
     reading_of,
+    reading_of_filters,
     that_ran,
 )
 from sirfp_opt.pytorch.extraction.averages import (
     Averaging,
-    Counts,
     LayerStatistics,
     Measured,
 )
@@ -36,8 +35,10 @@ from sirfp_opt.pytorch.extraction.filters import (
     width_of,
 )
 from sirfp_opt.pytorch.extraction.importances import find_importance
+from sirfp_opt.pytorch.extraction.logits import LogitStatistics, logit_members
 from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
 from sirfp_opt.pytorch.extraction.ranks import over_ranks
+from sirfp_opt.pytorch.extraction.resuming import load_averages, name_of
 from sirfp_opt.pytorch.extraction.settings import (
     Extraction,
     ExtractionSettings,
@@ -179,10 +180,19 @@ class Extractor:
         self.coupling = coupling
         self._modules = dict(self._model.named_modules())
         self._folds = folds(coupling.units, self._modules)
+        self._pairings = {pairing.name: pairing for pairing in coupling.pairings}
         # By layer and side: what is measured where.
         self._statistics: dict[Point, LayerStatistics] = {}
         for side, members, measured in self._points():
             for layer in _layers(members):
+                if layer in self._pairings:
+                    self._statistics[layer, side] = LogitStatistics(
+                        self._pairings[layer],
+                        self._metric,
+                        self._averaging,
+                        skip=how.on_nan == "skip",
+                    )
+                    continue
                 self._statistics[layer, side] = LayerStatistics(
                     measured,
                     self._averaging,
@@ -269,8 +279,7 @@ class Extractor:
             if point[1] == side:
                 products = None
                 if side == "in":
-                    module, fold = self._modules[layer], self._folds[layer]
-                    products = reader_products(module, fold)
+                    products = self._products(layer)
                 readings[layer] = reading_of(measured, products, self._metric.apart)
         if self._statistics and not batches:
             raise InvalidProblemError(
@@ -282,7 +291,10 @@ class Extractor:
             members = self._readers()
         elif self._metric.source == "weights":
             members = self._makers()
-            readings = {layer: self._of_filters(layer) for layer in _layers(members)}
+            readings = {
+                layer: reading_of_filters(self._modules[layer], self._metric)
+                for layer in _layers(members)
+            }
         members = that_ran(members, readings)
         importance = self._importance
         if importance is not None and importance.source == "weights":
@@ -313,8 +325,8 @@ class Extractor:
         They are this rank's own, and not copies: save them before the next step.
         """
         return {
-            f"{layer}:{side}:{key}": value
-            for (layer, side), record in self._statistics.items()
+            name_of(point, key): value
+            for point, record in self._statistics.items()
             for key, value in record.state().items()
         }
 
@@ -327,27 +339,12 @@ class Extractor:
             If they are of other layers, or of layers of other sizes. Nothing is
             loaded then.
         """
-        expected = set(self.state_dict())
-        if set(state) != expected:
-            odd = sorted(expected.symmetric_difference(state))
-            raise InvalidProblemError(
-                f"`state` must be of the same layers, got a difference at {odd[:3]}. "
-                "Pass the state of an extractor of the same network and settings."
-            )
-        for layer, side in self._statistics:
-            size = len(state[f"{layer}:{side}:mass"])
-            width = width_of(self._modules[layer], side)
-            if width and side == "in":
-                width //= self._folds[layer]
-            if size and width and size != width:
-                raise InvalidProblemError(
-                    f"`state` must have {width} channels at {layer!r}, got {size}. "
-                    "After pruning, begin anew."
-                )
-        device = device_of(self._model)
-        for (layer, side), record in self._statistics.items():
-            keys = record.state()
-            record.load({key: state[f"{layer}:{side}:{key}"] for key in keys}, device)
+        widths = {point: self._width(*point) for point in self._statistics}
+        load_averages(self._statistics, state, widths, device_of(self._model))
+
+    def _width(self, layer: str, side: Side) -> int | None:
+        width = width_of(self._modules.get(layer), side)
+        return width // self._folds[layer] if width and side == "in" else width
 
     def _points(
         self,
@@ -364,6 +361,9 @@ class Extractor:
         return points
 
     def _watch(self, layer: str, side: Side, record: LayerStatistics) -> None:
+        if isinstance(record, LogitStatistics):
+            self._hooks += record.watch(self._modules, self._order)
+            return
         module = self._modules[layer]
         if record.metric is not None or not self.needs_gradients:
             order = self._order
@@ -402,16 +402,18 @@ class Extractor:
         return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
 
     def _readers(self) -> dict[str, tuple[Member, ...]]:
+        units = self.coupling.units
+        logits = logit_members(units, self.coupling.pairings)
         return {
-            unit.name: readers(unit, self._modules, self._folds)
-            for unit in self.coupling.units
+            unit.name: readers(unit, self._modules, self._folds) + logits[unit.name]
+            for unit in units
         }
 
-    def _of_filters(self, layer: str) -> Reading:
-        record = LayerStatistics(self._metric, importance=None, pool_constant=False)
-        record.update(filters(self._modules[layer])[None])
-        reading = reading_of(record.result())
-        return Reading(reading.matrix, Counts(images=1))
+    def _products(self, layer: str) -> Tensor:
+        record = self._statistics[layer, "in"]
+        if isinstance(record, LogitStatistics):
+            return record.filters()
+        return reader_products(self._modules[layer], self._folds[layer])
 
 
 def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:

@@ -146,7 +146,7 @@ def scale_of(module: nn.Module) -> nn.Parameter | None:
     return weight if isinstance(weight, nn.Parameter) and weight.dim() == 1 else None
 
 
-def width_of(module: nn.Module, side: Side = "out") -> int | None:
+def width_of(module: nn.Module | None, side: Side = "out") -> int | None:
     """Return how many channels a layer gives or reads; None where it does not say."""
     if isinstance(module, nn.MultiheadAttention):
         return int(module.out_proj.weight.shape[1]) if side == "out" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch import distributed as dist
 from torch.utils import _pytree as pytree
 
 from sirfp_opt._parallel import Clock, Stages, check_progress, progress_stages
-from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.errors import InvalidProblemError, SirfpError
 from sirfp_opt.pytorch.batches import (
     Forward,
     counted,
@@ -23,6 +23,7 @@ from sirfp_opt.pytorch.batches import (
     run,
     to_model,
 )
+from sirfp_opt.pytorch.coupling.units import pairings_of
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.refitting.batch_norm import (
     correct_batch_norm,
@@ -31,14 +32,16 @@ from sirfp_opt.pytorch.refitting.batch_norm import (
 )
 from sirfp_opt.pytorch.refitting.gather import Gatherer, count_pictures
 from sirfp_opt.pytorch.refitting.layers import refit_layer
+from sirfp_opt.pytorch.refitting.logits import Fold, Logits, find_cuts
 from sirfp_opt.pytorch.refitting.outcome import take_place
-from sirfp_opt.pytorch.refitting.readers import find_readers
+from sirfp_opt.pytorch.refitting.readers import KINDS, find_readers
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.sequence import InOrder
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
 
 if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningPlan
+    from sirfp_opt.pytorch.coupling.pairings import Pairing
     from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 
 __all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
@@ -170,6 +173,7 @@ def refit_pruned(
     distributed: bool | None = None,
     inputs: Mapping[str, ReaderInputs] | None = None,
     pictures: int = 0,
+    pairings: Sequence[Pairing] | None = None,
     skipping: bool = False,
     tell: Stages | None = None,
 ) -> RefitReport:
@@ -183,6 +187,8 @@ def refit_pruned(
         From ``extract(..., metric="refit")`` on `pictures` pictures. To merge, nothing
         more is needed than to run a few of them, on which the layers are judged.
     pictures : int
+    pairings : sequence of Pairing, optional
+        The network's queries and keys, from `couple`; by default it is traced.
     skipping : bool
         Leave pictures with NaN or inf out of the layers that read them.
     tell : callable, optional
@@ -193,6 +199,12 @@ def refit_pruned(
     together = over_ranks(distributed)
     readers = find_readers(model, pruned, plan)
     open_ = [reader for reader in readers if not reader.reason]
+    if pairings is None:
+        pairings = _pairings(model, plan, batches, forward)
+    cuts = find_cuts(model, pruned, plan, pairings)
+    logits = Logits(
+        model, [c for c in cuts if not c.reason], settings, skipping=skipping
+    )
     in_order = _in_order(settings, pruned, len(open_))
     held = isinstance(batches, (Tensor, Mapping, list, tuple))
     if isinstance(batches, Iterator) or (in_order and not held):
@@ -201,10 +213,10 @@ def refit_pruned(
     enough = settings.kind == "merge" and all(r.layer in known for r in open_)
     some = known if enough else {}
     gatherer = Gatherer(model, open_, settings, some, skipping=skipping)
-    if open_:
+    if open_ or logits.cuts:
         with clock.stage("gather", 0):
-            few = _few(batches, pictures) if enough else batches
-            _run(model, few, gatherer, forward, clock)
+            few = _few(batches, pictures) if enough and not logits.cuts else batches
+            _run(model, few, gatherer, logits, forward, clock)
     flags, once = _flags(gatherer, device_of(model) if together else None)
     rows, places = {}, {}
     with clock.stage("solve", len(readers)) as tick:
@@ -218,7 +230,16 @@ def refit_pruned(
                     reader, gatherer, pruned, together, known, place
                 )
             tick()
-    passes = [int(bool(open_)), 0]
+    folds: dict[str, list[Fold]] = {}
+    with clock.stage("logits", len(cuts)) as tick:
+        for cut in cuts:
+            row, fold = logits.fit(cut, device_of(model) if together else None)
+            rows[row.layer] = row
+            if fold is not None:
+                folds.setdefault(fold.layer, []).append(fold)
+                fold.apply()
+            tick()
+    passes = [int(bool(open_ or logits.cuts)), 0]
     if in_order and places:
         for layer in places.keys() - once:
             text = "it runs several times: fitted to inputs of the original network"
@@ -229,7 +250,10 @@ def refit_pruned(
         )
         ordered = [rows[layer] for layer in gatherer.order if layer in once]
         with clock.stage("in order"):
-            rows |= {row.layer: row for row in walk.refit(ordered, places)}
+            for row in walk.refit(ordered, places):
+                rows[row.layer] = row
+                for fold in folds.get(row.layer, ()):
+                    fold.apply()  # into the weights that the layer has now
         passes = [passes[0] + walk.passes[0], walk.passes[1]]
     norms = 0
     how = settings.batch_norms
@@ -250,6 +274,26 @@ def refit_pruned(
     )
 
 
+def _pairings(
+    model: nn.Module, plan: PruningPlan, batches: Any, forward: Forward | None
+) -> Sequence[Pairing]:
+    """Trace a network for queries and keys, where a plan may have cut such."""
+    modules = dict(model.named_modules())
+    for unit in plan.units:
+        made = sum(
+            site.table(unit.size).shape[1]
+            for site in unit.ports
+            if site.side == "out" and isinstance(modules.get(site.layer), KINDS)
+        )
+        read = any(site.side == "in" for site in unit.ports)
+        if (made > 1 or not read) and len(plan[unit.name]) < unit.size:
+            try:
+                return pairings_of(model, first_and_all(batches)[0], forward)
+            except SirfpError:  # it cannot be traced: they are left as they were cut
+                return ()
+    return ()
+
+
 def _in_order(settings: Refit, pruned: nn.Module, readers: int) -> bool:
     """Whether readers are fitted to what they read in the cut network."""
     if settings.inputs == "auto":
@@ -261,14 +305,16 @@ def _run(
     model: nn.Module,
     batches: Any,
     gatherer: Gatherer,
+    logits: Logits,
     forward: Forward | None,
     clock: Clock,
 ) -> None:
     _, every = first_and_all(batches)
-    with evaluating(model), torch.no_grad(), gatherer:
+    with evaluating(model), torch.no_grad(), gatherer, logits:
         for batch in counted(every, None, "gather", clock.tell):
             here = to_model(batch, model)
             gatherer.begin(count_pictures(here))
+            logits.begin(gatherer.held)
             run(model, here, forward)
 
 

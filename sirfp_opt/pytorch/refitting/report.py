@@ -10,22 +10,23 @@ __all__ = ["LayerRefit", "RefitReport"]
 
 @dataclass(frozen=True)
 class LayerRefit:
-    """One layer that reads pruned channels.
+    """One layer that reads pruned channels, or two that make queries and keys.
 
     Attributes
     ----------
     layer : str
-        Its name.
-    kind : {"full", "merge", "cut"}
-        How it was refitted; "cut": not at all.
+        Its name; ``"q @ k"`` for queries and keys that lost dimensions.
+    kind : {"full", "merge", "logits", "cut"}
+        How it was refitted: "logits", the layer of the queries, so that their products
+        with the keys change least; "cut": not at all.
     unknowns : int
         Free weights to one output.
     rows : int
-        Positions that the fit rests on.
+        Positions that the fit rests on; of logits, samples.
     before, after : float or None
-        Mean square of the error of its outputs as they were cut, and refitted, as a
-        share of their variance, when it reads what it read in the original network, or
-        what it reads in the cut one: see `RefitReport.inputs`.
+        Mean square of the error of its outputs, or of the logits, as they were cut, and
+        refitted, as a share of their variance, when it reads what it read in the
+        original network, or what it reads in the cut one: see `RefitReport.inputs`.
         On the pictures of the fit: all rows where sums tell, else a sample of them.
         Without their means where a norm takes these out.
     held_before, held_after : float or None
@@ -60,7 +61,8 @@ class RefitReport:
     settings : dict
         The `Refit`, as plain values.
     layers : tuple of LayerRefit
-        Every layer that lost inputs, in the network's order.
+        Every layer that lost inputs, in the network's order, and every pair of layers
+        whose queries and keys lost dimensions.
     pictures, held_out : int
         Samples seen, and how many of them only judged.
     norms : int
@@ -117,7 +119,7 @@ class RefitReport:
             )
             reason = f"  ({row.reason})" if row.reason else ""
             lines.append(
-                f"{row.layer:{width}}  {row.kind:5}{row.unknowns:10}{figures}{reason}"
+                f"{row.layer:{width}}  {row.kind:6}{row.unknowns:9}{figures}{reason}"
             )
         return "\n".join(lines)
 

@@ -28,6 +28,7 @@ from sirfp_opt.pytorch.coupling.labels.records import (
     Call,
     Node,
     Param,
+    Score,
     Step,
     line_of_user,
 )
@@ -115,6 +116,8 @@ class Tracker(internals.DispatchMode):
         Labels that belong to one head, or are normalised together.
     products : dict of int to str
         By label of a head: the module that multiplies its channels.
+    scores : list of Score
+        Products of two activations over channels of both.
     counted : list of (str, int, ndarray)
         Norms of a fixed number of channels: the module, which of the normalised
         dimensions, the label of each position.
@@ -138,6 +141,7 @@ class Tracker(internals.DispatchMode):
         self.sets: list[Sets] = []
         self.heads: dict[tuple[int, ...], int] = {}
         self.products: dict[int, str] = {}
+        self.scores: list[Score] = []
         self.counted: list[tuple[str, int, IntArray]] = []
         self.spread: list[tuple[Tensor, Tensor, str]] = []
         self.modules = dict(model.named_modules())

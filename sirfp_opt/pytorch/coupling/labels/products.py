@@ -17,6 +17,7 @@ from sirfp_opt.pytorch.coupling.labels.joins import (
     keep_constant,
     labelled,
 )
+from sirfp_opt.pytorch.coupling.labels.records import Score
 from sirfp_opt.pytorch.coupling.labels.shadows import compact
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def _contract(
     if one is not None and other is not None and all(inner):
         a, b = one.label.movedim(-1, -2), other.label
         first = a[..., :1]
+        tracker.scores.append(_score(first[..., 0], b[..., 0]))
         tracker.classes.unite(first, a)
         tracker.classes.unite(first, b)
         sets = first[..., 0]
@@ -193,6 +195,15 @@ def _contract(
             return None if found is None else Labelled(found.label, tuple(shapes))
         return Labelled(found.label, _product_shape(one.shape, other.shape))
     return join(tracker, call, row, column)
+
+
+def _score(left: Tensor, right: Tensor) -> Score:
+    """Note what a product sums over; equal ones, of the same sides, count once."""
+    shape = broadcast_shape(left.shape, right.shape)
+    both = torch.stack([left.expand(shape), right.expand(shape)]).flatten(1, -2).numpy()
+    pairs = both.swapaxes(0, 1).reshape(both.shape[1], -1)
+    first = np.unique(pairs, axis=0, return_index=True)[1]
+    return Score(*both[:, np.sort(first)])
 
 
 def _product_shape(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

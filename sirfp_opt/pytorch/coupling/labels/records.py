@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.sites import Side
 
-__all__ = ["Call", "Node", "Param", "Step", "line_of_user"]
+__all__ = ["Call", "Node", "Param", "Score", "Step", "line_of_user"]
 
 
 @dataclass
@@ -102,6 +102,21 @@ class Step:
     def told(self) -> str:
         """The operation, and where it stands."""
         return f"{self.name} ({self.where}, line {self.line[1]})"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A product of two activations over channels of both: queries times keys.
+
+    Attributes
+    ----------
+    left, right : ndarray of shape (products, K)
+        The labels over which each product sums, as they were before it united them:
+        those of the weights that make the channels first.
+    """
+
+    left: IntArray
+    right: IntArray
 
 
 def line_of_user() -> tuple[str, int]:

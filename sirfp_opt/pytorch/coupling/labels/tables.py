@@ -172,12 +172,14 @@ class Tables:
         loose : collection of int
             Classes that go without the rest of their heads.
         """
-        soft = self.soft
-        if loose:
-            out = np.fromiter(loose, dtype=np.int64)
-            soft = soft[:, ~np.isin(soft, out).any(axis=0)]
+        soft = self.without(loose)
         left, right = np.concatenate([self.hard, soft, *ties], axis=1)
         return components(left, right, len(self.roots))[self.roots]
+
+    def without(self, loose: Collection[int]) -> IntArray:
+        """Return the pairs that belong to one head, those of some classes left out."""
+        out = np.fromiter(loose, dtype=np.int64)
+        return self.soft[:, ~np.isin(self.soft, out).any(axis=0)]
 
     def drafts(self, group: IntArray) -> list[Draft]:
         """Return the candidates that follow from what goes together."""
