@@ -6,19 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from sirfp_opt.errors import SirfpError
 from sirfp_opt.network.allocation import Measured, create_allocator
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.network.response import Response
 from sirfp_opt.pytorch.batches import Forward, few, frozen_outputs
-from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.coupling.bench import cut_for_a_while
+from sirfp_opt.pytorch.cutting.baking import duplicate
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from sirfp_opt.network.curve import ValueCurve
     from sirfp_opt.network.problem import NetworkProblem
@@ -83,6 +85,7 @@ class ResponseMeter:
             )
         self.skipping = skipping
         self._own: list[Tensor] | None = None
+        self._bench: nn.Module | None = None  # a copy, to be cut for a while
         self._known: dict[tuple[str, int, int], float] = {}
 
     def __call__(
@@ -126,12 +129,26 @@ class ResponseMeter:
             units = graphs.coupling.units
             kept = {unit.name: range(unit.size) for unit in units}
             plan = PruningPlan(units, kept | {name: curve.selected(count)})
+            if self._own is None:
+                self._own = frozen_outputs(self.model, self.batch, self.forward)
             try:
-                pruned = apply_plan(self.model, plan)
+                made = self._outputs(plan, graphs)
+            except SirfpError:
+                return None
+            self._known[key] = _lost(self._own, made)
+        return self._known[key]
+
+    def _outputs(self, plan: PruningPlan, graphs: ExtractedGraphs) -> list[Tensor]:
+        """Return the outputs of the network cut by a plan, its readers merged."""
+        if self._bench is None:
+            self._bench = duplicate(self.model)
+        bench = self._bench
+        try:
+            with cut_for_a_while(bench, plan):
                 if self.refit is not None:
                     refit_pruned(
                         self.model,
-                        pruned,
+                        bench,
                         plan,
                         [self.batch],
                         self.refit,
@@ -141,13 +158,10 @@ class ResponseMeter:
                         pairings=graphs.coupling.pairings,
                         skipping=self.skipping,
                     )
-                made = frozen_outputs(pruned, self.batch, self.forward)
-            except SirfpError:
-                return None
-            if self._own is None:
-                self._own = frozen_outputs(self.model, self.batch, self.forward)
-            self._known[key] = _lost(self._own, made)
-        return self._known[key]
+                return frozen_outputs(bench, self.batch, self.forward)
+        finally:
+            # The refit has written into biases and norms that are not cut.
+            _copy_numbers(self.model, bench)
 
 
 def meter_of(
@@ -180,6 +194,13 @@ def _places(curve: ValueCurve) -> list[int]:
         return []
     nearest = [int(abs(below - share * curve.n).argmin()) for share in SHARES]
     return list(dict.fromkeys(nearest))
+
+
+def _copy_numbers(model: nn.Module, twin: nn.Module) -> None:
+    """Give a copy of a network the numbers of its parameters and buffers again."""
+    for tensors in (nn.Module.parameters, nn.Module.buffers):
+        for one, other in zip(tensors(model), tensors(twin), strict=True):
+            other.data.copy_(one.data)
 
 
 def _lost(own: Sequence[Tensor], made: Sequence[Tensor]) -> float:
