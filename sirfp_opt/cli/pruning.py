@@ -144,7 +144,10 @@ def prune(
         typer.Option(help="Least share of each unit that stays.", show_default="0.1"),
     ] = None,
     multiple_of: Annotated[
-        int | None, typer.Option(help="Keep multiples of so many.", show_default="1")
+        int | None,
+        typer.Option(
+            help="Keep multiples of so many.", show_default="8 where units are wide"
+        ),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="Pattern of layers that stay whole.")

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.pytorch.request import PruneRequest
 
-__all__ = ["constraints_of", "network_problem", "with_forms"]
+__all__ = ["constraints_of", "network_problem", "step_of", "with_forms"]
+
+BLOCK = 8
+"""Channels that kernels for CPUs compute together."""
+
+WIDE = 32
+"""Channels from which on a unit keeps whole blocks, unless something else is asked."""
 
 
 def network_problem(
@@ -56,6 +62,15 @@ def network_problem(
     InvalidProblemError
         If `keep` names no unit of the network, or a number that it cannot keep.
     """
+    problem = _stated(graphs, cost, request)
+    if request.multiple_of is None and not problem.keeps_budget(problem.least):
+        return _stated(graphs, cost, replace(request, multiple_of=1))
+    return problem
+
+
+def _stated(
+    graphs: ExtractedGraphs, cost: CostModel, request: PruneRequest
+) -> NetworkProblem:
     units = graphs.coupling.units
     refitted = bool(graphs.reads) and request.knows_refit
     problem = NetworkProblem(
@@ -125,10 +140,10 @@ def constraints_of(
     )
     found = {}
     for unit in units:
-        own = LayerConstraints(tied=unit.tied, multiple_of=request.multiple_of)
+        own = LayerConstraints(tied=unit.tied, multiple_of=step_of(unit, request))
         for pattern, rules in request.constraints.items():
             if any(fnmatchcase(name, pattern) for name in names[unit.name]):
-                step = 1 if rules.k is not None else request.multiple_of
+                step = 1 if rules.k is not None else request.multiple_of or 1
                 own = replace(
                     rules,
                     tied=(*unit.tied, *rules.tied),
@@ -137,6 +152,19 @@ def constraints_of(
                 break
         found[unit.name] = own
     return found
+
+
+def step_of(unit: PruningUnit, request: PruneRequest) -> int:
+    """Return what the number of channels of a unit without constraints is a multiple of.
+
+    Unless a request says it: of 8 in units of at least 32 channels, and any number in
+    smaller ones, which would have too few to choose from, and where channels go in
+    groups that do not make up blocks.
+    """
+    if request.multiple_of is not None:
+        return request.multiple_of
+    wide = unit.size >= WIDE and BLOCK % unit.step == 0
+    return BLOCK if wide and request.keep is None else 1
 
 
 def with_forms(cost: CostModel, extra: CostModel | None) -> CostModel:

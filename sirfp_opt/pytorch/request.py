@@ -81,9 +81,11 @@ class PruneRequest:
         these stand in place of `multiple_of` and `min_keep` below.
     min_keep : float
         Least fraction of each unit that stays (rounded down, one channel at least).
-    multiple_of : int
+    multiple_of : int, optional
         Numbers of channels are multiples of it, for the hardware's sake. All channels
-        of a unit may stay even where their number is no multiple.
+        of a unit may stay even where their number is no multiple. None: of 8, in which
+        kernels compute, where a unit is wide (see `step_of`) and has no constraints,
+        as long as the budget can be reached so; any numbers where `keep` gives them.
     ignore : sequence of str
         Patterns of layers whose outputs stay whole.
     drop_dead : bool
@@ -138,7 +140,7 @@ class PruneRequest:
     min_keep: float = ruled(
         number(0.0, 1.0, way="Pass the least fraction of each unit that stays."), 0.1
     )
-    multiple_of: int = ruled(whole(1), 1)
+    multiple_of: int | None = ruled(whole(1, optional=True), None)
     ignore: tuple[str, ...] = ()
     drop_dead: bool = ruled(flag(), True)
     limits: Limits = field(default_factory=Limits)
@@ -414,6 +416,7 @@ def _as_reference(parts: dict[str, Any], reference: Any) -> dict[str, Any]:
         "allocation": reference.threshold,
         "min_keep": reference.min_keep,
         "drop_dead": False,
+        "multiple_of": parts.get("multiple_of", 1),
         "refit": parts.get("refit"),
         "extraction": as_extraction(stated, reference.extraction),
     }

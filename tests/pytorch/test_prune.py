@@ -12,10 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from sirfp_opt import InfeasibleError, InvalidProblemError, UnsupportedError
+from sirfp_opt import (
+    InfeasibleError,
+    InvalidProblemError,
+    LayerConstraints,
+    UnsupportedError,
+)
 from sirfp_opt.network.allocation import Threshold
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import (
+    PruneRequest,
     ReferenceOptions,
     apply_plan,
     couple,
@@ -415,3 +421,47 @@ def test_same_seed_same_plan() -> None:
     first = prune(model, IMAGES, macs=0.5, seed=3)
     second = prune(model, IMAGES, macs=0.5, seed=3)
     assert first.plan == second.plan
+
+
+WIDE = nn.Sequential(
+    nn.Conv2d(3, 48, 1),
+    nn.ReLU(),
+    nn.Conv2d(48, 12, 1),
+    nn.ReLU(),
+    nn.Conv2d(12, 36, 1),
+    nn.ReLU(),
+    nn.Conv2d(36, 2, 1),
+)
+
+
+def test_wide_units_keep_blocks_of_eight_by_default() -> None:
+    """From 32 channels on, multiples of 8 where there are any; smaller units are free.
+
+    A number that is asked for, constraints of a unit and the reference mode lift it.
+    """
+    model = randomized(lambda: copy.deepcopy(WIDE))
+    batch = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    graphs = extract(model, batch, metric="refit")
+
+    def counts(**request: Any) -> dict[str, int]:
+        asked = {"macs": 0.55, "allocation": "balanced"} | request
+        return prune(model, batch, graphs=graphs, **asked).plan.counts
+
+    assert counts()["0"] % 8 == 0
+    free = [counts(macs=share, multiple_of=1)["0"] for share in (0.5, 0.55, 0.6)]
+    ruled = counts(constraints={"0": LayerConstraints(k_min=41, k_max=43)})
+    assert any(count % 8 for count in free)
+    assert 41 <= ruled["0"] <= 43
+    assert counts(macs=None, keep={"0": 21}) == {"0": 21, "2": 12, "4": 36}
+    assert PruneRequest.from_dict({"macs": 0.5, "reference": True}).multiple_of == 1
+
+
+def test_blocks_never_make_a_budget_infeasible() -> None:
+    """Where the least multiples of 8 are too many, any number may be kept."""
+    model = randomized(lambda: copy.deepcopy(WIDE))
+    batch = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    least = prune(model, batch, macs=0.03, allocation="balanced")
+    assert least.plan.counts["0"] < 8
+    assert least.report.reached["macs"] <= 0.03
+    with pytest.raises(InfeasibleError):
+        prune(model, batch, macs=0.03, allocation="balanced", multiple_of=8)
