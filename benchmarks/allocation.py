@@ -204,6 +204,7 @@ def accuracy(shares: list[float], seeds: int, steps: int) -> pd.DataFrame:
                     macs=share,
                     allocation=allocation,
                     graphs=graphs,
+                    multiple_of=1,
                 )
                 graphs = result.graphs
                 small = reestimate_batch_norm(

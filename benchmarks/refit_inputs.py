@@ -68,7 +68,8 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for name in options.networks:
             network = load_network(name).eval()
             for budget in options.budgets:
-                kept = prune(network, batches, macs=budget, method="greedy").plan
+                rules = {"macs": budget, "multiple_of": 1}
+                kept = prune(network, batches, rules, method="greedy").plan
                 for norms, model in (("kept", network), ("folded", folded(network))):
                     plan = PruningPlan(couple(model, batches[:1]).units, dict(kept))
                     for how in ARMS:

@@ -62,14 +62,17 @@ def network_problem(
     InvalidProblemError
         If `keep` names no unit of the network, or a number that it cannot keep.
     """
-    problem = _stated(graphs, cost, request)
+    problem = _stated(graphs, cost, request, spared)
     if request.multiple_of is None and not problem.keeps_budget(problem.least):
-        return _stated(graphs, cost, replace(request, multiple_of=1))
+        return _stated(graphs, cost, replace(request, multiple_of=1), spared)
     return problem
 
 
 def _stated(
-    graphs: ExtractedGraphs, cost: CostModel, request: PruneRequest
+    graphs: ExtractedGraphs,
+    cost: CostModel,
+    request: PruneRequest,
+    spared: Sequence[PruningUnit],
 ) -> NetworkProblem:
     units = graphs.coupling.units
     refitted = bool(graphs.reads) and request.knows_refit
@@ -155,7 +158,7 @@ def constraints_of(
 
 
 def step_of(unit: PruningUnit, request: PruneRequest) -> int:
-    """Return what the number of channels of a unit without constraints is a multiple of.
+    """Return what a unit's number of channels is a multiple of, without constraints.
 
     Unless a request says it: of 8 in units of at least 32 channels, and any number in
     smaller ones, which would have too few to choose from, and where channels go in

@@ -176,6 +176,7 @@ def _prune(
         allocation=ACROSS if across else run.allocation,
         time_limit=pace.exact_seconds if run.solver == "exact" else None,
         drop_dead=not scored,
+        multiple_of=1,
         seed=run.seed,
         refit=None,
     )

@@ -112,6 +112,7 @@ def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any
     if run.criterion == "paper":
         return prune(dense, batches, reference=True, **options)
     options["refit"] = None if run.refit == "none" else run.refit
+    options["multiple_of"] = run.multiple_of or None
     if run.criterion in SCORES:
         base = _base(run.network, run.seed, run.pace)
         units = base.coupling.units
@@ -133,7 +134,6 @@ def _prune(run: Run, dense: nn.Module, batches: list[Tensor], data: Data) -> Any
         batches,
         method=run.solver,
         allocation=run.split,
-        multiple_of=run.multiple_of,
         metric=run.criterion,
         time_limit=EXACT_SECONDS if run.solver == "exact" else None,
         **options,

@@ -40,6 +40,7 @@ class Run:
     steps : int
         Of self-distillation after that.
     multiple_of : int
+        What numbers of channels are multiples of; 0: what `prune` does by default.
     budget : float
         Share of the multiply-accumulates that may remain.
     seed : int
@@ -66,7 +67,7 @@ class Run:
 
 KEYS = tuple(field.name for field in fields(Run))
 ARMS = tuple(name for name in KEYS if name not in ("budget", "seed", "pace"))
-SHIPPED = Run("ppocr4", "refit", "measured", refit="full")
+SHIPPED = Run("ppocr4", "refit", "measured", refit="full", multiple_of=0)
 """What `prune` does when it is asked for a budget and nothing else."""
 
 
@@ -84,10 +85,12 @@ def full_list(seeds: int = 3) -> list[Run]:
 
 def _main(network: str) -> list[Run]:
     shipped = replace(SHIPPED, network=network)
+    free = replace(shipped, multiple_of=1)
     return [
         shipped,
-        replace(shipped, refit="merge"),
-        replace(shipped, split="balanced"),
+        free,
+        replace(free, refit="merge"),
+        replace(free, split="balanced"),
         Run(network, "refit"),
         Run(network, "reconstruction"),
         Run(network, "reconstruction", refit="full"),
@@ -104,17 +107,17 @@ def _main(network: str) -> list[Run]:
 
 
 def _more(network: str) -> list[Run]:
-    shipped = replace(SHIPPED, network=network)
+    free = replace(SHIPPED, network=network, multiple_of=1)
     cliques = Run(network, "reconstruction")
     return [
         *(Run(network, name, "global", "rank", refit="full") for name in SCORES),
-        replace(shipped, solver="local_search"),
+        replace(free, solver="local_search"),
         *(replace(cliques, solver=solver) for solver in ("tabu", "exact")),
-        *(replace(shipped, multiple_of=multiple) for multiple in (8, 16)),
+        *(replace(free, multiple_of=multiple) for multiple in (8, 16)),
         *(
             replace(run, steps=steps)
             for run in (
-                shipped,
+                free,
                 cliques,
                 Run(network, "l2", "global", "rank"),
                 Run(network, "paper", "threshold"),

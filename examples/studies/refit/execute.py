@@ -99,7 +99,7 @@ def _plan(
 ) -> PruningPlan:
     network = load_network(name)
     images = [some for some, _ in _calibration(pictures, seed)]
-    rules: dict[str, Any] = {"macs": budget, "refit": None}
+    rules: dict[str, Any] = {"macs": budget, "refit": None, "multiple_of": 1}
     if split == "measured":
         rules |= {"allocation": "measured", "refit": "merge"}
     own = "clique" if split == "clique" else "refit"
