@@ -50,7 +50,12 @@ FAILURES = (SirfpError, RuntimeError, ValueError, KeyError)
 CALIBRATION = 24
 BATCH = 8
 EXACT_SECONDS = 2.0
-LEARNING_RATE = 1e-3
+LEARNING_RATES = {True: 1e-4, False: 1e-3}
+"""Of the distillation, after a refit and without one.
+
+A refitted network has little to lose but what it has: at 50 % of the MACs 40 steps with
+3e-5, 1e-4, 3e-4 take its IoU from 0.821 to 0.833, 0.834, 0.815 (seed 0), 1e-3 below.
+"""
 
 
 def execute(run: Run) -> dict[str, Any]:
@@ -146,7 +151,9 @@ def _distilled(model: nn.Module, dense: nn.Module, data: Data, run: Run) -> nn.M
         return model
     images = data.tuning.images
     dice = np.random.default_rng(1000 + run.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATES[run.refit != "none"]
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, run.steps)
     for _ in range(run.steps):
         batch = inputs(images[dice.choice(len(images), min(BATCH, len(images)))])

@@ -69,7 +69,7 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
             if len(some):
                 title = f"{name}: {budget:.0%} of the MACs, no labels, no tuning"
                 found[title] = _arms(some, PLAIN)
-        tuned = here[(here["steps"] > 0) & (here["multiple_of"] == 1)]
+        tuned = here[here["steps"] > 0]
         if len(tuned):
             keys = ["budget", "criterion", "split", "refit", "steps"]
             found[f"{name}: distilled from the dense network"] = _arms(tuned, keys)

@@ -107,7 +107,8 @@ def _main(network: str) -> list[Run]:
 
 
 def _more(network: str) -> list[Run]:
-    free = replace(SHIPPED, network=network, multiple_of=1)
+    shipped = replace(SHIPPED, network=network)
+    free = replace(shipped, multiple_of=1)
     cliques = Run(network, "reconstruction")
     return [
         *(Run(network, name, "global", "rank", refit="full") for name in SCORES),
@@ -117,7 +118,7 @@ def _more(network: str) -> list[Run]:
         *(
             replace(run, steps=steps)
             for run in (
-                free,
+                shipped,
                 cliques,
                 Run(network, "l2", "global", "rank"),
                 Run(network, "paper", "threshold"),
