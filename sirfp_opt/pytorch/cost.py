@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.counting import View
 
+    _Widths = dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]]
+
 __all__ = ["count_macs", "count_params", "read_cost"]
 
 logger = logging.getLogger(__name__)
@@ -147,13 +149,9 @@ def read_cost(
     ]
     macs = []
     for product in done.products:
-        for view in product.weights[:1]:
-            shape = _shape_of(model, view.name)
-            part = None if math.prod(view.shape) == math.prod(shape) else view
-            covered = None if part is None else _covered(part, shape)
-            whole, sides = _sides(view.name, widths, covered)
-            if sides:
-                macs.append((product.macs / whole, *sides))
+        whole, sides = _of_weights(model, product.weights, widths)
+        if sides:
+            macs.append((product.macs / whole, *sides))
     small = small_sample(model, sample, forward)
     macs += activation_products(
         model, units, done.products, lambda network: tally_of(network, small, forward)
@@ -169,11 +167,35 @@ def read_cost(
     return CostModel(tuple(names), sizes, forms)
 
 
+def _of_weights(
+    model: nn.Module, weights: Sequence[View], widths: _Widths
+) -> tuple[float, tuple[Affine, Affine] | tuple[()]]:
+    """Return what a product with weights depends on, as `_sides` does.
+
+    Of two weights (learned queries that a linear layer reads) one tells it all, if both
+    of its sides are cut; otherwise each tells one side, unless they share it.
+    """
+    found: list[tuple[float, tuple[Affine, Affine]]] = []
+    for view in weights:
+        shape = _shape_of(model, view.name)
+        part = None if math.prod(view.shape) == math.prod(shape) else view
+        covered = None if part is None else _covered(part, shape)
+        whole, sides = _sides(view.name, widths, covered)
+        if sides and sides[1] != Affine(1.0):
+            return whole, sides
+        if sides and sides not in [known for _, known in found]:
+            found.append((whole, sides))
+    if len(found) < 2:
+        return found[0] if found else (1.0, ())
+    (one, (left, _)), (other, (right, _)) = found[:2]
+    return one * other, (left, right)
+
+
 def _widths(
     units: Sequence[PruningUnit],
-) -> dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]]:
+) -> _Widths:
     """Return, by tensor and dimension: its positions, and those of each unit."""
-    found: dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]] = {}
+    found: _Widths = {}
     for unit in units:
         for site in unit.sites:
             if site.dim is None:
@@ -186,7 +208,7 @@ def _widths(
 
 def _sides(
     name: str,
-    widths: dict[str, dict[int, tuple[int, list[tuple[str, IntArray]]]]],
+    widths: _Widths,
     covered: dict[int, IntArray] | None,
 ) -> tuple[float, tuple[Affine, Affine] | tuple[()]]:
     """Return a tensor's positions along the dimensions that are cut, and their counts.

@@ -242,7 +242,7 @@ def _prune(
         output_scale=verdict.worst.scale if verdict.worst else None,
         relative_difference=verdict.worst.relative if verdict.worst else None,
         refit=refitted,
-        notes=(*graphs.notes, *done.notes, *verdict.notes),
+        notes=(*coupling.notes, *graphs.notes, *done.notes, *verdict.notes),
         seconds=dict(clock.seconds),
         least=cost.predict({u.name: min(map(len, u.classes)) for u in coupling.units}),
     )

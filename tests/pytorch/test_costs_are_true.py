@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from sirfp_opt.pytorch import count_macs, couple, prune, read_cost
+from sirfp_opt.network.plan import PruningPlan
+from sirfp_opt.pytorch import apply_plan, count_macs, couple, prune, read_cost
 from sirfp_opt.pytorch.batches import first_sample
 from sirfp_opt.pytorch.counting import tally
 
@@ -137,6 +138,19 @@ def test_learned_queries_and_frozen_networks_are_counted() -> None:
     expected = by_countable_operations(model, TOKENS)
     assert count_macs(model, TOKENS) == expected
     assert count_macs(model.requires_grad_(False), TOKENS) == expected
+
+
+def test_layers_on_learned_queries_are_priced() -> None:
+    """A product of two parameters goes by both: the weight's sides, and the stream."""
+    model = Queries()
+    units = couple(model, TOKENS).units
+    assert {"pixels.0", "mlp.0"} <= {unit.name for unit in units}
+    cost = read_cost(model, units, TOKENS)
+    for unit in units:
+        kept = {one.name: range(one.size) for one in units}
+        plan = PruningPlan(units, {**kept, unit.name: range(unit.size // 4)})
+        pruned = apply_plan(model, plan)
+        assert cost.predict(plan.counts)["macs"] == count_macs(pruned, TOKENS[:1])
 
 
 class Strided(nn.Module):

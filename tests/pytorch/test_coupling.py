@@ -254,6 +254,25 @@ def test_layers_out_of_reach_are_listed() -> None:
     assert coupling.untraced == ("extra",)
 
 
+@pytest.mark.parametrize("taken", ["a sum", "the side", "a weight"])
+def test_code_that_goes_by_values_is_told(taken: str) -> None:
+    """A number taken from what was computed is; a size is none, nor is a parameter."""
+
+    class Choosy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            bias = self.get_parameter("bias")
+            by = {"a sum": x.sum(), "the side": len(x), "a weight": bias[0]}
+            return x * 2 if by[taken] > 0 else x
+
+    choosy = Choosy()
+    choosy.register_parameter("bias", nn.Parameter(torch.ones(3)))
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), choosy, nn.Conv2d(8, 2, 1))
+    coupling = couple(model, IMAGES)
+    assert [unit.name for unit in coupling.units] == ["0"]
+    assert coupling.decided == (("1",) if taken == "a sum" else ())
+    assert bool(coupling.notes) is bool(coupling.decided)
+
+
 def test_a_head_that_runs_for_nothing_is_cut_along() -> None:
     """What it reads may go; what it makes stays whole, though no output shows it."""
     coupling = couple(randomized(SOUND["upernet"]), IMAGES)

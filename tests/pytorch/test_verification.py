@@ -130,6 +130,7 @@ def test_what_was_asked_of_a_unit_that_fails_is_left_aside() -> None:
     asked = {"0.a": 6, "0.o": 4}
     result = prune(model, batches, keep=asked, constraints=rules)
     assert result.plan.counts == {"0.c": 12, "0.o": 4}
+    assert "the code of '0' goes by values" in str(result.report)
     reasons = {e["unit"]: e["reason"] for e in result.report.exclusions}
     assert "on batch 1 the cut network" in reasons["0.a"]
     with pytest.raises(InvalidProblemError, match=r"'2', which stays whole .* output"):

@@ -124,6 +124,9 @@ class Coupling:
         Batch norms and convolutions that no output of the network depends on.
     pairings : tuple of Pairing
         Layers whose outputs meet in products of queries and keys.
+    decided : tuple of str
+        Modules whose code takes numbers out of what it computes, perhaps to decide by
+        them: what other numbers lead to has not been traced.
     """
 
     units: tuple[PruningUnit, ...]
@@ -131,6 +134,7 @@ class Coupling:
     exclusions: tuple[Exclusion, ...] = ()
     untraced: tuple[str, ...] = ()
     pairings: tuple[Pairing, ...] = ()
+    decided: tuple[str, ...] = ()
 
     def unit(self, name: str) -> PruningUnit:
         """Return the unit of that name."""
@@ -163,6 +167,20 @@ output)'
         most = [f"{size} by {where} ({why})" for size, where, why in held]
         return f"{text}; left whole: {', '.join(most)}" if most else text
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the trace does not show, in words."""
+        if not self.decided:
+            return ()
+        where = ", ".join(
+            repr(name) if name else "the network" for name in self.decided
+        )
+        return (
+            f"the code of {where} goes by values that it computes: only what the first "
+            "sample leads to was traced. Batches that take other ways are verified, "
+            "if they are given.",
+        )
+
     def without(self, exclusions: Iterable[Exclusion]) -> Coupling:
         """Return a copy in which these units are excluded as well."""
         added = tuple(exclusions)
@@ -173,4 +191,5 @@ output)'
             exclusions=self.exclusions + added,
             untraced=self.untraced,
             pairings=self.pairings,
+            decided=self.decided,
         )

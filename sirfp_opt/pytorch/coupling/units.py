@@ -136,6 +136,7 @@ def couple(
         exclusions=tuple(settled.exclusions),
         untraced=drafting.untraced(),
         pairings=_pairings(trials, tracker),
+        decided=tuple(tracker.taken),
     )
     for exclusion in coupling.exclusions:
         logger.info("not pruned: %s", exclusion)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakIdKeyDictionary
 
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, INPUT, PLAIN, Classes
@@ -46,6 +47,9 @@ __all__ = ["Tracker", "trace"]
 
 LARGE = 1 << 22
 """Elements of a bare parameter above which it is not followed one by one."""
+
+TAKEN = "_local_scalar_dense"
+"""What takes a number out of a tensor: `bool`, `float`, `.item()`."""
 
 BYTES = "its bytes are reinterpreted"
 
@@ -124,6 +128,8 @@ class Tracker(internals.DispatchMode):
     spread : list of (Tensor, Tensor, str)
         Bare parameters that are broadcast over several channels each: their labels,
         those of the channels, the module.
+    taken : dict of str to None
+        Modules whose code takes a number out of what it computes, and goes by it.
     """
 
     def __init__(self, model: nn.Module, accepts: Callable[[nn.Module], bool]) -> None:
@@ -144,6 +150,8 @@ class Tracker(internals.DispatchMode):
         self.scores: list[Score] = []
         self.counted: list[tuple[str, int, IntArray]] = []
         self.spread: list[tuple[Tensor, Tensor, str]] = []
+        self.taken: dict[str, None] = {}
+        self._data = WeakIdKeyDictionary()  # what the network's input has gone into
         self.modules = dict(model.named_modules())
         self._running = Running(model)
         self.params: dict[int, Param] = {}
@@ -180,6 +188,7 @@ class Tracker(internals.DispatchMode):
             if isinstance(tensor, Tensor) and tensor.is_floating_point():
                 ones = torch.full((1,) * tensor.dim(), INPUT)
                 self.shadows.put(tensor, ones)
+                self._data[tensor] = True
         with self._running.watching(), self:
             outputs = run(inputs)
         if hasattr(outputs, "__dataclass_fields__") and not isinstance(outputs, dict):
@@ -218,6 +227,7 @@ class Tracker(internals.DispatchMode):
             self._log(call, labels, followed=followed)
             if followed:
                 self._write(target, labels[0])
+            self._note_data(name, given, [target])
             return func(*args, **kwargs)
         result = func(*args, **kwargs)
         results = pytree.tree_leaves(result)
@@ -228,6 +238,7 @@ class Tracker(internals.DispatchMode):
                 why = f"its channels cannot be followed through nested tensors ({name})"
                 self.fix(self.get(tensor), call, why)
             return result
+        self._note_data(name, given, made)
         if all(storage_key(tensor) in keys for tensor in made):  # a view, or a number
             if not (made and followed and self._view(call, made)):
                 self._log(call, followed=False)
@@ -238,6 +249,13 @@ class Tracker(internals.DispatchMode):
         for tensor, label in zip(made, chain(labels, repeat(None)), strict=False):
             self.shadows.put(tensor, label)
         return result
+
+    def _note_data(self, name: str, given: list[Tensor], made: list[Tensor]) -> None:
+        """Follow what is computed from the input, labelled or not, to where it ends."""
+        if any(tensor in self._data for tensor in given):
+            self._data.update((tensor, True) for tensor in made)
+            if name == TAKEN:
+                self.taken[self.where] = None
 
     def _call(
         self, name: str, func: Any, args: Any, kwargs: Any, given: Any, out: Any

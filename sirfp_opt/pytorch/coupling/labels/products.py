@@ -84,8 +84,13 @@ def _weighted(
     for source, weight, flipped in ((left, right, False), (right, left, True)):
         param = tracker.param_of(weight)
         sides = None if param is None else _sides(tracker, param, weight, flipped)
-        if sides is None or tracker.param_of(source) is not None:
+        if param is None or sides is None:
             continue
+        other = tracker.param_of(source)
+        if other is not None and not (
+            param.layer == call.where and other.layer != call.where
+        ):
+            continue  # two bare ones; not a layer that reads learned queries
         inner, outer = sides
         k, rows = (-2, -1) if flipped else (-1, -2)
         label = tracker.get(source)

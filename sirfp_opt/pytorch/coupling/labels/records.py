@@ -62,6 +62,11 @@ class Param:
     bare: bool = False
     axes: dict[int, Node] = field(default_factory=dict)
 
+    @property
+    def layer(self) -> str:
+        """The module that holds it."""
+        return self.name.rpartition(".")[0]
+
     def same_as(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is this one, under another name perhaps."""
         return layout_of(tensor) == layout_of(self.tensor)
