@@ -261,7 +261,11 @@ def test_code_that_goes_by_values_is_told(taken: str) -> None:
     class Choosy(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             bias = self.get_parameter("bias")
-            by = {"a sum": x.sum(), "the side": len(x), "a weight": bias[0]}
+            by: dict[str, Any] = {
+                "a sum": x.sum(),
+                "the side": len(x),
+                "a weight": bias[0],
+            }
             return x * 2 if by[taken] > 0 else x
 
     choosy = Choosy()

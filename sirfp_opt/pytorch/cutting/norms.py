@@ -90,7 +90,7 @@ def _is_group_norm(module: nn.Module) -> bool:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     try:
-        twin = duplicate(module).to("cpu", torch.float64).eval()
+        twin: Any = duplicate(module).to("cpu", torch.float64).eval()
         with torch.no_grad():
             for p in twin.parameters():
                 p.copy_(numbers(*p.shape))
