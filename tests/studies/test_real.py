@@ -14,15 +14,10 @@ from examples.studies.real.judge import score
 from examples.studies.real.pictures import part_of, rendered
 from examples.studies.real.report import PAGE, SHIPPED_TABLE, tables
 from examples.studies.real.runs import KEYS, full_list, quick_list
+from examples.studies.real.tasks import task_of
 from examples.studies.real.weights import NETWORKS, missing
 
 LACKING = {name: missing(name) for name in NETWORKS}
-
-
-def needs(name: str) -> pytest.MarkDecorator:
-    """Skip a test where a network is not installed, and say what is missing."""
-    lacking = LACKING[name]
-    return pytest.mark.skipif(bool(lacking), reason=f"missing: {', '.join(lacking)}")
 
 
 def test_scores_are_those_of_the_definition() -> None:
@@ -69,7 +64,8 @@ def test_runs_are_distinct_and_the_quick_ones_touch_every_part() -> None:
     runs = full_list()
     assert len(set(runs)) == len(runs)
     assert {run.seed for run in runs if run.criterion == "random"} == {0, 1, 2}
-    assert {run.refit for run in quick_list()} == {"none", "merge", "full"}
+    assert {run.refit for run in quick_list()} == {"none", "norms", "merge", "full"}
+    assert {run.network for run in quick_list()} == {"ppocr4", "stamps_unet"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -91,9 +87,12 @@ def test_a_network_is_what_it_was_exported_as(name: str) -> None:
     assert np.abs(found - expected).max() <= 1e-5
 
 
-@needs("ppocr4")
-def test_the_quick_study_runs(tmp_path: Path) -> None:
-    """Every kind of arm on rendered text, reported, and not done twice."""
+@pytest.mark.parametrize("network", ["ppocr4", "stamps_unet"])
+def test_the_quick_study_runs(network: str, tmp_path: Path) -> None:
+    """Every kind of arm on pictures made here, reported, and not done twice."""
+    lacking = task_of(network).missing(network)
+    if lacking:
+        pytest.skip(f"missing: {', '.join(lacking)}")
     from typer.testing import CliRunner
 
     main: Any = pytest.importorskip("examples.studies.real.__main__").main
@@ -101,11 +100,11 @@ def test_the_quick_study_runs(tmp_path: Path) -> None:
 
     app = typer.Typer()
     app.command()(main)
-    arguments = ["--quick", "--out", str(tmp_path)]
+    arguments = ["--quick", "--out", str(tmp_path), "--only", network]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     frame = pd.read_csv(tmp_path / "results.csv")
-    assert len(frame) == len(quick_list())
+    assert len(frame) == sum(run.network == network for run in quick_list())
     assert frame["status"].eq("ok").all(), frame["status"].unique()
     assert (frame["macs"] <= 1.0).all()
     again = CliRunner().invoke(app, arguments)

@@ -45,9 +45,13 @@ class UNet(nn.Module):
     ----------
     widths : tuple of int
         Channels at stride 2, 4, 8 and so on.
+    classes : int
+        Number of classes.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(
+        self, widths: tuple[int, ...] = WIDTHS, classes: int = NUM_CLASSES
+    ) -> None:
         super().__init__()
         self.down = nn.ModuleList(
             Twice(i, o, stride=2) for i, o in zip((3, *widths), widths, strict=False)
@@ -55,7 +59,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             Twice(i + o, o) for i, o in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.classifier = nn.Conv2d(widths[0], NUM_CLASSES, 1)
+        self.classifier = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the scores of every class at every pixel."""

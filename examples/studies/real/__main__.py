@@ -15,7 +15,7 @@ from rich.console import Console
 from examples.studies.real.execute import FIGURES, execute
 from examples.studies.real.report import SHIPPED_TABLE, fill, time_networks, write
 from examples.studies.real.runs import KEYS, Run, full_list, quick_list
-from examples.studies.real.weights import NETWORKS, missing
+from examples.studies.real.tasks import task_of
 from examples.studies.results import Results
 
 
@@ -25,7 +25,8 @@ def _done(run: Run) -> tuple[Run, dict[str, object]]:
 
 def main(
     quick: Annotated[
-        bool, typer.Option(help="A few tiny runs on rendered text, to see it work.")
+        bool,
+        typer.Option(help="A few tiny runs on pictures made here, to see it work."),
     ] = False,
     only: Annotated[
         list[str] | None,
@@ -41,11 +42,6 @@ def main(
 ) -> None:
     """Do the runs that are missing, then report."""
     console = Console()
-    lacking = [one for name in NETWORKS for one in missing(name)]
-    if lacking and not report_only:
-        console.print(f"missing: {', '.join(dict.fromkeys(lacking))}")
-        console.print("pip install --group real")
-        raise typer.Exit(2)
     folder = out or Path("out/real_quick" if quick else "out/real")
     place = results or (folder / "results.csv" if quick else SHIPPED_TABLE)
     table = Results(place, KEYS, FIGURES)
@@ -53,6 +49,12 @@ def main(
     for word in only or []:
         runs = [run for run in runs if word in run.key]
     todo = [] if report_only else table.missing(runs)
+    names = dict.fromkeys(run.network for run in todo)
+    lacking = [one for name in names for one in task_of(name).missing(name)]
+    if lacking:
+        console.print(f"missing: {', '.join(dict.fromkeys(lacking))}")
+        console.print("pip install --group real")
+        raise typer.Exit(2)
     console.print(f"{len(runs)} runs, {len(todo)} of them to do")
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered")
     for number, (run, figures) in enumerate(pool(map(delayed(_done), todo)), 1):

@@ -28,8 +28,12 @@ PACKAGES = {
     "gimp-help-en": "GFDL-1.2+: screenshots and figures of GIMP's manual",
     "opencv-doc": "Apache-2.0 and BSD: figures of OpenCV's tutorials",
     "mate-backgrounds": "GPL-2+ and CC-BY-SA-4.0: photographs",
+    "tuxpaint-stamps-default": "GPL-2: photographic cut-outs",
 }
 """Debian packages and their licences; nothing of them is stored in this project."""
+
+TEXT_PACKAGES = ("gimp-help-en", "opencv-doc", "mate-backgrounds")
+"""What the pictures with text are made of."""
 
 SIDE = 192
 TEXT = 0.3
@@ -67,23 +71,31 @@ class Crops:
     labels: NDArray[np.bool_] | None = None
 
 
-def unpack(folder: Path) -> bool:
-    """Download and unpack the packages into `folder`; tell whether they are there."""
-    if (folder / ".complete").exists():
+def unpack(folder: Path, packages: Sequence[str] = TEXT_PACKAGES) -> bool:
+    """Unpack Debian packages into `folder`; tell whether they are there.
+
+    Archives that lie in the folder "debs" beside it are taken; the others are
+    downloaded by apt-get.
+    """
+    wanted = [name for name in packages if not (folder / f".{name}").exists()]
+    if not wanted:
         return True
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+    if shutil.which("dpkg") is None:
         return False
     archives = folder / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     try:
-        command = ["apt-get", "download", *PACKAGES]
-        subprocess.run(command, cwd=archives, check=True, capture_output=True)
-        for archive in archives.glob("*.deb"):
+        for name in wanted:
+            archive = next(folder.parent.glob(f"debs/{name}_*.deb"), None)
+            if archive is None:
+                command = ["apt-get", "download", name]
+                subprocess.run(command, cwd=archives, check=True, capture_output=True)
+                archive = next(archives.glob(f"{name}_*.deb"))
             subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
+            (folder / f".{name}").touch()
     except (subprocess.CalledProcessError, OSError):
         return False
     shutil.rmtree(archives)
-    (folder / ".complete").touch()
     return True
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import product
 
 __all__ = [
     "ARMS",
     "BUDGETS",
     "KEYS",
+    "NETWORKS",
     "SCORES",
     "SHIPPED",
     "Run",
@@ -15,9 +17,11 @@ __all__ = [
     "quick_list",
 ]
 
+NETWORKS = ("ppocr4", "ppocr6", "stamps_unet", "stamps_deeplab")
 BUDGETS = (0.5, 0.3, 0.7)
-SCORES = ("l1", "l2", "fpgm", "taylor", "random")
-"""Criteria that rank single channels, each under both ways of splitting the budget."""
+SCORES = ("l1", "l2", "fpgm", "taylor", "random", "gamma")
+"""Criteria that rank single channels, each under both ways of splitting the budget.
+The last one ranks by batch norms, which networks as exported do not have any more."""
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +30,7 @@ class Run:
 
     Parameters
     ----------
-    network : {"ppocr4", "ppocr6"}
+    network : {"ppocr4", "ppocr6", "stamps_deeplab", "stamps_unet"}
     criterion : str
         "refit" (sets that leave the readers most once they are refitted),
         "reconstruction" (most as they are), "paper" (`reference=True`), "spatial", a
@@ -35,8 +39,9 @@ class Run:
         Who says how many channels of each unit stay; "global" is one ranking of all.
     solver : str
         Which solver chooses the sets; "rank" for scores.
-    refit : {"none", "merge", "full"}
-        What is refitted after the cut, without labels.
+    refit : {"none", "norms", "merge", "full"}
+        What is done after the cut, without labels: batch norms measured anew, or layers
+        refitted.
     steps : int
         Of self-distillation after that.
     multiple_of : int
@@ -73,13 +78,18 @@ SHIPPED = Run("ppocr4", "refit", "measured", refit="full", multiple_of=0)
 
 def full_list(seeds: int = 3) -> list[Run]:
     """Return the whole study; what comes first matters most."""
-    plan = [Run(name, "dense", "uniform", budget=1.0) for name in ("ppocr4", "ppocr6")]
-    blocks = [("ppocr4", _main), ("ppocr4", _more), ("ppocr6", _other)]
-    for network, arms in blocks:
-        for seed in range(seeds):
-            for budget in BUDGETS:
-                some = [replace(r, budget=budget, seed=seed) for r in arms(network)]
-                plan += some
+    plan = [Run(name, "dense", "uniform", budget=1.0) for name in NETWORKS]
+    ours = NETWORKS[2:]
+    blocks = [
+        (("ppocr4",), _main),
+        (("ppocr4",), _more),
+        (("ppocr6",), _other),
+        (ours, _ours),
+        (ours, _uniform),
+    ]
+    for networks, arms in blocks:
+        for seed, budget, name in product(range(seeds), BUDGETS, networks):
+            plan += [replace(one, budget=budget, seed=seed) for one in arms(name)]
     return list(dict.fromkeys(plan))
 
 
@@ -99,7 +109,7 @@ def _main(network: str) -> list[Run]:
         Run(network, "spatial", "threshold"),
         *(
             Run(network, name, split, "rank")
-            for name in SCORES
+            for name in SCORES[:-1]
             for split in ("uniform", "global")
         ),
         Run(network, "torch_pruning", "global", "rank"),
@@ -111,7 +121,7 @@ def _more(network: str) -> list[Run]:
     free = replace(shipped, multiple_of=1)
     cliques = Run(network, "reconstruction")
     return [
-        *(Run(network, name, "global", "rank", refit="full") for name in SCORES),
+        *(Run(network, name, "global", "rank", refit="full") for name in SCORES[:-1]),
         replace(free, solver="local_search"),
         *(replace(cliques, solver=solver) for solver in ("tabu", "exact")),
         *(replace(free, multiple_of=multiple) for multiple in (8, 16)),
@@ -133,6 +143,25 @@ def _other(network: str) -> list[Run]:
     return [run for run in _main(network) if run.criterion in asked]
 
 
+def _ours(network: str) -> list[Run]:
+    """Return the arms of the networks of our own, which have batch norms."""
+    return [
+        replace(SHIPPED, network=network),
+        Run(network, "reconstruction", refit="norms"),
+        *(Run(network, name, "global", "rank", refit="norms") for name in SCORES),
+        Run(network, "paper", "threshold", refit="norms"),
+        *(
+            Run(network, name, "global", "rank", refit="full")
+            for name in ("l2", "taylor", "random")
+        ),
+        Run(network, "torch_pruning", "global", "rank", refit="norms"),
+    ]
+
+
+def _uniform(network: str) -> list[Run]:
+    return [Run(network, name, "uniform", "rank", refit="norms") for name in SCORES]
+
+
 def quick_list() -> list[Run]:
     """Return a few runs that touch every part of the study."""
     shipped = replace(SHIPPED, budget=0.7)
@@ -143,5 +172,8 @@ def quick_list() -> list[Run]:
         Run("ppocr4", "reconstruction", budget=0.7),
         Run("ppocr4", "taylor", "global", "rank", budget=0.7),
         Run("ppocr4", "random", "uniform", "rank", budget=0.7),
+        Run("stamps_unet", "dense", "uniform", budget=1.0),
+        replace(shipped, network="stamps_unet"),
+        Run("stamps_unet", "gamma", "global", "rank", refit="norms", budget=0.7),
     ]
     return [replace(run, pace="quick") for run in runs]

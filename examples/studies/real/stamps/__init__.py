@@ -1,0 +1,1 @@
+"""A task trained by ourselves: photographic cut-outs on photographs."""
