@@ -12,7 +12,7 @@ import torch
 
 from examples.studies.real.judge import score
 from examples.studies.real.pictures import part_of, rendered
-from examples.studies.real.report import PAGE, SHIPPED_TABLE, tables
+from examples.studies.real.report import SHIPPED_TABLE, pages
 from examples.studies.real.runs import KEYS, full_list, quick_list
 from examples.studies.real.tasks import task_of
 from examples.studies.real.weights import NETWORKS, missing
@@ -111,12 +111,13 @@ def test_the_quick_study_runs(network: str, tmp_path: Path) -> None:
     assert "0 of them to do" in again.output
 
 
-def test_the_page_shows_what_the_table_holds() -> None:
-    """Every table of the page is made from the stored results."""
+def test_the_pages_show_what_the_table_holds() -> None:
+    """Every table of the pages is made from the stored results."""
     if not SHIPPED_TABLE.exists():
         pytest.skip("no stored results")
     frame = pd.read_csv(SHIPPED_TABLE)
     assert not frame.duplicated(list(KEYS)).any()
-    page = PAGE.read_text(encoding="utf-8")
-    for title, text in tables(frame).items():
-        assert f"### {title}\n\n{text}\n" in page, title
+    for page, some in pages(frame).items():
+        shown = page.read_text(encoding="utf-8")
+        for title, text in some.items():
+            assert f"### {title}\n\n{text}\n" in shown, title

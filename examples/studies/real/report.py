@@ -12,6 +12,7 @@ from examples.studies import page as page_of_study
 from examples.studies.real.execute import pruned_network
 from examples.studies.real.latency import latencies
 from examples.studies.real.runs import ARMS, BUDGETS, SHIPPED
+from examples.studies.real.stamps.networks import NAMES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +22,7 @@ __all__ = [
     "PAGE",
     "SHIPPED_TABLE",
     "fill",
+    "pages",
     "tables",
     "time_networks",
     "write",
@@ -28,6 +30,7 @@ __all__ = [
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
+STAMPS_PAGE = HERE / "stamps" / "README.md"
 SHIPPED_TABLE = HERE / "results.csv"
 LATENCY = HERE / "latency.csv"
 ARM = [name for name in ARMS if name != "network"]
@@ -77,7 +80,7 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
         if len(rounded):
             keys = ["budget", "criterion", "refit", "multiple_of"]
             found[f"{name}: numbers of channels are multiples"] = _arms(rounded, keys)
-    if LATENCY.exists():
+    if LATENCY.exists() and SHIPPED.network in set(frame["network"]):
         times = pd.read_csv(LATENCY)
         found["Latency, one thread, 320 x 320, ratio to dense in the same round"] = (
             times.to_markdown(index=False)
@@ -119,6 +122,17 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     (folder / "report.md").write_text(page_of_study.rendered(tables(frame)), "utf-8")
 
 
-def fill(frame: pd.DataFrame, page: Path = PAGE) -> None:
-    """Put the tables into the page, between its marks."""
-    page_of_study.fill(page, tables(frame))
+def pages(frame: pd.DataFrame) -> dict[Path, dict[str, str]]:
+    """Return each page's tables: that of the networks of wheels, and that of ours."""
+    ours = frame["network"].isin(NAMES)
+    return {
+        page: tables(some)
+        for page, some in ((PAGE, frame[~ours]), (STAMPS_PAGE, frame[ours]))
+        if len(some)
+    }
+
+
+def fill(frame: pd.DataFrame) -> None:
+    """Put the tables into the pages, between their marks."""
+    for page, some in pages(frame).items():
+        page_of_study.fill(page, some)

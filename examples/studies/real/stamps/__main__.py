@@ -57,6 +57,8 @@ def train(
         128,
         seed=seed,
     )
+    shown = np.bincount(compose(objects, grounds, 256, seed=seed).labels.ravel())
+    rare = torch.from_numpy(shown.mean() / shown).sqrt().float()
     one = torch.zeros(1, *np.moveaxis(unseen.images[0], -1, 0).shape)
     for network in name or NAMES:
         torch.manual_seed(seed)
@@ -72,6 +74,7 @@ def train(
             steps,
             decay,
             folder / f"{network}-{seed}-{batch_size}.pt",
+            rare=rare,
             on_step=on_step,
         )
         if store:

@@ -163,9 +163,9 @@ def photographs(folder: Path, part: str) -> list[Photograph]:
         mine = part_of(name.rsplit("/", 1)[1])
         if (mine == "test") != (part == "test"):
             continue
-        image = Image.open(folder / name)
-        image.draft("RGB", (GROUND, GROUND))
-        image = image.convert("RGB")
+        opened = Image.open(folder / name)
+        opened.draft("RGB", (GROUND, GROUND))
+        image = opened.convert("RGB")
         scale = GROUND / min(image.size)
         width, height = (round(length * scale) for length in image.size)
         size = (max(GROUND, width), max(GROUND, height))

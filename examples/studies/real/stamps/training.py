@@ -28,6 +28,7 @@ def learn(
     decay: int,
     state: Path,
     *,
+    rare: Tensor | None = None,
     every: int = 50,
     on_step: Callable[[int, float], None] | None = None,
 ) -> float:
@@ -47,6 +48,9 @@ def learn(
         Number of optimiser steps in all, and of those at the end.
     state : Path
         Where to go on, if it is there; what is done is kept there.
+    rare : Tensor, optional
+        Weights of the classes in the last steps only (deferred re-weighting, K. Cao et
+        al., NeurIPS 2019): what is rare or thin is not learnt otherwise.
     every : int
         Steps between two states that are kept.
     on_step : callable, optional
@@ -78,7 +82,8 @@ def learn(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, rising, falling)
         images, labels = batch(step)
-        loss = functional.cross_entropy(model(images), labels)
+        weight = rare if step >= steps - decay else None
+        loss = functional.cross_entropy(model(images), labels, weight)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
