@@ -53,7 +53,7 @@ class Effort:
     """
 
     barrier: float = 1.0
-    rounds: int = 12
+    rounds: int = 16
     root_rounds: int = 400
     budget: int = 100
 
@@ -178,7 +178,7 @@ class _Explorer:
             mu = self._barrier(node.lower, self.effort.barrier)
             self.dual = restrict(box, node.bound, node.dual, self.left, mu)
             self.dual = improve(
-                box, self.dual, mu, rounds=self.effort.rounds, accelerate=False
+                box, self.dual, mu, rounds=self.effort.rounds, enough=self.cut
             )
             if self._certified(60) or self._shrink():
                 return self.outcome()
@@ -300,7 +300,14 @@ class _Explorer:
                 return False
             gap = self.cut - self.lower
             mu = self._barrier(self.lower, share)
-            self.dual = improve(self.box, self.dual, mu, rounds=block, stop=self.stop)
+            self.dual = improve(
+                self.box,
+                self.dual,
+                mu,
+                rounds=block,
+                enough=self.cut,
+                stop=self.stop,
+            )
             if self._certified(100) or self._shrink():
                 return True
             if self.box.m < 0.8 * dived or done == 4 * block:

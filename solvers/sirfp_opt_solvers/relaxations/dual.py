@@ -47,6 +47,8 @@ __all__ = ["Dual", "convexified", "improve", "restrict", "start"]
 
 # From this size on, extreme eigenvalues are estimated where that will do.
 _LANCZOS_FROM = 200
+# A step on the multipliers grows with each round, and shrinks where momentum fails.
+_GROWTH, _ASTRAY = 1.05, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +128,15 @@ def _into_cone(
     box: BoxProblem, diagonal: Floats, multipliers: Floats, mu: float, step: float
 ) -> Dual:
     """Raise the diagonal until B is positive definite."""
-    scale = float(np.abs(diagonal).mean()) + float(np.abs(box.cost).mean()) + 1e-9
-    lift = 0.0
-    while True:
+    dual = _evaluate(box, diagonal, multipliers, mu, step)
+    if dual is not None:
+        return dual
+    lift = float(np.abs(diagonal).mean()) + float(np.abs(box.cost).mean()) + 1e-9
+    lift *= 0.01
+    while dual is None:
         dual = _evaluate(box, diagonal + lift, multipliers, mu, step)
-        if dual is not None:
-            return dual
-        lift = max(2.0 * lift, 0.01 * scale)
+        lift *= 2.0
+    return dual
 
 
 def start(
@@ -247,7 +251,7 @@ def improve(
     *,
     newton: int = 1,
     rounds: int = 0,
-    accelerate: bool = True,
+    enough: float = np.inf,
     stop: Callable[[], bool] = lambda: False,
 ) -> Dual:
     """Ascend phi for one weight of the barrier.
@@ -262,61 +266,49 @@ def improve(
         Newton steps on the diagonal before the first round.
     rounds : int
         Steps on the multipliers, each followed by a Newton step on the diagonal.
-    accelerate : bool
-        Extrapolate between rounds, at the price of one more evaluation in each.
+    enough : float
+        The bound need not be better than this.
     stop : callable
         Asked between steps.
 
     Notes
     -----
     Accelerated gradients with restarts: Nesterov (1983); O'Donoghue and Candès (2015),
-    doi:10.1007/s10208-013-9150-3.
+    doi:10.1007/s10208-013-9150-3. Only points ahead are evaluated: an evaluation is
+    what a round costs.
     """
 
-    def at(diagonal: Floats, multipliers: Floats, step: float) -> Dual:
+    def at(diagonal: Floats, multipliers: Floats, step: float, newton: int) -> Dual:
         there = _into_cone(box, diagonal, multipliers, mu, step)
         return _newton(box, there, mu, newton, stop)
 
-    dual = at(dual.diagonal, dual.multipliers, dual.step)
-    newton = 1
-    best, ahead, t = dual, dual, 1.0
+    ahead = at(dual.diagonal, dual.multipliers, dual.step, newton)
+    behind, t, step = ahead.multipliers, 1.0, ahead.step
     for _ in range(rounds):
-        if stop():
+        if stop() or ahead.value >= enough:
             break
-        multipliers = np.empty_like(ahead.multipliers)
+        moved = np.empty_like(behind)
         gain = convex.multiplier_step(
-            ahead.multipliers,
-            ahead.inverse,
-            ahead.point,
-            box.free,
-            mu,
-            ahead.step,
-            multipliers,
+            ahead.multipliers, ahead.inverse, ahead.point, box.free, mu, step, moved
         )
-        moved = at(ahead.diagonal, multipliers, ahead.step)
-        if moved.phi < ahead.phi + 0.5 * gain - 1e-12 * abs(ahead.phi):
-            ahead = replace(ahead, step=0.5 * ahead.step)
-            if ahead.step < 1e-6:
-                break
-            continue
-        moved = replace(moved, step=min(1.0, 1.1 * ahead.step))
-        if not accelerate:
-            best = ahead = moved
-            continue
-        if moved.phi < best.phi:  # momentum has led astray: start it anew
-            t, ahead = 1.0, replace(best, step=moved.step)
-            continue
         t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
-        momentum, t = (t - 1.0) / t_next, t_next
-        ahead = moved
+        momentum = (t - 1.0) / t_next
+        beyond = moved
         if momentum > 0.0:
-            beyond = np.empty_like(multipliers)
-            convex.extrapolate(
-                moved.multipliers, best.multipliers, momentum, box.free, beyond
-            )
-            ahead = at(moved.diagonal, beyond, moved.step)
-        best = moved
-    return replace(best, step=ahead.step)
+            beyond = np.empty_like(moved)
+            convex.extrapolate(moved, behind, momentum, box.free, beyond)
+        there = at(ahead.diagonal, beyond, step, 1)
+        noise = 1e-12 * abs(ahead.phi)
+        if momentum > 0.0 and there.phi < ahead.phi - noise:  # led astray: start anew
+            behind, t, step = ahead.multipliers, 1.0, _ASTRAY * step
+        elif momentum == 0.0 and there.phi < ahead.phi + 0.5 * gain - noise:
+            step *= 0.5
+            if step < 1e-6:
+                break
+        else:
+            ahead, behind, t = there, moved, t_next
+            step = min(1.0, _GROWTH * step)
+    return replace(ahead, step=step)
 
 
 def restrict(box: BoxProblem, bound: Bound, dual: Dual, left: Ints, mu: float) -> Dual:

@@ -149,7 +149,13 @@ def _mixed(
                 break
             mu = share * (cut - best) / box.m + 1e-13
             dual = improve(
-                box, dual, mu, newton=3, rounds=_CLIMB if climb else 0, stop=stop
+                box,
+                dual,
+                mu,
+                newton=3,
+                rounds=_CLIMB if climb else 0,
+                enough=cut,
+                stop=stop,
             )
             best = max(best, certify(box, dual, cut).value)
         if climb and best < cut:
