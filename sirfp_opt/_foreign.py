@@ -13,9 +13,9 @@ from sirfp_opt._validate import (
     Checked,
     FloatArray,
     as_real,
-    as_square,
     as_text,
     brief,
+    checked_square,
 )
 from sirfp_opt.errors import InvalidProblemError
 
@@ -120,7 +120,7 @@ def read_pandas(frame: pd.DataFrame) -> Foreign:
             "Pass frame.loc[labels, labels]."
         )
     return Foreign(
-        Checked(as_square(frame.to_numpy(), "frame")),
+        checked_square(frame.to_numpy(), "frame"),
         tuple(str(label) for label in rows),
     )
 
@@ -143,7 +143,7 @@ def read_sparse(matrix: Any, absent: str) -> Foreign:
             f"`matrix` must be a square matrix (n, n) with 1 <= n <= {MOST_CHANNELS}, "
             f"got shape {shape}. One row and one column stand for each channel."
         )
-    weights = Checked(as_square(matrix.toarray(), "matrix"))
+    weights = checked_square(matrix.toarray(), "matrix")
     if absent == "zero":
         return Foreign(weights)
     entries = matrix.tocoo()

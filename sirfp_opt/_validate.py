@@ -187,12 +187,25 @@ def _require_numbers(array: NDArray[Any]) -> None:
 
 
 class Checked(NamedTuple):
-    """A matrix fresh from `as_square`: it is taken over, without a second look."""
+    """A matrix fresh from `checked_square`: taken over, without a second look.
+
+    Attributes
+    ----------
+    array : ndarray of float64, shape (n, n)
+    largest : float
+        No entry is larger in magnitude; one is as large.
+    """
 
     array: FloatArray
+    largest: float
 
 
 def as_square(matrix: Any, name: str) -> FloatArray:
+    """Return what `checked_square` does, the matrix alone."""
+    return checked_square(matrix, name).array
+
+
+def checked_square(matrix: Any, name: str) -> Checked:
     """Return a fresh float64 copy of a finite, symmetric, square matrix.
 
     A symmetric matrix is copied to the bit; one that is symmetric only up to
@@ -200,7 +213,7 @@ def as_square(matrix: Any, name: str) -> FloatArray:
     matrix costs one copy of it and no other array of its size.
     """
     if isinstance(matrix, Checked):
-        return matrix.array
+        return matrix
     array = as_floats(matrix, name, "a real matrix")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         raise InvalidProblemError(
@@ -212,7 +225,7 @@ def as_square(matrix: Any, name: str) -> FloatArray:
             f"`{name}` must have at most {MOST_CHANNELS} channels, got "
             f"{array.shape[0]}. Dense matrices of that size are beyond this package."
         )
-    largest = _largest(array)
+    largest = magnitude(array)
     if not math.isfinite(largest):
         finite = np.isfinite(array)
         i, j = np.argwhere(~finite)[0]
@@ -232,11 +245,11 @@ def as_square(matrix: Any, name: str) -> FloatArray:
                 "both is meant."
             )
         array = array / 2 + array.T / 2
-        largest = _largest(array)
+        largest = magnitude(array)
     # Far below the limit, as nearly all matrices are, there is nothing to add up.
     if largest > _LARGEST_TOTAL / array.size:
         require_total(array, name)
-    return array
+    return Checked(array, largest)
 
 
 def _is_symmetric(array: FloatArray) -> bool:
@@ -250,7 +263,7 @@ def _is_symmetric(array: FloatArray) -> bool:
     return True
 
 
-def _largest(array: FloatArray) -> float:
+def magnitude(array: FloatArray) -> float:
     """Return the largest magnitude; NaN and infinity show."""
     high, low = float(array.max()), float(array.min())
     return high if high != high else max(high, -low)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +60,9 @@ class CanonicalProblem(CanonicalForm):
     @property
     def scores(self) -> FloatArray:
         """c_i + ½ · Σ_j W_ij: half of each pair, whoever is chosen."""
-        scores: FloatArray = self.values + self.weights.sum(axis=1) / 2
+        scores: FloatArray = self.weights.sum(axis=1)
+        scores /= 2
+        scores += self.values
         return scores
 
     def bounds_by_count(self) -> dict[int, float]:
@@ -138,6 +140,8 @@ def canonicalize(
         If it can be seen here that no set of channels meets the constraints.
     """
     n, sign = graph.n, graph.sense.sign
+    if constraints.only_k and graph.adjacency is None:
+        return _plain(graph, sign, constraints.counts(n))
     missing = None if graph.adjacency is None else ~graph.adjacency
     kept, free, counts = divide(n, constraints, missing)
     edges, values, exponent = _in_reach(graph)
@@ -189,6 +193,40 @@ def canonicalize(
         n=n,
         exponent=exponent,
     )
+
+
+def _plain(graph: ChannelGraph, sign: int, counts: tuple[int, ...]) -> CanonicalProblem:
+    """Canonicalize where every channel is an item: most problems, so it is quick."""
+    edges, values, exponent = _in_reach(graph)
+    nobody, sizes, members = _everyone(graph.n)
+    weights = edges if sign > 0 else -edges
+    values = sign * values
+    frozen(weights)
+    frozen(values)
+    return CanonicalProblem(
+        weights=weights,
+        values=values,
+        sizes=sizes,
+        conflicts=None,
+        counts=counts,
+        offset=0.0,
+        sign=sign,
+        kept=nobody,
+        members=members,
+        n=graph.n,
+        exponent=exponent,
+    )
+
+
+@lru_cache(maxsize=64)
+def _everyone(n: int) -> tuple[IntArray, IntArray, Singles]:
+    """Return an empty array, ones and the numbers up to n, all read-only."""
+    nobody = np.zeros(0, dtype=np.int64)
+    sizes = np.ones(n, dtype=np.int64)
+    numbers = np.arange(n, dtype=np.int64)
+    for array in (nobody, sizes, numbers):
+        frozen(array)
+    return nobody, sizes, Singles(numbers)
 
 
 def _in_reach(graph: ChannelGraph) -> tuple[FloatArray, FloatArray, int]:

@@ -90,7 +90,7 @@ def delete_smallest(
     gains = np.empty(steps)
     unit = bool((sizes == sizes[:1]).all())
     for step in range(steps):
-        item = int(left.argmin() if unit else (left / sizes).argmin())
+        item = left.argmin() if unit else (left / sizes).argmin()
         order[step] = item
         gains[step] = left[item]
         left -= weights[item]

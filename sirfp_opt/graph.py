@@ -24,7 +24,9 @@ from sirfp_opt._validate import (
     as_labels,
     as_square,
     as_vector,
+    checked_square,
     frozen,
+    magnitude,
 )
 from sirfp_opt.sense import Sense
 
@@ -108,13 +110,14 @@ class ChannelGraph:
         labels: Sequence[str] | None = None,
         self_redundancy: ArrayLike | None = None,
     ) -> None:
-        matrix = as_square(weights, "weights")
+        matrix, largest = checked_square(weights, "weights")
         n = matrix.shape[0]
         diagonal = (
             matrix.diagonal().copy()
             if self_redundancy is None
             else as_vector(self_redundancy, n, "self_redundancy")
         )
+        loops = magnitude(matrix.diagonal())
         np.fill_diagonal(matrix, 0.0)
         vertex = (
             np.zeros(n)
@@ -137,6 +140,9 @@ class ChannelGraph:
         store(self, "name", str(name))
         store(self, "labels", named)
         store(self, "self_redundancy", diagonal)
+        # Known already, unless the diagonal or a missing edge may have held it.
+        if vertex_weights is None and edges is None and loops < largest:
+            self.__dict__["largest"] = largest
 
     @property
     def n(self) -> int:
@@ -204,11 +210,11 @@ class ChannelGraph:
         -------
         ChannelGraph
         """
-        matrix = as_square(redundancy, "redundancy")
+        checked = checked_square(redundancy, "redundancy")
         if absolute:
-            np.abs(matrix, out=matrix)
+            np.abs(checked.array, out=checked.array)
         return cls(
-            weights=Checked(matrix),
+            weights=checked,
             sense=Sense.MINIMIZE,
             vertex_weights=vertex_weights,
             adjacency=adjacency,
@@ -240,7 +246,7 @@ class ChannelGraph:
         ChannelGraph
         """
         return cls(
-            weights=Checked(as_square(diversity, "diversity")),
+            weights=checked_square(diversity, "diversity"),
             sense=Sense.MAXIMIZE,
             vertex_weights=vertex_weights,
             adjacency=adjacency,

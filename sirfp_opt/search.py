@@ -116,6 +116,13 @@ class Search:
         """Seeded by `seed`; made when it is asked for, since many solvers never do."""
         return np.random.default_rng(self.seed)
 
+    def generators(self, count: int) -> list[np.random.Generator]:
+        """Return the generators of so many threads: the children of `seed`'s own."""
+        children = (
+            np.random.SeedSequence(self.seed, spawn_key=(i,)) for i in range(count)
+        )
+        return [np.random.default_rng(child) for child in children]
+
     @property
     def best(self) -> IntArray | None:
         """The incumbent's channels."""

@@ -181,15 +181,15 @@ class SetProblem(ABC):
             listed = selected.tolist()
         else:
             listed = as_channels(selected, name)
-        if listed and not (min(listed) >= 0 and max(listed) < self.n):
+        ascending = sorted(set(listed))
+        if ascending and not (ascending[0] >= 0 and ascending[-1] < self.n):
             in_range(listed, self.n, name)
-        chosen = np.asarray(sorted(set(listed)), dtype=np.int64)
-        if chosen.size != len(listed):
+        if len(ascending) != len(listed):
             raise InvalidProblemError(
                 f"`{name}` must name each channel once, got "
-                f"{len(listed) - chosen.size} repeats. Remove them."
+                f"{len(listed) - len(ascending)} repeats. Remove them."
             )
-        return chosen
+        return np.array(ascending, dtype=np.int64)
 
     def _require_fit(self) -> None:
         """Raise unless the constraints fit the number of channels."""

@@ -144,7 +144,7 @@ class Anneal:
                 return
             walkers = [
                 _Cooling(self, search, fixed, reference, (start, end), rng)
-                for rng in search.rng.spawn(self.n_jobs)
+                for rng in search.generators(self.n_jobs)
             ]
             drive(search, walkers, _CHUNK)
 

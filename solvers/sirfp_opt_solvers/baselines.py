@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
 from sirfp_opt_solvers._local.construct import feasible_sets
@@ -81,6 +79,7 @@ class TopK:
     def solve(self, search: Search) -> None:
         """Offer the best-ranked set of each allowed count."""
         form = search.form
-        order = np.argsort(-form.scores / form.sizes, kind="stable")
+        worth = form.scores if form.unit_size == 1 else form.scores / form.sizes
+        order = (-worth).argsort(kind="stable")
         for items in feasible_sets(search, order):
             search.offer_items(items, 1)

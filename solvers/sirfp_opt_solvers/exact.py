@@ -9,7 +9,7 @@ from sirfp_opt._rules import check_fields, number, ruled, whole
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
-from sirfp_opt_solvers._local.compilation import compiling
+from sirfp_opt_solvers._local.compilation import SWEEPS, compiling
 from sirfp_opt_solvers._local.runs import check_jobs
 from sirfp_opt_solvers._proof.incumbent import is_proved, offer_start
 
@@ -115,10 +115,20 @@ class Exact:
                 return
             # Loads numba: only when it is to run.
             from sirfp_opt_solvers._proof.best_first import BestFirst
-            from sirfp_opt_solvers._proof.branching import Effort
+            from sirfp_opt_solvers._proof.branching import Effort, is_swept
 
-            effort = Effort(self.barrier, self.rounds, self.root_rounds, self.budget)
-            BestFirst(search, bounds, effort, self.n_jobs, self.max_nodes).run()
+            canonical = search.canonical
+            swept = is_swept(canonical.m, missing=canonical.conflicts is not None)
+            with compiling(search, *([SWEEPS] if swept else [])) as ready:
+                if not ready:
+                    return
+                BestFirst(
+                    search,
+                    bounds,
+                    Effort(self.barrier, self.rounds, self.root_rounds, self.budget),
+                    self.n_jobs,
+                    self.max_nodes,
+                ).run()
 
     def _solve_refit(self, search: Search) -> None:
         """Close the tree of a refit problem."""

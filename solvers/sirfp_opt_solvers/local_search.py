@@ -129,7 +129,7 @@ class LocalSearch:
             starts = [greedy]
             if search.warm_items is not None:
                 starts.insert(0, search.warm_items)
-        _descend(search, search.rng.spawn(self.n_jobs), starts, descents)
+        _descend(search, search.generators(self.n_jobs), starts, descents)
 
     def _solve_refit(self, search: Search) -> None:
         """Descend from the warm start, the greedy sets, and shaken best sets."""
@@ -144,7 +144,7 @@ class LocalSearch:
         descents = None if runs_until_stopped(search.limits) else self.descents
         walkers = [
             RefitDescents(form, rng, starts=starts, descents=descents)
-            for rng in search.rng.spawn(self.n_jobs)
+            for rng in search.generators(self.n_jobs)
         ]
         drive(search, walkers, _REFIT_CHUNK)
 

@@ -120,7 +120,7 @@ class Tabu:
     def solve(self, search: Search) -> None:
         """Search from the greedy set on, `n_jobs` times side by side."""
         canonical = search.canonical
-        starts = [offer_greedy(search)]
+        starts = [offer_greedy(search, ordered=False)]
         if search.warm_items is not None:
             starts.insert(0, search.warm_items)
         offer_extremes(search)
@@ -144,6 +144,6 @@ class Tabu:
                     tenure=self.tenure,
                     patience=self.patience,
                 )
-                for rng in search.rng.spawn(self.n_jobs)
+                for rng in search.generators(self.n_jobs)
             ]
             drive(search, walkers, chunk(fixed))

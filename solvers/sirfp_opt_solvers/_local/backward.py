@@ -76,23 +76,29 @@ def backward_preference(
     The first `undecided` of them are left as they are numbered, which saves deleting
     them one by one where it is known that all are kept.
     """
-    marginals = values + weights.sum(axis=1)
+    marginals = weights.sum(axis=1)
+    marginals += values
     most = values.size - undecided
     gone = delete_smallest(weights, marginals, sizes, compiled, most)[0]
     if not undecided:
         return gone[::-1]
     left = np.ones(values.size, dtype=bool)
     left[gone] = False
-    return np.concatenate((np.flatnonzero(left), gone[::-1]))
+    return np.concatenate((left.nonzero()[0], gone[::-1]))
 
 
-def backward_set(canonical: CanonicalProblem) -> Items:
+def backward_set(canonical: CanonicalProblem, *, ordered: bool = True) -> Items:
     """Return the best set on the backward greedy path, conflicts left out of account.
 
-    If the path passes no allowed count, its last items fill up the middle one.
+    If the path passes no allowed count, its last items fill up the middle one. Unless
+    the order of preference in it matters (`ordered`), fewer items are deleted.
     """
+    alone = canonical.unit_size is not None and len(canonical.cardinalities) == 1
     preference = backward_preference(
-        canonical.weights, canonical.values, canonical.sizes
+        canonical.weights,
+        canonical.values,
+        canonical.sizes,
+        undecided=canonical.cardinalities[0] if alone and not ordered else 0,
     )
     prefix = best_prefix(canonical, preference)
     if prefix is not None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.canonical_form import CanonicalForm
 
-__all__ = ["COMPILED", "compiling", "warm_up"]
+__all__ = ["COMPILED", "SWEEPS", "compiling", "warm_up"]
 
 _logger = logging.getLogger("sirfp_opt.kernels")
 
@@ -40,8 +40,11 @@ COMPILED: dict[str, dict[str, Any]] = {
     "local_search": {"descents": 2},
     "tabu": {"patience": 1},
     "anneal": {"coolings": 1, "moves": 100},
-    "exact": {"max_nodes": 3},
+    # So few nodes of the compiled tree that the root needs all that it has.
+    "exact": {"max_nodes": 3, "budget": 1, "root_rounds": 40},
 }
+SWEEPS = "sweeps"
+"""What large problems need of `exact` beside the rest; as long again to compile."""
 _TICK = 0.02
 # Swaps and compilation share one core at a time (the GIL): while swaps find nothing,
 # they pause for ever longer, up to this.
@@ -93,8 +96,8 @@ def _announce() -> None:
 
 
 @contextmanager
-def compiling(search: Search, method: str) -> Iterator[bool]:
-    """Tell whether a method's kernels may be used in a block; False: out of time.
+def compiling(search: Search, *parts: str) -> Iterator[bool]:
+    """Tell whether kernels may be used in a block; False: out of time.
 
     Adds what was compiled in the block to ``search.compile_seconds``.
 
@@ -102,17 +105,18 @@ def compiling(search: Search, method: str) -> Iterator[bool]:
     ----------
     search : Search
         With an incumbent, if there is to be one: it is improved while kernels are made.
-    method : str
-        One of `COMPILED`.
+    *parts : str
+        Methods of `COMPILED`, or `SWEEPS`.
     """
     before, began = search.compile_seconds, _spent
     try:
         if search.limits.time is not None:
-            yield _ready_in_time(search, method)
+            yield all(_ready_in_time(search, part) for part in parts)
         else:
             _listen()
             yield True
-            _event(search.form, method).set()
+            for part in parts:
+                _event(search.form, part).set()
     finally:
         # Set, not added to: a block inside of this one has told its part already.
         search.compile_seconds = before + (_spent - began)
@@ -176,24 +180,26 @@ def warm_up(method: str) -> float:
     before = _spent
     for mixed in (False, True):
         _solve_toys(method, mixed)
-        if method == "exact":  # its incumbents are tabu's, which a toy may do without
+        if method == "exact":  # its incumbents are tabu's; toys do without both
             _solve_toys("tabu", mixed)
+            _solve_toys(SWEEPS, mixed)
     return _spent - before
 
 
-def _solve_toys(method: str, mixed: bool) -> None:
-    """Solve a tiny problem that needs every kernel of a method."""
+def _solve_toys(part: str, mixed: bool) -> None:
+    """Solve a tiny problem that needs every kernel of a method, or of `SWEEPS`."""
     from sirfp_opt.bounds import bound
     from sirfp_opt.registry import create_solver
 
     _listen()
     rng = np.random.default_rng(0)
-    n = 20 if method == "exact" else 8
+    n = 20 if part in ("exact", SWEEPS) else 8
     weights = rng.random((n, n))
     graph = ChannelGraph(weights + weights.T)
     rules = LayerConstraints(n // 2, tied=((0, 1), (2, 3, 4)) if mixed else ())
     problem = PruningProblem(graph, rules)
-    _, solver = create_solver(method, COMPILED[method])
-    solver.solve(Search(problem))
-    if method == "exact":  # a tree may end before it needs its strongest bound
+    if part == SWEEPS:
         bound(problem, effort="doubly_nonnegative")
+        return
+    _, solver = create_solver(part, COMPILED[part])
+    solver.solve(Search(problem))

@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 
-def offer_greedy(search: Search) -> Items:
+def offer_greedy(search: Search, *, ordered: bool = True) -> Items:
     """Offer the backward greedy set, so that no answer is worse; return it.
 
     Without conflicts it is feasible and saves a search from having nothing to show.
     With them, what is offered is feasible, what is returned need not be.
     """
     canonical = search.canonical
-    items = backward_set(canonical)
+    items = backward_set(canonical, ordered=ordered)
     if canonical.conflicts is None:
         search.offer_items(items)
     else:

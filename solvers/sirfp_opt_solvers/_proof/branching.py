@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-__all__ = ["Effort", "Node", "Odds", "Outcome", "explore"]
+__all__ = ["Effort", "Node", "Odds", "Outcome", "explore", "is_swept"]
 
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Of the mixing method at the root.
@@ -132,6 +132,11 @@ class Odds:
         b = self._bin(ratio)
         self.tried[b] += 1
         self.closed[b] += closed
+
+
+def is_swept(items: int, *, missing: bool) -> bool:
+    """Tell whether the root of so many items, edges missing or not, is swept."""
+    return items > _SWEPT_FROM or missing
 
 
 class _Explorer:
@@ -280,7 +285,7 @@ class _Explorer:
         box = self.box
         # Coordinate sweeps get near the best dual in a fraction of the time that
         # Newton steps need; these then centre it, which makes for small trees.
-        swept = box.m > _SWEPT_FROM or box.free.size > 0
+        swept = is_swept(box.m, missing=box.free.size > 0)
         self.dual = start(
             box, *(mixing.ascend(box, rounds=_ROUNDS, stop=self.stop) if swept else ())
         )
