@@ -22,7 +22,6 @@ from sirfp_opt._validate import (
     IntArray,
     as_adjacency,
     as_labels,
-    as_square,
     as_vector,
     checked_square,
     frozen,
@@ -117,19 +116,15 @@ class ChannelGraph:
             if self_redundancy is None
             else as_vector(self_redundancy, n, "self_redundancy")
         )
-        loops = magnitude(matrix.diagonal())
         np.fill_diagonal(matrix, 0.0)
-        vertex = (
-            np.zeros(n)
-            if vertex_weights is None
-            else as_vector(vertex_weights, n, "vertex_weights")
-        )
+        vertex = np.zeros(n)
+        if vertex_weights is not None:
+            vertex = as_vector(vertex_weights, n, "vertex_weights")
         edges = None if adjacency is None else as_adjacency(adjacency, n)
         if edges is not None:
             # A missing edge carries no weight, whatever the matrix said.
             matrix[~edges] = 0.0
             frozen(edges)
-        named = None if labels is None else as_labels(labels, n)
         for array in (matrix, diagonal, vertex):
             frozen(array)
         store = object.__setattr__
@@ -138,10 +133,11 @@ class ChannelGraph:
         store(self, "vertex_weights", vertex)
         store(self, "adjacency", edges)
         store(self, "name", str(name))
-        store(self, "labels", named)
+        store(self, "labels", None if labels is None else as_labels(labels, n))
         store(self, "self_redundancy", diagonal)
         # Known already, unless the diagonal or a missing edge may have held it.
-        if vertex_weights is None and edges is None and loops < largest:
+        plain = vertex_weights is self_redundancy is edges is None
+        if plain and magnitude(diagonal) < largest:
             self.__dict__["largest"] = largest
 
     @property
@@ -295,7 +291,7 @@ class ChannelGraph:
         >>> solve(graph, 1, "exact").selected.tolist()
         [2]
         """
-        matrix = as_square(errors, "errors")
+        matrix = checked_square(errors, "errors").array
         own = matrix.diagonal().copy()
         return cls(
             weights=-2.0 * matrix,

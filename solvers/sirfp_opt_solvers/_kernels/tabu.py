@@ -130,10 +130,10 @@ def walk(weights, lowest, blocks, table, state, rng):  # type: ignore[no-untyped
     out: Any = np.int64(-1)
     into: Any = np.int64(-1)
     top: Any = np.int64(NOTHING)
-    for item in range(gains.size):
-        if in_bars[item] == 0 and (out < 0 or gains[item] < gains[out]):
-            out = item
-        key = np.int64(gains[item]) + out_bars[item]
+    for i in range(gains.size):
+        if in_bars[i] == 0 and (out < 0 or gains[i] < gains[out]):
+            out = i
+        key = np.int64(gains[i]) + out_bars[i]
         top = key if key > top else top
 
     last = state[ITERATION] + state[BUDGET]
@@ -144,7 +144,7 @@ def walk(weights, lowest, blocks, table, state, rng):  # type: ignore[no-untyped
 
         # Unbar the items whose tenure ends now.
         slot = N_SLOTS + (now & (RING - 1))
-        item = state[slot]
+        item: Any = state[slot]
         state[slot] = -1
         while item >= 0:
             if places[item] >= 0:

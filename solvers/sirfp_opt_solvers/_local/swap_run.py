@@ -69,7 +69,7 @@ class SwapRun:
         conflicts = 0
         if fixed.penalty:
             among = fixed.weights[np.ix_(items, items)]
-            conflicts = np.count_nonzero(among == -fixed.penalty) // 2
+            conflicts = int(np.count_nonzero(among == -fixed.penalty)) // 2
         self._state = state = np.full(tabu.N_STATE, -1, dtype=np.int64)
         state[: tabu.N_SLOTS] = 0
         state[tabu.VALUE] = doubled // 2
