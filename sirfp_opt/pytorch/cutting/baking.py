@@ -12,6 +12,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from sirfp_opt.pytorch.cutting.standardised import make_ordinary, weight_made
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -52,14 +54,17 @@ def computed(module: nn.Module) -> tuple[str, ...]:
     if parametrize.is_parametrized(module):
         found += list(module.parametrizations)  # type: ignore[arg-type]
     found += [hook.name for hook in _old_hooks(module).values()]
+    if not found and weight_made(module) is not None:
+        found.append("weight")
     return tuple(found)
 
 
 def bake(model: nn.Module, layers: Collection[str] | None = None) -> tuple[str, ...]:
     """Make computed weights plain parameters, in place, at their present values.
 
-    Weight norm and spectral norm (the old hooks and the new parametrizations) and every
-    other parametrization: the network computes what it did in evaluation mode, and
+    Weight norm and spectral norm (the old hooks and the new parametrizations), every
+    other parametrization, and convolutions that standardise their weight in each pass
+    (`standardised`): the network computes what it did in evaluation mode, and
     trains as one without them. Masks of ``torch.nn.utils.prune`` stay: these are cut
     along.
 
@@ -109,7 +114,13 @@ def _bake(module: Any, tensor: str) -> None:
         if isinstance(parameter, nn.Parameter):
             parameter.requires_grad_(not frozen)
         return
-    key, hook = next((k, h) for k, h in _old_hooks(module).items() if h.name == tensor)
+    hooks = _old_hooks(module)
+    if not hooks:
+        made = weight_made(module)
+        assert made is not None
+        make_ordinary(module, made)
+        return
+    key, hook = next((k, h) for k, h in hooks.items() if h.name == tensor)
     frozen = not any(
         p.requires_grad
         for n, p in module.named_parameters(recurse=False)
