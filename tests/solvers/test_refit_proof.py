@@ -19,10 +19,10 @@ from sirfp_opt import (
     bound,
     solve,
 )
-from sirfp_opt_solvers._kernels.refit import enumerate_drops
 from sirfp_opt_solvers._refit import tree
 from sirfp_opt_solvers._refit.drops import root_drops
 from sirfp_opt_solvers._refit.minorant import Minorant
+from sirfp_opt_solvers._refit.walk import Walk
 from tests.solvers.refit_problems import random_layer, refit_layers
 
 PROPERTY = settings(max_examples=12, deadline=None)
@@ -100,8 +100,8 @@ RULES = [
 def test_the_tree_proves_what_enumeration_finds(
     rules: LayerConstraints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no node settled by trying its sets, bounds and branching do it all."""
-    monkeypatch.setattr(tree, "_enumerated", lambda *_: False)
+    """With no node settled by the compiled tree, column generation does it all."""
+    monkeypatch.setattr(tree.Trial, "suits", lambda *_: False)
     for seed in range(2):
         problem = random_layer(11, readers=2, seed=seed).constrained(rules)
         best = solve(problem, method="brute_force")
@@ -129,25 +129,29 @@ def test_a_node_whose_groups_cannot_make_up_the_count_is_closed(
     assert found.objective == pytest.approx(best.objective, abs=1e-9)
 
 
-def test_sets_are_enumerated_without_missing_any() -> None:
-    """The compiled enumeration finds the least loss, or that none is below the cut."""
-    for seed, (n, need) in enumerate([(6, 1), (7, 3), (8, 5), (9, 9)]):
-        problem = random_layer(n, readers=2, seed=seed).constrained(
-            LayerConstraints(k_min=1)
-        )
-        form = problem.canonical
-        drops = root_drops(form, n - need)
-        sets = list(itertools.combinations(range(n), need))
-        losses = drops.losses(np.array([np.isin(range(n), d) for d in sets]))
-        found = np.zeros(need, dtype=np.int64)
-        matrices = form.precisions.copy(), form.products.copy()
-        least, _ = enumerate_drops(*matrices, need, 10.0, 10**9, found)
-        assert least == pytest.approx(losses.min(), abs=1e-10)
-        assert tuple(found) == sets[int(losses.argmin())]
-        cut = 0.999 * float(losses.min())
-        assert enumerate_drops(*matrices, need, cut, 10**9, found)[0] == cut
-        if need > 1:
-            assert enumerate_drops(*matrices, need, 10.0, 1, found)[1] > 1
+@given(layer=refit_layers(least=2), data=st.data())
+@PROPERTY
+def test_the_compiled_tree_misses_no_set(
+    layer: ReconstructionProblem, data: st.DataObject
+) -> None:
+    """It finds the least loss from any cut above, and that none is below any other."""
+    need = data.draw(st.integers(1, layer.n))
+    form = layer.constrained(LayerConstraints(k_min=1)).canonical
+    drops = root_drops(form, layer.n - need)
+    sets = list(itertools.combinations(range(layer.n), need))
+    losses = drops.losses(np.array([np.isin(range(layer.n), d) for d in sets]))
+    least = float(losses.min())
+    for cut in (10.0, 1.0001 * least + 1e-9):
+        tree = Walk(drops, cut)
+        while not tree.advance(2, bool):  # it goes on from where it was
+            assert tree.nodes < 10_000
+        assert tree.least == pytest.approx(least, abs=1e-9)
+        assert tree.found is not None
+        dropped = np.isin(range(layer.n), tree.found)
+        assert drops.losses(dropped[None])[0] == pytest.approx(least, abs=1e-9)
+    tree = Walk(drops, 0.9999 * least - 1e-9)
+    assert tree.advance(10_000, bool)
+    assert tree.found is None
 
 
 def test_an_unfinished_proof_is_a_bound() -> None:

@@ -20,7 +20,9 @@ import numpy as np
 
 from sirfp_opt.constraints import LayerConstraints
 from sirfp_opt.graph import ChannelGraph
+from sirfp_opt.objective import Objective
 from sirfp_opt.problem import PruningProblem
+from sirfp_opt.reconstruction import ReconstructionProblem
 from sirfp_opt.search import Search
 from sirfp_opt_solvers._local.descent import MixedDescents
 from sirfp_opt_solvers._local.start import is_open
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.canonical_form import CanonicalForm
 
-__all__ = ["COMPILED", "SWEEPS", "compiling", "warm_up"]
+__all__ = ["COMPILED", "REFIT", "SWEEPS", "compiling", "warm_up"]
 
 _logger = logging.getLogger("sirfp_opt.kernels")
 
@@ -45,6 +47,8 @@ COMPILED: dict[str, dict[str, Any]] = {
 }
 SWEEPS = "sweeps"
 """What large problems need of `exact` beside the rest; as long again to compile."""
+REFIT = "refit"
+"""What `exact` needs where readers are refitted."""
 _TICK = 0.02
 # Swaps and compilation share one core at a time (the GIL): while swaps find nothing,
 # they pause for ever longer, up to this.
@@ -106,7 +110,7 @@ def compiling(search: Search, *parts: str) -> Iterator[bool]:
     search : Search
         With an incumbent, if there is to be one: it is improved while kernels are made.
     *parts : str
-        Methods of `COMPILED`, or `SWEEPS`.
+        Methods of `COMPILED`, or `SWEEPS`, or `REFIT`.
     """
     before, began = search.compile_seconds, _spent
     try:
@@ -140,7 +144,8 @@ def _ready_in_time(search: Search, method: str) -> bool:
                 target=_make, args=(method, mixed, ready), name=name, daemon=True
             ).start()
     swaps = None
-    if not ready.wait(_TICK) and is_open(search.canonical):
+    clique = search.problem.objective is Objective.CLIQUE
+    if not ready.wait(_TICK) and clique and is_open(search.canonical):
         best = search.best_items
         rng = np.random.default_rng(search.seed)
         starts = [] if best is None else [best]
@@ -183,6 +188,7 @@ def warm_up(method: str) -> float:
         if method == "exact":  # its incumbents are tabu's; toys do without both
             _solve_toys("tabu", mixed)
             _solve_toys(SWEEPS, mixed)
+            _solve_toys(REFIT, mixed)
     return _spent - before
 
 
@@ -193,6 +199,15 @@ def _solve_toys(part: str, mixed: bool) -> None:
 
     _listen()
     rng = np.random.default_rng(0)
+    if part == REFIT:
+        maps = rng.normal(size=(20, 8))
+        layer = ReconstructionProblem(maps.T @ maps, np.eye(8))
+        tied = LayerConstraints(4, tied=((0, 1), (2, 3, 4)))
+        problem = layer.constrained(tied if mixed else LayerConstraints(4))
+        _, solver = create_solver("exact", {"max_nodes": 1})
+        solver.solve(Search(problem))
+        bound(problem)  # a tree may end before it needs its strongest bound
+        return
     n = 20 if part in ("exact", SWEEPS) else 8
     weights = rng.random((n, n))
     graph = ChannelGraph(weights + weights.T)

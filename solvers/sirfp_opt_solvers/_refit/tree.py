@@ -10,9 +10,9 @@ import numpy as np
 from scipy.linalg import eigh
 
 from sirfp_opt.canonical import reachable
-from sirfp_opt_solvers._kernels.refit import enumerate_drops
 from sirfp_opt_solvers._refit.drops import Drops
 from sirfp_opt_solvers._refit.minorant import Minorant, half_of
+from sirfp_opt_solvers._refit.walk import Walk, walk_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     Items = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-__all__ = ["Enumeration", "Node", "Outcome", "eigenvalue_loss", "explore"]
+__all__ = ["Node", "Outcome", "Trial", "eigenvalue_loss", "explore"]
 
 # Rounds of column generation at a node below the root, sets that it leaves to its
 # children, and seconds for the proof of one clique problem.
 _ROUNDS, _POOL, _SECONDS = 12, 150, 5.0
 # Sets whose spread is looked at to choose what to branch on, and items that are scored.
 _SPREAD, _SCORED = 60, 48
+# Bytes that a compiled tree may take.
+_MEMORY = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,26 +81,31 @@ class Outcome:
 
 
 @dataclass(eq=False)
-class Enumeration:
-    """When to try a node's sets one by one: learned from the nodes before.
+class Trial:
+    """When to try a node's compiled tree: learned from the nodes before.
 
     Attributes
     ----------
     budget : int
-        Sets that are looked into before it is given up.
+        Its nodes that are visited before it is given up.
     reach : float
         Sets that a node may have for the trial to be worth while.
     """
 
     budget: int
-    reach: float = 1e9
+    reach: float = 1e24
 
-    def learn(self, sets: float, nodes: int) -> None:
-        """Note how many of a node's sets had to be looked into."""
-        if nodes > self.budget:
+    def learn(self, sets: float, nodes: int, *, settled: bool) -> None:
+        """Note whether a node of so many sets was settled, and by how many visits."""
+        if not settled:
             self.reach = min(self.reach, sets / 4.0)
         elif nodes < self.budget / 8:
             self.reach = max(self.reach, sets * 4.0)
+
+    def suits(self, drops: Drops) -> bool:
+        """Tell whether a node is worth a trial."""
+        sets = float(comb(drops.m, drops.total))
+        return drops.single and sets <= self.reach and walk_bytes(drops) <= _MEMORY
 
 
 def eigenvalue_loss(precisions: Floats, products: Floats, total: int) -> float:
@@ -120,7 +127,7 @@ def explore(
     form: CanonicalRefit,
     node: Node,
     cut: float,
-    trial: Enumeration,
+    trial: Trial,
     rng: np.random.Generator,
     stop: Callable[[], bool],
 ) -> Outcome:
@@ -132,7 +139,7 @@ def explore(
     node : Node
     cut : float
         Sets that lose at least this are of no interest.
-    trial : Enumeration
+    trial : Trial
     rng : numpy.random.Generator
     stop : callable
         Once true, the node is split as it stands.
@@ -150,7 +157,7 @@ def explore(
     if drops.total == 0:
         outcome.found.append(part.dropped)
         return outcome
-    if _enumerated(part, costs, cut, trial, outcome):
+    if trial.suits(drops) and _walked(part, cut, trial, outcome, stop):
         return outcome
     least = eigenvalue_loss(drops.precisions, drops.products, drops.total)
     lower = max(node.lower, part.lost + least)
@@ -219,32 +226,24 @@ def _split(
     return [drop, keep]
 
 
-def _enumerated(
-    part: _Part, costs: Floats, cut: float, trial: Enumeration, outcome: Outcome
+def _walked(
+    part: _Part,
+    cut: float,
+    trial: Trial,
+    outcome: Outcome,
+    stop: Callable[[], bool],
 ) -> bool:
-    """Try all sets of a node of single channels; return whether that settled it."""
+    """Walk the compiled tree of a node; return whether that settled it."""
     drops = part.drops
-    sets = float(comb(costs.size, drops.total))
-    if not drops.single or sets > trial.reach:
-        return False
-    # The most costly first: their subtrees end soonest.
-    order = np.argsort(-costs, kind="stable")
-    index = np.ix_(np.arange(len(drops.precisions)), order, order)
-    found = np.full(drops.total, -1, dtype=np.int64)
-    _, nodes = enumerate_drops(
-        np.ascontiguousarray(drops.precisions[index]),
-        np.ascontiguousarray(drops.products[index]),
-        drops.total,
-        cut - part.lost,
-        trial.budget,
-        found,
-    )
-    if found[0] >= 0:
-        chosen = np.zeros(costs.size, dtype=bool)
-        chosen[order[found]] = True
+    tree = Walk(drops, cut - part.lost)
+    settled = tree.advance(trial.budget, stop)
+    if tree.found is not None:
+        chosen = np.zeros(drops.m, dtype=bool)
+        chosen[tree.found] = True
         outcome.found.append(part.whole(chosen))
-    trial.learn(sets, nodes)
-    return bool(nodes <= trial.budget)
+    sets = float(comb(drops.m, drops.total))
+    trial.learn(sets, tree.nodes, settled=settled)
+    return settled
 
 
 def _torn(minorant: Minorant) -> int:
