@@ -19,6 +19,7 @@ from sirfp_opt import (
     bound,
     solve,
 )
+from sirfp_opt_solvers._local import compilation
 from sirfp_opt_solvers._refit import tree
 from sirfp_opt_solvers._refit.drops import root_drops
 from sirfp_opt_solvers._refit.minorant import Minorant
@@ -180,3 +181,23 @@ def test_duplicate_and_dead_channels_are_proved() -> None:
     found = solve(layer, 6, method="exact")
     assert found.status is Status.OPTIMAL
     assert found.objective == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_limit_that_comes_before_the_kernels_leaves_set_and_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kernels are made beside the run: without them it ends with what needs none."""
+    monkeypatch.setattr(compilation, "_ready_in_time", lambda *_: False)
+    layer = random_layer(9, readers=2)
+    found = solve(layer, 4, method="exact", time_limit=5.0)
+    assert found.status is Status.FEASIBLE
+    eigenvalue = bound(layer, 4, effort="eigenvalue").value
+    assert found.bound == pytest.approx(eigenvalue, abs=1e-9)
+
+
+def test_toys_leave_nothing_to_compile() -> None:
+    """Once the kernels are at hand no refit problem compiles anything."""
+    compilation._solve_toys(compilation.REFIT, False)
+    found = solve(random_layer(12, readers=2), 6, method="exact")
+    assert found.status is Status.OPTIMAL
+    assert found.compile_seconds == 0.0

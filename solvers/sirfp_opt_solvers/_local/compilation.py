@@ -203,10 +203,10 @@ def _solve_toys(part: str, mixed: bool) -> None:
         maps = rng.normal(size=(20, 8))
         layer = ReconstructionProblem(maps.T @ maps, np.eye(8))
         tied = LayerConstraints(4, tied=((0, 1), (2, 3, 4)))
-        problem = layer.constrained(tied if mixed else LayerConstraints(4))
+        toy = layer.constrained(tied if mixed else LayerConstraints(4))
         _, solver = create_solver("exact", {"max_nodes": 1})
-        solver.solve(Search(problem))
-        bound(problem)  # a tree may end before it needs its strongest bound
+        solver.solve(Search(toy))
+        bound(toy)  # a tree may end before it needs its strongest bound
         return
     n = 20 if part in ("exact", SWEEPS) else 8
     weights = rng.random((n, n))

@@ -27,7 +27,7 @@ _THETA = 0.8
 
 def walk_bytes(drops: Drops) -> int:
     """Return how much memory a walk takes."""
-    readers, u, _ = drops.precisions.shape
+    readers, u = len(drops.precisions), int(drops.member.shape[1])
     return 8 * (drops.total + 1) * u * u * (2 * readers + 1)
 
 
