@@ -6,10 +6,11 @@ A transformer of six blocks (48 channels, six heads, MLPs of 96, no batch norm) 
 trained for 16 epochs on 1300 of scikit-learn's digits; 256 of these, unlabelled, are
 what it is cut and refitted on, the other 497 what it is judged on: the share that it
 gets right, and the mean divergence KL(original, cut) of its answers. Channels are
-chosen by ``metric="refit"``, ``method="greedy"``. Two cuts, both of half:
+chosen by ``metric="refit"``, ``method="greedy"``. Two cuts:
 
-- "q, k": the dimensions of queries and keys, the same places of every head;
-- "all": these, and then the hidden channels of each MLP and the heads.
+- "q, k": half of the dimensions of queries and keys, the same places of every head;
+- "all": these first, then heads, hidden channels of the MLPs and the stream, by
+  `prune`, so that half of the original's MACs are left.
 
 Each is left as cut, refitted in the layers that read what was cut only, and refitted in
 these and in the queries. With ``--sums`` the error of the logits, as a share of their
@@ -33,7 +34,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sirfp_opt.pytorch import apply_plan, couple, extract, prune
+from sirfp_opt.pytorch import apply_plan, count_macs, couple, extract, prune
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
 from sirfp_opt.pytorch.refitting.logits import find_cuts
@@ -158,25 +159,30 @@ def measure(seed: int, *, sums: bool) -> Iterator[dict[str, Any]]:
 
     yield judged("nothing", "", model)
     inside = couple(model, batches[:1], heads="inside")
-    narrow = chosen(model, batches, inside, ("query",))
+    narrow = chosen(model, batches, inside)
+    dense = count_macs(model, images[:1])
     if sums:
         for name, share in logit_errors(model, narrow, batches, inside).items():
             print(f"logits, {name}: {share:.4f} of their square")
     for refitted in ("no", "readers", "readers and queries"):
         first, seconds = refit_as(refitted, model, narrow, batches, inside)
         yield judged("q, k", refitted, first, cpu_seconds=seconds)
-        whole = couple(first, batches[:1])
-        rest = chosen(first, batches, whole, ("query", "mlp"))
-        second, more = refit_as(refitted, first, rest, batches, whole)
-        yield judged("all", refitted, second, cpu_seconds=seconds + more)
+        began = time.process_time()
+        second = prune(
+            first,
+            batches,
+            macs=dense // 2,
+            refit=None if refitted == "no" else "full",
+            progress=False,
+        )
+        more = round(time.process_time() - began, 2)
+        yield judged("all", refitted, second.model, cpu_seconds=seconds + more)
 
 
-def chosen(
-    model: nn.Module, batches: list[Tensor], coupling: Coupling, which: tuple[str, ...]
-) -> PruningPlan:
-    """Return the plan that keeps half of each unit whose name says one of these."""
+def chosen(model: nn.Module, batches: list[Tensor], coupling: Coupling) -> PruningPlan:
+    """Return the plan that keeps half of the queries and keys."""
     graphs = extract(model, batches, metric="refit", coupling=coupling, progress=False)
-    keep = {name: 0.5 for name in graphs if any(part in name for part in which)}
+    keep = {name: 0.5 for name in graphs if "query" in name}
     return prune(
         model,
         batches,
