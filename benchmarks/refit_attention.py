@@ -37,9 +37,9 @@ from torch.nn import functional as F
 from sirfp_opt.pytorch import apply_plan, count_macs, couple, extract, prune
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
-from sirfp_opt.pytorch.refitting.logits import find_cuts
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from sirfp_opt.pytorch.refitting.settings import Refit
+from sirfp_opt.pytorch.refitting.turning import find_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,6 +13,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling.units import Coupling, Member, couple
 from sirfp_opt.pytorch.extraction.assemble import (
+    Reading,
     Scaling,
     assemble,
     reading_of,
@@ -277,10 +278,7 @@ class Extractor:
             if counts.term_steps:
                 terms[layer] = measured.term.cpu().numpy()
             if point[1] == side:
-                products = None
-                if side == "in":
-                    products = self._products(layer)
-                readings[layer] = reading_of(measured, products, self._metric.apart)
+                readings[layer] = self._reading(point, measured)
         if self._statistics and not batches:
             raise InvalidProblemError(
                 "`Extractor` must have seen a batch, got none. Run the network inside "
@@ -402,18 +400,20 @@ class Extractor:
         return {unit.name: makers(unit, self._modules) for unit in self.coupling.units}
 
     def _readers(self) -> dict[str, tuple[Member, ...]]:
-        units = self.coupling.units
-        logits = logit_members(units, self.coupling.pairings)
+        logits = logit_members(self.coupling.units, self.coupling.pairings)
         return {
             unit.name: readers(unit, self._modules, self._folds) + logits[unit.name]
-            for unit in units
+            for unit in self.coupling.units
         }
 
-    def _products(self, layer: str) -> Tensor:
-        record = self._statistics[layer, "in"]
+    def _reading(self, point: Point, measured: Measured) -> Reading:
+        record, layer = self._statistics[point], point[0]
         if isinstance(record, LogitStatistics):
-            return record.filters()
-        return reader_products(self._modules[layer], self._folds[layer])
+            return record.reading(measured, self._metric)
+        if point[1] == "out":
+            return reading_of(measured)
+        products = reader_products(self._modules[layer], self._folds[layer])
+        return reading_of(measured, products, self._metric.apart)
 
 
 def _layers(members: Mapping[str, tuple[Member, ...]]) -> dict[str, None]:

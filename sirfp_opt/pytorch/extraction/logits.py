@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,13 @@ from torch import Tensor, nn
 
 from sirfp_opt.pytorch.coupling.units import Member
 from sirfp_opt.pytorch.cutting.layers import channel_dim
-from sirfp_opt.pytorch.extraction.averages import Averaging, LayerStatistics
+from sirfp_opt.pytorch.extraction.assemble import Reading, reading_of
+from sirfp_opt.pytorch.extraction.averages import (
+    Averaging,
+    LayerStatistics,
+    Measured,
+)
+from sirfp_opt.pytorch.extraction.bases import bases_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -103,6 +110,11 @@ class LogitStatistics(LayerStatistics):
     Term d of the logits is q_d k_d', a matrix over pairs of tokens. Terms d and e have
     the inner product (Q'Q)_de (K'K)_de, summed over samples; those of two heads have
     none. With filters of ones this is the problem of a layer that sums the terms up.
+
+    Where the metric is that of a refit, the terms are those in the basis to which a
+    refit takes queries and keys, whatever dimensions they lose (`bases_of`): terms of a
+    head are orthogonal there, but for what is left of it where samples are unlike, or
+    heads share their keys. Dimension 0 is the strongest.
     """
 
     def __init__(
@@ -127,14 +139,28 @@ class LogitStatistics(LayerStatistics):
         if len(queries) != len(keys):
             return
         first, second = gram_pairs(self.pairing, queries, keys)
-        terms = first[..., :-1, :-1] * second
-        terms = terms / (queries.shape[1] * keys.shape[1])
+        first = first[..., :-1, :-1] / queries.shape[1]
+        second = second / keys.shape[1]
+        apart = self.metric is not None and self.metric.apart
+        terms = torch.cat([first, second], 1) if apart else first * second
         self.update(terms.flatten(1, 2))
 
-    def filters(self) -> Tensor:
-        """Return the products of the filters that sum terms up, head by head."""
-        heads, n = len(self.pairing.query_rows), len(self.pairing.query_rows[0])
-        return _side_by_side(torch.ones(heads, n, n))
+    def reading(self, measured: Measured, metric: Metric) -> Reading:
+        """Return what was measured, as of a layer that reads the terms."""
+        rows = self.pairing.key_rows
+        heads, n = len(rows), len(rows[0])
+        if metric.apart and measured.gram.numel():
+            both = _blocks(measured.redundancy(), n).double()
+            first, second = both[:heads], both[heads:]
+            bases = bases_of(rows, first, second, 0.0, [range(n)] * heads)
+            terms = [
+                (t.T @ one @ t) * (r.T @ other @ r)
+                for one, other, (t, r) in zip(first, second, bases, strict=True)
+            ]
+            gram, mass = _side_by_side(torch.stack(terms)), measured.mass[: heads * n]
+            measured = replace(measured, gram=gram, mass=mass)
+        filters = _side_by_side(torch.ones(heads, n, n).to(measured.gram))
+        return reading_of(measured, filters, metric.apart)
 
     def _add_maps(
         self, maps: Tensor, metric: Metric, old: float, new: float, most: int
@@ -145,6 +171,13 @@ class LogitStatistics(LayerStatistics):
         n = maps.shape[2]
         blocks = maps.sum(dim=0).reshape(-1, n, n)
         self._gram.mul_(old).add_(_side_by_side(blocks), alpha=new)
+
+
+def _blocks(matrix: Tensor, n: int) -> Tensor:
+    """Return the blocks on the diagonal of a matrix, (H, n, n)."""
+    heads = len(matrix) // n
+    each = torch.arange(heads)
+    return matrix.reshape(heads, n, heads, n)[each, :, each]
 
 
 def _side_by_side(blocks: Tensor) -> Tensor:

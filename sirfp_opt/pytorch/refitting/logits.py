@@ -2,169 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn.utils import parametrize
 
 from sirfp_opt.errors import InvalidProblemError
+from sirfp_opt.pytorch.extraction.bases import bases_of
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
 from sirfp_opt.pytorch.refitting.outcome import NOTHING, shares
-from sirfp_opt.pytorch.refitting.readers import FORWARDS
-from sirfp_opt.pytorch.refitting.records import Rows
+from sirfp_opt.pytorch.refitting.records import Rows, held_out
 from sirfp_opt.pytorch.refitting.report import LayerRefit
 from sirfp_opt.pytorch.refitting.solve import Errors
+from sirfp_opt.pytorch.refitting.turning import Cut, CutHead, Fold, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch.utils.hooks import RemovableHandle
 
-    from sirfp_opt.network.plan import PruningPlan
-    from sirfp_opt.pytorch.coupling.pairings import Pairing
     from sirfp_opt.pytorch.refitting.settings import Refit
 
-__all__ = ["Cut", "Fold", "Logits", "find_cuts"]
+__all__ = ["Logits"]
 
 HELD = 1 << 23
 """Numbers that are held of one pair of layers: sums of products, sample by sample."""
-
-Positions = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """Queries and keys of which some dimensions are gone.
-
-    Attributes
-    ----------
-    pairing : Pairing
-    target : nn.Module
-        The layer of the pruned network that makes the queries.
-    heads : tuple of (int, kept, gone, rows)
-        Of each head that lost some: its number, the dimensions that stay and that do
-        not, and where the pruned layer makes those that stay.
-    scale : float
-        What the cut has multiplied the queries with, for the sake of a head's width.
-    reason : str
-        Why they are left as they were cut; empty if they are not.
-    """
-
-    pairing: Pairing
-    target: nn.Module
-    heads: tuple[tuple[int, Positions, Positions, Positions], ...] = ()
-    scale: float = 1.0
-    reason: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """A map of queries, to be folded into the layer that makes them.
-
-    Attributes
-    ----------
-    layer : str
-    target : nn.Module
-    maps : tuple of (rows, Tensor, Tensor)
-        By head: where the layer makes its queries, M of shape (s, s), b of shape (s,):
-        queries become M'q + b.
-    """
-
-    layer: str
-    target: nn.Module
-    maps: tuple[tuple[Positions, Tensor, Tensor], ...]
-
-    def apply(self) -> None:
-        """Fold it into the weights that the layer has now."""
-        weight: Any = self.target.weight
-        bias: Any = self.target.bias
-        with torch.no_grad():
-            for rows, matrix, shift in self.maps:
-                index = torch.tensor(rows, device=weight.device)
-                old = weight[index].flatten(1).double()
-                new = matrix.to(old).T @ old
-                weight[index] = new.reshape(weight[index].shape).to(weight.dtype)
-                if bias is not None:
-                    level = matrix.to(old).T @ bias[index].double() + shift.to(old)
-                    bias[index] = level.to(bias.dtype)
-
-
-def find_cuts(
-    model: nn.Module,
-    pruned: nn.Module,
-    plan: PruningPlan,
-    pairings: Sequence[Pairing],
-) -> tuple[Cut, ...]:
-    """Return every pair of layers that makes queries and keys of which some went."""
-    modules, targets = dict(model.named_modules()), dict(pruned.named_modules())
-    removed = plan.removed_positions()
-    found = []
-    for pairing in pairings:
-        gone = [
-            set(map(int, removed.get((layer, "out"), ())))
-            for layer in (pairing.queries, pairing.keys)
-        ]
-        width = modules[pairing.queries].weight.shape[0]
-        stay = [row for row in range(int(width)) if row not in gone[0]]
-        place = {row: number for number, row in enumerate(stay)}
-        heads, uneven = [], False
-        for number, (queries, keys) in enumerate(
-            zip(pairing.query_rows, pairing.key_rows, strict=True)
-        ):
-            kept = tuple(d for d, row in enumerate(queries) if row not in gone[0])
-            uneven |= kept != tuple(d for d, r in enumerate(keys) if r not in gone[1])
-            lost = tuple(d for d in range(len(queries)) if d not in kept)
-            if kept and lost:
-                rows = tuple(place[queries[d]] for d in kept)
-                heads.append((number, kept, lost, rows))
-        if not heads:
-            continue
-        module, target = modules[pairing.queries], targets[pairing.queries]
-        columns = removed.get((pairing.queries, "in"), np.zeros(0, int))
-        scale = _scale(module, target, stay, columns)
-        reason = pairing.reason or _odd(module, target)
-        if not reason and uneven:
-            reason = "its queries lost other dimensions than its keys"
-        if not reason and scale is None:
-            reason = "its weights after the cut are no part of those before it"
-        found.append(Cut(pairing, target, tuple(heads), scale or 1.0, reason))
-    return tuple(found)
-
-
-def _odd(module: nn.Module, target: nn.Module) -> str:
-    """Say why new queries cannot be had by other weights."""
-    for one in (module, target):
-        if type(one).forward not in FORWARDS or "forward" in vars(one):
-            return f"{type(one).__name__} has a forward pass of its own"
-    weight = target._parameters.get("weight")
-    if parametrize.is_parametrized(target) or weight is None:
-        return "its weight is parametrised"
-    return "" if weight.is_floating_point() else f"its weight is of {weight.dtype}"
-
-
-def _scale(
-    module: nn.Module, target: nn.Module, stay: Sequence[int], gone: np.ndarray
-) -> float | None:
-    """Return the factor between a layer's weights after the cut and before it.
-
-    None where there is no such factor.
-    """
-    whole, left = module.weight, target.weight
-    if not isinstance(whole, Tensor) or not isinstance(left, Tensor):
-        return None
-    columns = np.setdiff1d(np.arange(whole.shape[1]), gone)
-    part = whole.detach()[list(stay)][:, columns.tolist()].double()
-    if part.shape != left.shape:
-        return None
-    left = left.detach().double()
-    scale = float((part * left).sum() / part.square().sum().clamp_min(1e-300))
-    near = torch.allclose(left, scale * part, rtol=1e-3, atol=1e-6)
-    return scale if near and scale > 0 else None
 
 
 class Logits:
@@ -174,19 +39,21 @@ class Logits:
     ----------
     model : nn.Module
     cuts : sequence of Cut
+        Without those that are left as they were cut.
     how : Refit
     skipping : bool
         Leave samples with NaN or inf out, instead of raising.
 
     Notes
     -----
-    With Q and K the queries and keys of a head on one sample, S the dimensions that
-    stay, the logits of the cut network lack Q_D K_D'. Queries Q_S M + 1 b' with the
-    least Σ ‖Q K' - (Q_S M + 1 b') K_S'‖² over all samples, plus a ridge that pulls M to
-    the identity, are linear in those that there are: M and b go into the weights and
-    the bias of the layer that makes them. (CORP, arXiv 2602.05243, without b.) Where a
-    softmax reads the logits, K is about its mean over the tokens of each sample: what a
-    whole row of logits has in common makes no difference.
+    What stays of a head are s dimensions; which ones makes no difference, for the layer
+    can make any others: it reads the same. So the head is taken to the basis in which
+    few dimensions carry its logits, `bases_of`, and loses the weakest. Then, with S
+    those that stay, queries Q_S M + 1 b' with the least Σ ‖Q K' - (Q_S M + 1 b') K_S'‖²
+    over all samples, plus a ridge that pulls M to the identity, make up for what they
+    can of the others (`fit_logits`; CORP, arXiv 2602.05243, without b and without the
+    basis). Where a softmax reads the logits, K is about its mean over the tokens of
+    each sample: what a whole row of logits has in common makes no difference.
     """
 
     def __init__(
@@ -203,7 +70,8 @@ class Logits:
         self._generator = torch.Generator().manual_seed(how.seed)
         self._held = torch.zeros(0, dtype=torch.bool)
         self._rows = {cut.pairing.name: (_rows_of(cut), _rows_of(cut)) for cut in cuts}
-        self._trouble: dict[str, str] = {}
+        self._trouble: set[str] = set()
+        self.pictures = 0
 
     def __enter__(self) -> Self:
         for cut in self.cuts:
@@ -215,17 +83,23 @@ class Logits:
             hook.remove()
         self._hooks.clear()
 
-    def begin(self, held: Tensor) -> None:
-        """Say which pictures of the next batch only judge the fit."""
-        self._held = held
+    def begin(self, pictures: int) -> None:
+        """Say how many pictures the next batch has."""
+        self._held = held_out(self.pictures, pictures, self.how.held_out)
+        self.pictures += pictures
+
+    @property
+    def judging(self) -> int:
+        """How many pictures were held out."""
+        return int(self.pictures * self.how.held_out + 1e-9)
 
     def _taking(self, cut: Cut) -> Any:
         pairing = cut.pairing
-        numbers = [head[0] for head in cut.heads]
+        numbers = [head.number for head in cut.heads]
 
         def take(queries: Tensor, keys: Tensor) -> None:
             if len(queries) != len(keys):
-                self._trouble[pairing.name] = "its keys are of other samples"
+                self._trouble.add(pairing.name)
                 return
             first, second = gram_pairs(pairing, queries, keys)
             parts = [part[:, numbers].flatten(2) for part in (first, second)]
@@ -239,16 +113,18 @@ class Logits:
             held = torch.zeros(len(rows), dtype=torch.bool)
             if len(self._held) and len(rows) % len(self._held) == 0:
                 held = self._held.repeat_interleave(len(rows) // len(self._held))
-            judged, other = self._rows[pairing.name]
-            judged.add(rows[finite & ~held], self._generator)
-            other.add(rows[finite & held], self._generator)
+            fitted, others = self._rows[pairing.name]
+            fitted.add(rows[finite & ~held], self._generator)
+            others.add(rows[finite & held], self._generator)
 
         return take
 
     def fit(
         self, cut: Cut, ranks: torch.device | None
-    ) -> tuple[LayerRefit, Fold | None]:
-        """Return what the report says of a pair, and the map to fold into it, if any.
+    ) -> tuple[LayerRefit, Turn | None, Fold | None]:
+        """Return what the report says of a pair, its bases, and the map of its queries.
+
+        None of these where it is left as it was cut.
 
         Parameters
         ----------
@@ -256,43 +132,47 @@ class Logits:
         ranks : torch.device, optional
             Over the ranks of `torch.distributed`: every one must come here.
         """
-        pairing = cut.pairing
-        row = LayerRefit(pairing.name, "cut", reason=cut.reason)
-        seen = [len(rows) for rows in self._rows.get(pairing.name, ((), ()))]
-        trouble = bool(self._trouble.get(pairing.name))
-        counts = _total(torch.tensor([*seen, int(trouble)]).double(), ranks).tolist()
-        if cut.reason:
-            return row, None
-        if counts[2]:
-            return replace(row, reason="its keys are of other samples"), None
-        if not counts[0]:
-            return replace(row, reason=NOTHING), None
-        bias = isinstance(cut.target.bias, Tensor)
+        name, side = cut.pairing.name, cut.queries
+        row = LayerRefit(name, "cut", reason=cut.reason)
+        if cut.reason or side is None:
+            return row, None, None
+        seen = [*map(len, self._rows[name]), int(name in self._trouble)]
+        counts = _total(torch.tensor(seen).double(), ranks).tolist()
+        if counts[2] or not counts[0]:
+            reason = "its keys are of other samples" if counts[2] else NOTHING
+            return replace(row, reason=reason), None, None
 
         def total(values: Tensor) -> Tensor:
             return _total(values, ranks)
 
-        maps, errors, held = [], Errors(), Errors()
-        for number, (_, kept, gone, rows) in enumerate(cut.heads):
-            sides = [
-                _unpacked(part, number, len(kept) + len(gone))
-                for part in self._rows[pairing.name]
-            ]
+        bias = side.target.bias is not None
+        sums = [
+            [_unpacked(part, number, cut) for part in self._rows[name]]
+            for number in range(len(cut.heads))
+        ]
+        bases = self._bases(cut, [fitted for fitted, _ in sums], total)
+        maps, errors, held = {}, Errors(), Errors()
+        for head, (fitted, others) in zip(cut.heads, sums, strict=True):
+            new, basis = [], bases[head]
+            for first, second in (fitted, others):
+                one = torch.block_diag(basis[0], torch.ones(1, 1).to(first))  # type: ignore[no-untyped-call]
+                new.append((one.T @ first @ one, basis[1].T @ second @ basis[1]))
             fit = fit_logits(
-                *sides[0],
-                kept,
-                gone,
+                *new[0],
+                head.kept,
+                head.gone,
                 ridge=self.how.ridge,
                 bias=bias,
                 total=total,
             )
-            errors += fit.errors
-            held += fit.judge(*sides[1], total)
-            maps.append((rows, fit.matrix, cut.scale * fit.shift))
+            errors += replace(fit.errors, before=_lost(*fitted, head, total))
+            before = _lost(*others, head, total)
+            held += replace(fit.judge(*new[1], total), before=before)
+            maps[head] = (fit.matrix, fit.shift)
         row = LayerRefit(
-            pairing.name,
+            name,
             "logits",
-            max(len(head[1]) * (len(head[1]) + bias) for head in cut.heads),
+            max(len(head.kept) * (len(head.kept) + bias) for head in cut.heads),
             int(counts[0]),
             *shares(errors),
             *(shares(held) if counts[1] else (None, None)),
@@ -304,8 +184,20 @@ class Logits:
         elif held.after > held.before:
             why = "a refit would err more on the pictures that were held out"
         if why:
-            return replace(row, kind="cut", offset="none", reason=why), None
-        return row, Fold(pairing.queries, cut.target, tuple(maps))
+            row = replace(row, kind="cut", offset="none", reason=why)
+            return row, None, None
+        return row, Turn(cut, bases), Fold(side, maps)
+
+    def _bases(self, cut: Cut, sums: Any, total: Any) -> dict[CutHead, Any]:
+        heads = cut.heads
+        bases = bases_of(
+            [cut.pairing.key_rows[head.number] for head in heads],
+            total(torch.stack([first[:, :-1, :-1].sum(dim=0) for first, _ in sums])),
+            total(torch.stack([second.sum(dim=0) for _, second in sums])),
+            self.how.ridge,
+            [[*head.kept, *head.gone] for head in heads],
+        )
+        return dict(zip(heads, bases, strict=True))
 
 
 def _rows_of(cut: Cut) -> Rows:
@@ -313,15 +205,23 @@ def _rows_of(cut: Cut) -> Rows:
     return Rows(max(16, HELD // (len(cut.heads) * ((n + 1) ** 2 + n**2))))
 
 
-def _unpacked(rows: Rows, number: int, n: int) -> tuple[Tensor, Tensor]:
+def _unpacked(rows: Rows, number: int, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return Q'Q and K'K of one head, sample by sample."""
+    n = len(cut.pairing.query_rows[0])
     if not len(rows):
         return torch.zeros(0, n + 1, n + 1).double(), torch.zeros(0, n, n).double()
-    mine = rows.get()[:, number].double()
-    size = (n + 1) ** 2
+    mine, size = rows.get()[:, number].double(), (n + 1) ** 2
     return (
         mine[:, :size].reshape(-1, n + 1, n + 1),
         mine[:, size:].reshape(-1, n, n),
+    )
+
+
+def _lost(first: Tensor, second: Tensor, head: CutHead, total: Any) -> float:
+    """Return the square of what the logits lack without some dimensions."""
+    gone = list(head.gone)
+    return float(
+        total((first[:, gone][:, :, gone] * second[:, gone][:, :, gone]).sum())
     )
 
 

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from sirfp_opt.network.plan import PruningPlan
 
-__all__ = ["Block", "Reader", "find_readers", "put_weight", "weight_of"]
+__all__ = [
+    "Block",
+    "Reader",
+    "find_readers",
+    "owners_of",
+    "put_weight",
+    "weight_of",
+    "why_odd",
+]
 
 Convolution = nn.modules.conv._ConvNd
 Transposed = nn.modules.conv._ConvTransposeNd
@@ -166,12 +174,7 @@ def find_readers(
     modules, targets = dict(model.named_modules()), dict(pruned.named_modules())
     removed = plan.removed_positions()
     fold = folds(plan.units, modules)
-    owners = Counter(
-        id(parameter)
-        for module in modules.values()
-        for parameter in module._parameters.values()
-        if parameter is not None
-    )
+    owners = owners_of(modules)
     readers = []
     for layer in modules:  # in the network's order
         if (layer, "in") not in removed:
@@ -179,7 +182,7 @@ def find_readers(
         module, target = modules[layer], targets[layer]
         gone, out = removed[layer, "in"], removed.get((layer, "out"))
         if isinstance(module, KINDS):
-            reason = _odd(module, target, owners)
+            reason = why_odd(module, target, owners)
             if reason:
                 readers.append(Reader(layer, module, target, reason=reason))
                 continue
@@ -193,7 +196,17 @@ def find_readers(
     return tuple(readers)
 
 
-def _odd(module: nn.Module, target: nn.Module, owners: Mapping[int, int]) -> str:
+def owners_of(modules: Mapping[str, nn.Module]) -> Counter[int]:
+    """Return by the identity of a parameter how many layers hold it."""
+    return Counter(
+        id(parameter)
+        for module in modules.values()
+        for parameter in module._parameters.values()
+        if parameter is not None
+    )
+
+
+def why_odd(module: nn.Module, target: nn.Module, owners: Mapping[int, int]) -> str:
     """Say why a layer's weights are not simply what its inputs are multiplied with."""
     for one in (module, target):
         if type(one).forward not in FORWARDS or "forward" in vars(one):

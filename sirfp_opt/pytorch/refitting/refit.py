@@ -10,34 +10,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.utils import _pytree as pytree
 
 from sirfp_opt._parallel import Clock, Stages, check_progress, progress_stages
-from sirfp_opt.errors import InvalidProblemError, SirfpError
+from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import (
     Forward,
-    counted,
     device_of,
-    evaluating,
     first_and_all,
-    run,
-    to_model,
 )
-from sirfp_opt.pytorch.coupling.units import pairings_of
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.refitting.attention import pairings_cut, refit_logits
 from sirfp_opt.pytorch.refitting.batch_norm import (
     correct_batch_norm,
     reestimate_batch_norm,
     running_norms,
 )
-from sirfp_opt.pytorch.refitting.gather import Gatherer, count_pictures
+from sirfp_opt.pytorch.refitting.gather import Gatherer
 from sirfp_opt.pytorch.refitting.layers import refit_layer
-from sirfp_opt.pytorch.refitting.logits import Fold, Logits, find_cuts
 from sirfp_opt.pytorch.refitting.outcome import take_place
-from sirfp_opt.pytorch.refitting.readers import KINDS, find_readers
+from sirfp_opt.pytorch.refitting.passes import run_over, some_of
+from sirfp_opt.pytorch.refitting.readers import find_readers
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.sequence import InOrder
 from sirfp_opt.pytorch.refitting.settings import Refit, find_refit
+from sirfp_opt.pytorch.refitting.turning import find_cuts
 
 if TYPE_CHECKING:
     from sirfp_opt.network.plan import PruningPlan
@@ -197,28 +193,35 @@ def refit_pruned(
     hear = (lambda stage, done, total: None) if tell is None else tell
     clock = Clock(lambda stage, done, total: hear(f"refit: {stage}", done, total))
     together = over_ranks(distributed)
+    if isinstance(batches, Iterator):
+        batches = list(batches)  # they are read again
+    if pairings is None:
+        pairings = pairings_cut(model, plan, batches, forward)
+    rows, folds, model, logits = refit_logits(
+        model,
+        find_cuts(model, pruned, plan, pairings),
+        batches,
+        settings,
+        forward=forward,
+        ranks=device_of(model) if together else None,
+        skipping=skipping,
+        clock=clock,
+    )
     readers = find_readers(model, pruned, plan)
     open_ = [reader for reader in readers if not reader.reason]
-    if pairings is None:
-        pairings = _pairings(model, plan, batches, forward)
-    cuts = find_cuts(model, pruned, plan, pairings)
-    logits = Logits(
-        model, [c for c in cuts if not c.reason], settings, skipping=skipping
-    )
     in_order = _in_order(settings, pruned, len(open_))
-    held = isinstance(batches, (Tensor, Mapping, list, tuple))
-    if isinstance(batches, Iterator) or (in_order and not held):
-        batches = list(batches)  # they are read again, and must be the same
+    if in_order and not isinstance(batches, (Tensor, Mapping, list, tuple)):
+        batches = list(batches)  # what is read again must be the same
     known = inputs or {}
     enough = settings.kind == "merge" and all(r.layer in known for r in open_)
     some = known if enough else {}
     gatherer = Gatherer(model, open_, settings, some, skipping=skipping)
-    if open_ or logits.cuts:
+    if open_:
         with clock.stage("gather", 0):
-            few = _few(batches, pictures) if enough and not logits.cuts else batches
-            _run(model, few, gatherer, logits, forward, clock)
+            few = some_of(batches, pictures) if enough else batches
+            run_over(model, few, gatherer, forward, clock)
     flags, once = _flags(gatherer, device_of(model) if together else None)
-    rows, places = {}, {}
+    places = {}
     with clock.stage("solve", len(readers)) as tick:
         for reader in readers:
             layer, reason = reader.layer, reader.reason or flags[reader.layer]
@@ -230,16 +233,9 @@ def refit_pruned(
                     reader, gatherer, pruned, together, known, place
                 )
             tick()
-    folds: dict[str, list[Fold]] = {}
-    with clock.stage("logits", len(cuts)) as tick:
-        for cut in cuts:
-            row, fold = logits.fit(cut, device_of(model) if together else None)
-            rows[row.layer] = row
-            if fold is not None:
-                folds.setdefault(fold.layer, []).append(fold)
-                fold.apply()
-            tick()
-    passes = [int(bool(open_ or logits.cuts)), 0]
+    for fold in folds:
+        fold.apply()
+    passes = [int(bool(open_)) + int(bool(folds)), 0]
     if in_order and places:
         for layer in places.keys() - once:
             text = "it runs several times: fitted to inputs of the original network"
@@ -252,8 +248,9 @@ def refit_pruned(
         with clock.stage("in order"):
             for row in walk.refit(ordered, places):
                 rows[row.layer] = row
-                for fold in folds.get(row.layer, ()):
-                    fold.apply()  # into the weights that the layer has now
+                for fold in folds:
+                    if fold.side.layer == row.layer:
+                        fold.apply()  # into the weights that the layer has now
         passes = [passes[0] + walk.passes[0], walk.passes[1]]
     norms = 0
     how = settings.batch_norms
@@ -265,8 +262,8 @@ def refit_pruned(
     return RefitReport(
         settings=settings.to_dict(),
         layers=tuple(rows.values()),
-        pictures=pictures if enough else gatherer.pictures,
-        held_out=gatherer.judging,
+        pictures=pictures if enough else max(gatherer.pictures, logits.pictures),
+        held_out=max(gatherer.judging, logits.judging),
         norms=norms,
         inputs="cut" if in_order else "original",
         passes=(passes[0], passes[1]),
@@ -274,59 +271,11 @@ def refit_pruned(
     )
 
 
-def _pairings(
-    model: nn.Module, plan: PruningPlan, batches: Any, forward: Forward | None
-) -> Sequence[Pairing]:
-    """Trace a network for queries and keys, where a plan may have cut such."""
-    modules = dict(model.named_modules())
-    for unit in plan.units:
-        made = sum(
-            site.table(unit.size).shape[1]
-            for site in unit.ports
-            if site.side == "out" and isinstance(modules.get(site.layer), KINDS)
-        )
-        read = any(site.side == "in" for site in unit.ports)
-        if (made > 1 or not read) and len(plan[unit.name]) < unit.size:
-            try:
-                return pairings_of(model, first_and_all(batches)[0], forward)
-            except SirfpError:  # it cannot be traced: they are left as they were cut
-                return ()
-    return ()
-
-
 def _in_order(settings: Refit, pruned: nn.Module, readers: int) -> bool:
     """Whether readers are fitted to what they read in the cut network."""
     if settings.inputs == "auto":
         return settings.kind == "full" and 2 * len(running_norms(pruned)) < readers
     return settings.inputs == "cut"
-
-
-def _run(
-    model: nn.Module,
-    batches: Any,
-    gatherer: Gatherer,
-    logits: Logits,
-    forward: Forward | None,
-    clock: Clock,
-) -> None:
-    _, every = first_and_all(batches)
-    with evaluating(model), torch.no_grad(), gatherer, logits:
-        for batch in counted(every, None, "gather", clock.tell):
-            here = to_model(batch, model)
-            gatherer.begin(count_pictures(here))
-            logits.begin(gatherer.held)
-            run(model, here, forward)
-
-
-def _few(batches: Any, pictures: int) -> list[Any]:
-    """Return an eighth of the pictures, of the first batch."""
-    first, _ = first_and_all(batches)
-    most = max(1, pictures // 8)
-
-    def cut(tensor: Tensor) -> Tensor:
-        return tensor[:most] if tensor.dim() else tensor
-
-    return [pytree.tree_map_only(Tensor, cut, first)]
 
 
 def _settle(
