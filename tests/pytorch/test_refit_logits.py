@@ -360,7 +360,7 @@ def test_prune_takes_what_was_measured_so() -> None:
     coupling = couple(model, x, heads="inside")
     graphs = extract(model, x, metric="refit", coupling=coupling)
     keep = {"attention.query": 0.5}
-    result = prune(model, x, graphs=graphs, keep=keep, method="greedy", split="uniform")
+    result = prune(model, x, graphs=graphs, keep=keep, method="greedy", multiple_of=1)
     report: Any = result.report.refit
     row = report["attention.query @ attention.key"]
     assert row.kind == "logits"
