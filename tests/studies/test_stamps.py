@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch.nn import functional
 pytest.importorskip("PIL")
 
 from examples.studies.real.criteria import scores
-from examples.studies.real.pictures import part_of
+from examples.studies.real.pictures import part_of, unpack
 from examples.studies.real.stamps.cutouts import (
     BACKGROUND,
     CLASSES,
@@ -88,6 +90,27 @@ def test_things_of_one_name_are_in_one_part() -> None:
     assert len(set(SCENERY)) == len(SCENERY)
     parts = [part_of(name.rsplit("/", 1)[1]) for name in SCENERY]
     assert 8 <= parts.count("test") <= len(parts) // 3
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="missing: dpkg-deb")
+def test_archives_that_lie_beside_are_unpacked_once(tmp_path: Path) -> None:
+    """Nothing is downloaded for them; what cannot be had is told."""
+    source = tmp_path / "source"
+    (source / "DEBIAN").mkdir(parents=True)
+    (source / "DEBIAN" / "control").write_text(
+        "Package: pictures\nVersion: 1\nArchitecture: all\nMaintainer: nobody <n@n.n>\n"
+        "Description: a picture\n"
+    )
+    (source / "picture").write_text("here")
+    (tmp_path / "debs").mkdir()
+    archive = tmp_path / "debs" / "pictures_1_all.deb"
+    command = ["dpkg-deb", "--build", str(source), str(archive)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert unpack(tmp_path / "unpacked", ["pictures"])
+    assert (tmp_path / "unpacked" / "picture").read_text() == "here"
+    archive.unlink()
+    assert unpack(tmp_path / "unpacked", ["pictures"])
+    assert not unpack(tmp_path / "unpacked", ["pictures", "no-such-package-of-ours"])
 
 
 def test_scores_are_those_of_the_definition() -> None:
