@@ -85,6 +85,7 @@ def train(
         figures = {
             "miou": round(judged.iou, 4),
             "foreground_iou": round(judged.foreground, 4),
+            "iou": {kind: round(one, 3) for kind, one in judged.by_class.items()},
             "judged_on": "128 scenes of the calibration objects",
             "parameters": count_params(model),
             "macs": count_macs(model, one),

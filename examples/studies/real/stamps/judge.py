@@ -35,6 +35,8 @@ class Score:
         again and again.
     foreground : float
         IoU of objects, whatever their class, against what is behind them.
+    by_class : dict
+        IoU of each class.
     """
 
     iou: float
@@ -42,6 +44,7 @@ class Score:
     low: float
     high: float
     foreground: float
+    by_class: dict[str, float]
 
 
 def score(found: NDArray[np.integer], scenes: Scenes, *, seed: int = 0) -> Score:
@@ -76,6 +79,7 @@ def score(found: NDArray[np.integer], scenes: Scenes, *, seed: int = 0) -> Score
         float(low),
         float(high),
         float(hits / max(1.0, either)),
+        dict(zip(CLASSES, map(float, shares), strict=True)),
     )
 
 
