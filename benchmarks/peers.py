@@ -23,6 +23,7 @@ scs       cvxpy with SCS: the doubly non-negative relaxation; a bound, no set
 An external program takes an MPS file and a time limit, and prints its objective behind
 the word "objective": ``--external 'cbc=cbc {mps} -seconds {seconds} -solve'``.
 
+    pip install gurobipy pyscipopt dwave-samplers cvxpy scs
     python -m benchmarks.peers --seconds 10 --out results
 """
 

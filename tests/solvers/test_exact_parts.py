@@ -17,7 +17,8 @@ from sirfp_opt_solvers._proof.swaps import is_small, swap_search
 from sirfp_opt_solvers.exact import Exact
 from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.box import BoxProblem
-from sirfp_opt_solvers.relaxations.dual import _ends, _exact_ends
+from sirfp_opt_solvers.relaxations.certificate import certify
+from sirfp_opt_solvers.relaxations.dual import _ends, _exact_ends, improve, start
 from sirfp_opt_solvers.relaxations.triangles import Triangles
 
 
@@ -113,6 +114,30 @@ def test_alternating_directions_bound_every_set(seed: int) -> None:
     ]
     assert max(found) <= cut + 1e-9 * abs(cut)
     assert found[1] >= cut - 0.05 * abs(cut)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounds_raise_the_bound_and_end_where_it_is_enough(seed: int) -> None:
+    """Multiplier steps raise phi, no set is worth less, and what is enough ends them."""
+    rng = np.random.default_rng(seed)
+    m, count, mu = 12, 4, 1e-3
+    weights = rng.normal(size=(m, m))
+    graph = ChannelGraph((weights + weights.T) / 2, sense="minimize")
+    problem = PruningProblem(graph, LayerConstraints(count))
+    box = BoxProblem.of(problem.canonical, count)
+    values = [
+        box.evaluate(np.array(chosen))
+        for chosen in itertools.combinations(range(m), count)
+    ]
+    climbed = improve(box, start(box), mu, newton=3)
+    for _ in range(3):
+        higher = improve(box, climbed, mu, rounds=8)
+        assert higher.phi > climbed.phi
+        assert (higher.multipliers >= 0.0).all()
+        assert certify(box, higher).value <= min(values)
+        climbed = higher
+    ended = improve(box, climbed, mu, rounds=8, enough=climbed.value - 1.0)
+    assert np.array_equal(ended.multipliers, climbed.multipliers)
 
 
 def test_a_few_lanczos_steps_come_near_the_extreme_eigenvalues() -> None:
