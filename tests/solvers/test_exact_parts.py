@@ -118,7 +118,7 @@ def test_alternating_directions_bound_every_set(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rounds_raise_the_bound_and_end_where_it_is_enough(seed: int) -> None:
-    """Multiplier steps raise phi, no set is worth less, and what is enough ends them."""
+    """Steps on multipliers raise phi, bound every set, and end where it is enough."""
     rng = np.random.default_rng(seed)
     m, count, mu = 12, 4, 1e-3
     weights = rng.normal(size=(m, m))
