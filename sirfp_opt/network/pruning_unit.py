@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._validate import as_int, in_range
@@ -140,7 +141,7 @@ class PruningUnit:
                 "that multiplies queries with keys; leave it out for other units."
             )
 
-    @property
+    @cached_property
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """The tied groups; single channels where nothing is tied."""
         return self.tied or tuple((c,) for c in range(self.size))

@@ -275,3 +275,27 @@ def torch_attention() -> nn.Module:
         mlp=nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 24)),
         head=nn.Linear(24, 3),
     )
+
+
+def queried() -> nn.Module:
+    """Return learned queries that ask the tokens: a stream that begins as zeros."""
+
+    def go(m: Any, x: Tensor) -> Tensor:
+        memory = tokens(m.patch(x))
+        place = m.queries.weight[None].repeat(len(x), 1, 1)
+        stream = torch.zeros_like(place)
+        asked = m.q(stream + place) @ m.k(memory).transpose(1, 2)
+        stream = stream + m.proj(asked.softmax(-1) @ m.v(memory))
+        return m.head(m.norm(stream))  # type: ignore[no-any-return]
+
+    return Run(
+        go,
+        patch=nn.Conv2d(3, 16, 4, 4),
+        queries=nn.Embedding(5, 12),
+        q=nn.Linear(12, 10),
+        k=nn.Linear(16, 10),
+        v=nn.Linear(16, 14),
+        proj=nn.Linear(14, 12),
+        norm=nn.LayerNorm(12),
+        head=nn.Linear(12, 3),
+    )

@@ -12,7 +12,7 @@ from sirfp_opt.pytorch.cutting.surgery import cut
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch.cutting.fitting import Fitted
@@ -24,7 +24,10 @@ CONTAINERS = (dict, OrderedDict, list, set)
 
 @contextmanager
 def masked_for_a_while(
-    model: nn.Module, plan: PruningPlan, fitted: Fitted | None = None
+    model: nn.Module,
+    plan: PruningPlan,
+    fitted: Fitted | None = None,
+    room: dict[int, Tensor] | None = None,
 ) -> Iterator[None]:
     """Set what makes and what reads removed channels to zero in the block.
 
@@ -34,9 +37,11 @@ def masked_for_a_while(
     plan : PruningPlan
     fitted : Fitted, optional
         The plan laid beside the network, where that has been done already.
+    room : dict of int to Tensor, optional
+        As for `Zeros.set_on`.
     """
     zeros = zeros_of(model, plan, fitted)
-    with as_before(model), zeros.set_on(model):
+    with as_before(model), zeros.set_on(model, room):
         yield
 
 

@@ -92,19 +92,11 @@ class _Recorder(DispatchMode):
         Modules that surgery puts others in the place of: their insides do not compare.
     weights : callable
         Gives the weights of the sum that tells results apart.
-    keeps : sequence of callable or None, optional
-        By operation: picks the elements of its result that are kept.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        quiet: set[str],
-        weights: _Weights,
-        keeps: Sequence[Callable[[Tensor], Tensor] | None] = (),
-    ) -> None:
+    def __init__(self, network: nn.Module, quiet: set[str], weights: _Weights) -> None:
         super().__init__()
-        self.quiet, self.weights, self.keeps = quiet, weights, keeps
+        self.quiet, self.weights = quiet, weights
         self.prints: list[_Print] = []
         self.running = Running(network)
 
@@ -115,15 +107,22 @@ class _Recorder(DispatchMode):
         name = name_of(func)
         if name != CAST and self.quiet.isdisjoint(self.running.stack):
             made = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
-            self.prints.append(self._print(name, made, len(self.prints)))
+            self._note(name, made)
         return result
 
-    def _print(self, name: str, made: list[Tensor], number: int) -> _Print:
+    def _note(self, name: str, made: list[Tensor]) -> None:
+        self.prints.append(self._print(name, made))
+
+    def _print(
+        self,
+        name: str,
+        made: list[Tensor],
+        keep: Callable[[Tensor], Tensor] | None = None,
+    ) -> _Print:
         if not made or not made[0].is_floating_point():
             elements = made[0].numel() if made else 0
             return _Print(name, self.running.where, elements, 0.0, 0.0)
         tensor = made[0].detach().cpu()
-        keep = self.keeps[number] if number < len(self.keeps) else None
         if keep is not None:
             tensor = keep(tensor)
         flat = tensor.reshape(-1).double()
@@ -133,6 +132,67 @@ class _Recorder(DispatchMode):
             size = float(flat.abs().sum())
         total = float(flat @ self.weights(flat.numel()))
         return _Print(name, self.running.where, flat.numel(), total, size)
+
+
+class _Done(BaseException):
+    """Ends a run of which no more has to be seen; no network catches it."""
+
+
+class _Comparer(_Recorder):
+    """Compares what each operation makes with what one of another run has made.
+
+    It ends the run by `_Done` at the first result that differs, after the last one to
+    be compared, and where the operations are not those of the trace.
+
+    Parameters
+    ----------
+    network, quiet, weights
+        As for `_Recorder`.
+    steps : sequence of Step
+        The operations of the trace, those in quiet modules left out.
+    others : dict of int to _Print
+        By the number of a step: what its result is to be.
+    keep : callable
+        Gives what picks the kept elements of a step's result.
+
+    Attributes
+    ----------
+    found : Step or None
+        The first one that differs.
+    lost : bool
+        Whether the run did other operations than the trace.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        quiet: set[str],
+        weights: _Weights,
+        steps: Sequence[Step],
+        others: dict[int, _Print],
+        keep: Callable[[Step], Callable[[Tensor], Tensor] | None],
+    ) -> None:
+        super().__init__(network, quiet, weights)
+        self.steps, self.others, self.keep = steps, others, keep
+        self.last = max(others, default=-1)
+        self.number = 0
+        self.found: Step | None = None
+        self.lost = False
+
+    def _note(self, name: str, made: list[Tensor]) -> None:
+        number, self.number = self.number, self.number + 1
+        step = self.steps[number] if number < len(self.steps) else None
+        if step is None or kinds([name]) != kinds([step.name]):
+            self.lost = True
+            raise _Done
+        other = self.others.get(number)
+        if other is not None and step.followed:
+            mine = self._print(name, made, self.keep(step))
+            if not mine.fits(other):
+                self.found = step
+                raise _Done
+        if number >= self.last:
+            raise _Done
 
 
 class _Weights:
@@ -203,33 +263,31 @@ class Witness:
                 step.where == q or step.where.startswith(f"{q}.") for q in quiet
             )
         ]
+        # A layer may take other operations where another layout comes in.
+        one = [(step.where, *kinds([step.name])) for step in steps]
+        other = [(p.where, *kinds([p.name])) for p in after.prints]
+        matcher = SequenceMatcher(a=one, b=other, autojunk=False)
+        others = {
+            block.a + i: after.prints[block.b + i]
+            for block in matcher.get_matching_blocks()
+            for i in range(block.size)
+        }
         gone = np.zeros(len(self.tables.roots), dtype=bool)
         gone[removed] = True
-        keeps = [self._keep(step, gone) for step in steps]
-        before = _Recorder(network, quiet, self.weights, keeps)
-        go = ready()
-        with masked(), before.running.watching(), before:
-            go()
-        if kinds(p.name for p in before.prints) != kinds(s.name for s in steps):
-            return None
-        # A layer may take other operations where another layout comes in.
-        one, other = (
-            [(p.where, p.name) for p in recorder.prints] for recorder in (before, after)
+        before = _Comparer(
+            network,
+            quiet,
+            self.weights,
+            steps,
+            others,
+            lambda step: self._keep(step, gone),
         )
-        matcher = SequenceMatcher(a=one, b=other, autojunk=False)
-        blocks = matcher.get_matching_blocks()
-        last = -1
-        for block in blocks:
-            for i, j in zip(
-                range(block.a, block.a + block.size),
-                range(block.b, block.b + block.size),
-                strict=True,
-            ):
-                last = i
-                fits = before.prints[i].fits(after.prints[j])
-                if steps[i].followed and not fits:
-                    return steps[i]
-        rest = [step for step in steps[last + 1 :] if step.followed]
+        go = ready()
+        with suppress(_Done), masked(), before.running.watching(), before:
+            go()
+        if before.found is not None or before.lost:
+            return before.found
+        rest = [step for step in steps[before.last + 1 :] if step.followed]
         there = [step for step in rest if step.where == after.running.last]
         return next(iter(there or rest), None)
 

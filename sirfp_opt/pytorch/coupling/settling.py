@@ -136,7 +136,7 @@ class _Settling:
 
     def _passes(self, candidates: Sequence[Candidate]) -> bool:
         turns = range(1, 1 + _turns(candidates))
-        return all(self._try(candidates, turn) is None for turn in turns)
+        return all(self._fits(candidates, turn) for turn in turns)
 
     def _readmit(self) -> list[_Decision]:
         """Take back what was given up beside others that were to blame."""
@@ -145,7 +145,7 @@ class _Settling:
             for one in decision.labels:
                 self.whole.pop(one, None)
             candidates, _ = self._draft()
-            if self._try(candidates, 1) is None and self._try(candidates, 2) is None:
+            if self._fits(candidates, 1) and self._fits(candidates, 2):
                 back.append(decision)
             else:
                 self.whole.update(dict.fromkeys(decision.labels, decision.reason))
@@ -234,11 +234,18 @@ class _Settling:
         labels = candidate.draft.labels
         return next((self.whole[one] for one in labels if one in self.whole), None)
 
-    def _try(self, candidates: Sequence[Candidate], turn: int) -> Finding | None:
+    def _fits(self, candidates: Sequence[Candidate], turn: int) -> bool:
+        """Tell whether a trial passes; of one that does not, nobody asks why."""
+        return self._try(candidates, turn, evidence=False) is None
+
+    def _try(
+        self, candidates: Sequence[Candidate], turn: int, *, evidence: bool = True
+    ) -> Finding | None:
         units = [candidate.unit for candidate in candidates]
         labels = {c.unit.name: c.draft.labels for c in candidates}
         self.kept = staggered(units, self.rng, turn)
-        return self.trials.run(units, self.kept, labels, self.witness)
+        witness = self.witness if evidence else None
+        return self.trials.run(units, self.kept, labels, witness)
 
     def _decisions(self, candidate: Candidate) -> list[_Decision]:
         labels = candidate.draft.labels
@@ -406,7 +413,7 @@ class _Settling:
         low, high = 0, len(candidates)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._try(candidates[:middle], middle) is None:
+            if self._fits(candidates[:middle], middle):
                 low = middle
             else:
                 high = middle

@@ -23,12 +23,14 @@ from sirfp_opt.pytorch.cutting.fitting import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.batches import Forward
     from sirfp_opt.pytorch.coupling.evidence import Witness
     from sirfp_opt.pytorch.coupling.labels.records import Step
+    from sirfp_opt.pytorch.cutting.fitting import Fitted
 
 __all__ = ["Finding", "Trials", "plain_copy", "staggered"]
 
@@ -76,8 +78,8 @@ def staggered(
             count = 1 + (start + turn * leap) % size
             if turn == 0 and count == size:
                 count = size // 2
-            chosen = rng.choice(size, size=count, replace=False).tolist()
-        kept[unit.name] = np.sort(np.concatenate([groups[i] for i in chosen]))
+            chosen = rng.choice(size, size=count, replace=False)
+        kept[unit.name] = np.sort(np.array(groups)[chosen], axis=None)
     return kept
 
 
@@ -132,9 +134,11 @@ class Trials:
         self.base, self.example = model, example
         self.sample = example  # what verdicts are made on
         self.tolerance = TOLERANCE[torch.float32]
-        self._given = example
+        self._given = self._large = example
         self._dtypes = [tensor.dtype for tensor in _tensors(model)]
         self._may_widen = sum(p.numel() for p in model.parameters()) <= LARGE
+        # Memory of masked tensors, kept from trial to trial; of large ones it is not.
+        self._room: dict[int, Tensor] | None = {} if self._may_widen else None
         if self._may_widen and not HALF.isdisjoint(
             self._dtypes
         ):  # not every operation knows these
@@ -144,6 +148,20 @@ class Trials:
                 self._narrow()
                 self.example = example
         _enliven(model, rng)
+
+    def shrink(self) -> bool:
+        """Go over to a corner of the pictures; tell whether that is any smaller."""
+        large = self._given
+        small = corner(large, SMALL)
+        if self.example is not large or shapes_of(small) == shapes_of(large):
+            return False
+        self._large = large
+        self._given = self.example = self.sample = small
+        return True
+
+    def grow(self) -> None:
+        """Go back to the pictures from before `shrink`."""
+        self._given = self.example = self.sample = self._large
 
     def prepare(self, steps: Sequence[Step]) -> bool:
         """Go over to float64, and to smaller pictures, where the network allows it.
@@ -206,7 +224,7 @@ class Trials:
         units: Sequence[PruningUnit],
         kept: dict[str, IntArray],
         labels: dict[str, dict[int, int]],
-        witness: Witness,
+        witness: Witness | None,
     ) -> Finding | None:
         """Cut units to given sets; return what is wrong with that, None if nothing.
 
@@ -217,8 +235,8 @@ class Trials:
             By unit: the channels that stay.
         labels : dict of str to dict of int to int
             By unit: its classes, and the channel of each.
-        witness : Witness
-            Finds out where the trouble begins.
+        witness : Witness or None
+            Finds out where the trouble begins; None where nobody asks.
         """
         self.runs += 1
         removed = _removed(units, kept, labels)
@@ -235,20 +253,25 @@ class Trials:
             except Exception as error:  # whatever: surgery does not know it
                 return Finding(_told("it cannot be cut", error), None, removed)
             if not text:
-                with masked_for_a_while(self.base, plan, fitted):
+                with self._masked(plan, fitted):
                     expected = self.outputs()
                 found = compare(outputs, expected)
                 if found.relative <= self.tolerance:
                     return None
                 text = f"the cut network is not the masked one: off by {found}"
-            step = witness.first(
+            step = witness and witness.first(
                 removed,
                 self.base,
                 lambda: self._ready(self.example),
-                lambda: masked_for_a_while(self.base, plan, fitted),
+                lambda: self._masked(plan, fitted),
                 lambda: cut_for_a_while(self.base, plan, fitted),
             )
         return Finding(text, step, removed)
+
+    def _masked(
+        self, plan: PruningPlan, fitted: Fitted
+    ) -> AbstractContextManager[None]:
+        return masked_for_a_while(self.base, plan, fitted, self._room)
 
     def outputs(self) -> list[Tensor]:
         """Return what the network makes of the sample."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from sirfp_opt.pytorch.batches import (
 from sirfp_opt.pytorch.coupling.attributes import Counting
 from sirfp_opt.pytorch.coupling.coupling import Coupling, Exclusion, Member
 from sirfp_opt.pytorch.coupling.drafting import Drafting, members_of
+from sirfp_opt.pytorch.coupling.evidence import kinds
 from sirfp_opt.pytorch.coupling.labels.engine import trace
 from sirfp_opt.pytorch.coupling.labels.internals import eagerly
 from sirfp_opt.pytorch.coupling.labels.tables import Tables
@@ -119,9 +121,9 @@ def couple(
             f"`model` must be copyable by copy.deepcopy, got {error!r}. "
             "Remove cached tensors and unpicklable members before pruning."
         ) from error
-    forward = in_every_mode(plain, example, forward)
+    forward, names = in_every_mode(plain, example, forward)
     rng = np.random.default_rng(seed)
-    trials, tracker = _traced(plain, example, forward, rng)
+    trials, tracker = _traced(plain, example, forward, rng, names)
     tables = Tables(tracker)
     modules = dict(trials.base.named_modules())
     drafting = Drafting(tables, Counting(tables, modules), modules)
@@ -168,11 +170,25 @@ def _pairings(trials: Trials, tracker: Tracker) -> tuple[Pairing, ...]:
 
 
 def _traced(
-    plain: nn.Module, example: Any, forward: Forward | None, rng: np.random.Generator
+    plain: nn.Module,
+    example: Any,
+    forward: Forward | None,
+    rng: np.random.Generator,
+    names: Sequence[str] = (),
 ) -> tuple[Trials, Tracker]:
-    """Follow the very network that is cut in trials: its operations are the same."""
+    """Follow the very network that is cut in trials: its operations are the same.
+
+    On a smaller picture where it does the same operations there, which are `names`.
+    """
     trials = Trials(plain, example, forward, rng)
-    tracker = _followed(trials.base, trials.example, forward)
+    tracker = None
+    if names and trials.shrink():
+        with suppress(UnsupportedError):
+            tracker = _followed(trials.base, trials.example, forward)
+        if tracker is None or kinds(s.name for s in tracker.steps[0]) != names:
+            trials.grow()
+            tracker = None
+    tracker = tracker or _followed(trials.base, trials.example, forward)
     if not trials.prepare(tracker.steps[0]):
         tracker = _followed(trials.base, trials.example, forward)
     return trials, tracker

@@ -130,31 +130,44 @@ class Zeros:
                     tensor.index_fill_(dim, index, 0.0)
 
     @contextmanager
-    def set_on(self, model: nn.Module) -> Iterator[None]:
+    def set_on(
+        self, model: nn.Module, room: dict[int, Tensor] | None = None
+    ) -> Iterator[None]:
         """Set them in the block, and put back what was there.
 
         Other numbers stand in for the tensors' own meanwhile; these are not touched.
+
+        Parameters
+        ----------
+        model : nn.Module
+        room : dict of int to Tensor, optional
+            Memory for those numbers, by the `id` of the tensor. What is missing there
+            is made, and stays for the next time: fresh memory costs more than what is
+            written to it.
         """
-        own: dict[int, tuple[Tensor, Tensor]] = {}
+        gone: dict[int, tuple[Tensor, Tensor]] = {}
+        for tensor, dim, index, groups in self._found(model):
+            here = _gone(tensor, dim, index, groups)
+            known = gone.get(id(tensor))
+            gone[id(tensor)] = tensor, here if known is None else known[1] | here
+        own: list[tuple[Tensor, Tensor]] = []
         try:
-            with torch.no_grad():
-                for tensor, dim, index, groups in self._found(model):
-                    if groups > 1:
-                        gone = _by_group(tensor, index, groups)
-                    else:
-                        gone = torch.zeros(
-                            tensor.shape[dim], dtype=torch.bool, device=tensor.device
-                        )
-                        gone[index] = True
-                        gone = gone.view(-1, *[1] * (tensor.dim() - 1 - dim))
-                    if id(tensor) in own:
-                        tensor.masked_fill_(gone, 0.0)
-                    else:
-                        own[id(tensor)] = tensor, tensor.data
-                        tensor.data = torch.where(gone, 0.0, tensor.data)
+            for key, (tensor, here) in gone.items():
+                numbers = tensor.data
+                out = None if room is None else room.get(key)
+                if out is None or (out.shape, out.dtype) != (
+                    numbers.shape,
+                    numbers.dtype,
+                ):
+                    out = torch.empty_like(numbers)
+                torch.where(here, numbers.new_zeros(()), numbers, out=out)
+                if room is not None:
+                    room[key] = out
+                own.append((tensor, numbers))
+                tensor.data = out
             yield
         finally:
-            for tensor, numbers in own.values():
+            for tensor, numbers in own:
                 tensor.data = numbers
 
     def _found(self, model: nn.Module) -> Iterator[tuple[Tensor, int, Tensor, int]]:
@@ -165,6 +178,15 @@ class Zeros:
             tensor = getattr(module, leaf)
             groups = folded(module, leaf.removesuffix("_orig"), dim)
             yield tensor, dim, positions.to(tensor.device), groups
+
+
+def _gone(tensor: Tensor, dim: int, index: Tensor, groups: int) -> Tensor:
+    """Return where a tensor holds positions of a dimension, to be broadcast to it."""
+    if groups > 1:
+        return _by_group(tensor, index, groups)
+    gone = torch.zeros(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
+    gone[index] = True
+    return gone.view(-1, *[1] * (tensor.dim() - 1 - dim))
 
 
 def _by_group(weight: Tensor, positions: Tensor, groups: int) -> Tensor:

@@ -37,7 +37,8 @@ __all__ = ["apply"]
 
 POINTWISE = """
     _prelu_kernel masked_fill dropout native_dropout where bernoulli nan_to_num
-    ones_like full_like rand_like randn_like logical_not clamp_min clamp_max hardswish
+    zeros_like ones_like full_like rand_like randn_like logical_not clamp_min
+    clamp_max hardswish
     hardsigmoid hardtanh elu mish softplus leaky_relu prelu rrelu_with_noise celu
     glu_jvp alpha_dropout feature_dropout gelu silu lerp
     fake_quantize_per_tensor_affine threshold _fused_dropout hardshrink softshrink
