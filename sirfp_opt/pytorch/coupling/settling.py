@@ -135,8 +135,7 @@ class _Settling:
         return Settled(candidates, self.drafting.ordered(exclusions), self.trials.runs)
 
     def _passes(self, candidates: Sequence[Candidate]) -> bool:
-        turns = range(1, 1 + _turns(candidates))
-        return all(self._fits(candidates, turn) for turn in turns)
+        return all(self._fits(candidates, 1 + n) for n in range(_turns(candidates)))
 
     def _readmit(self) -> list[_Decision]:
         """Take back what was given up beside others that were to blame."""
@@ -160,7 +159,7 @@ class _Settling:
                 return [], exclusions
             finding = None
             for _ in range(_turns(candidates)):
-                finding = self._try(candidates, turn)
+                finding = self._try(candidates, turn, self.witness)
                 turn += 1
                 if finding is not None:
                     break
@@ -236,15 +235,14 @@ class _Settling:
 
     def _fits(self, candidates: Sequence[Candidate], turn: int) -> bool:
         """Tell whether a trial passes; of one that does not, nobody asks why."""
-        return self._try(candidates, turn, evidence=False) is None
+        return self._try(candidates, turn, None) is None
 
     def _try(
-        self, candidates: Sequence[Candidate], turn: int, *, evidence: bool = True
+        self, candidates: Sequence[Candidate], turn: int, witness: Witness | None
     ) -> Finding | None:
         units = [candidate.unit for candidate in candidates]
         labels = {c.unit.name: c.draft.labels for c in candidates}
         self.kept = staggered(units, self.rng, turn)
-        witness = self.witness if evidence else None
         return self.trials.run(units, self.kept, labels, witness)
 
     def _decisions(self, candidate: Candidate) -> list[_Decision]:
@@ -369,15 +367,11 @@ class _Settling:
         The others with the module whose code is the same there.
         """
         step = finding.step
-        hit = (
-            []
-            if step is None
-            else self.blame.touching(step, candidates, finding.removed)
-        )
-        if step is not None and not hit:  # what is cut beside it in the same code
-            return self._beside(step, candidates)
         if step is None:
             return self._searched(candidates), []
+        hit = self.blame.touching(step, candidates, finding.removed)
+        if not hit:  # what is cut beside it in the same code
+            return self._beside(step, candidates)
         again = self.blame.again(step)
         kinds = {self._kind(candidate, step) for candidate in hit}
         alike = []

@@ -72,7 +72,7 @@ def staggered(
         number = seen[size] = seen.get(size, -1) + 1
         leap = next(n for n in range(max(1, size * 5 // 8), 0, -1) if gcd(n, size) == 1)
         if size == 2:  # one, the other, both
-            chosen = [[0], [1], [0, 1]][(number + turn) % 3]
+            chosen = np.array(([0], [1], [0, 1])[(number + turn) % 3])
         else:
             start = size // 2 + number * max(1, size // 3)
             count = 1 + (start + turn * leap) % size
@@ -259,12 +259,16 @@ class Trials:
                 if found.relative <= self.tolerance:
                     return None
                 text = f"the cut network is not the masked one: off by {found}"
-            step = witness and witness.first(
-                removed,
-                self.base,
-                lambda: self._ready(self.example),
-                lambda: self._masked(plan, fitted),
-                lambda: cut_for_a_while(self.base, plan, fitted),
+            step = (
+                None
+                if witness is None
+                else witness.first(
+                    removed,
+                    self.base,
+                    lambda: self._ready(self.example),
+                    lambda: self._masked(plan, fitted),
+                    lambda: cut_for_a_while(self.base, plan, fitted),
+                )
             )
         return Finding(text, step, removed)
 

@@ -10,12 +10,23 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from sirfp_opt.pytorch.coupling.labels.layouts import distinct
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sirfp_opt._validate import IntArray
 
-__all__ = ["ELEMENT", "HEAD", "INPUT", "NONE", "PLAIN", "Classes", "components"]
+__all__ = [
+    "ELEMENT",
+    "HEAD",
+    "INPUT",
+    "NONE",
+    "PLAIN",
+    "Classes",
+    "components",
+    "distinct",
+]
 
 NONE, INPUT = 0, 1
 """Labels of what belongs to no channel, and of the network's input."""
@@ -77,7 +88,7 @@ class Classes:
 
     def kinds(self, labels: Tensor) -> set[int]:
         """Return the kinds of the labels, those that are none left out."""
-        roots = np.unique(self.roots(labels.numpy()))
+        roots = distinct(self.roots(labels.numpy()))
         return set(self._kind[roots[roots > 0]].tolist())
 
     def are_heads(self, roots: IntArray) -> NDArray[np.bool_]:
@@ -89,7 +100,7 @@ class Classes:
         """Return the distinct pairs of labels that stand at the same places, (2, n)."""
         a, b = np.broadcast_arrays(self.roots(one.numpy()), self.roots(other.numpy()))
         meet = (a != b) & (a > 0) & (b > 0)
-        keys = np.unique(a[meet] * self.count + b[meet])
+        keys = distinct(a[meet] * self.count + b[meet])
         return np.stack(np.divmod(keys, self.count))
 
     def unite(self, one: Tensor, other: Tensor) -> None:
@@ -117,7 +128,7 @@ class Classes:
     def fix(self, labels: Tensor | None, where: str, why: str) -> None:
         """Note that labels stay; the first reason counts."""
         if labels is not None:
-            for label in np.unique(self.roots(labels.numpy())).tolist():
+            for label in distinct(self.roots(labels.numpy())).tolist():
                 if label:
                     self._fixed.setdefault(label, (where, why))
 

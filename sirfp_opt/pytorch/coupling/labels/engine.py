@@ -25,6 +25,7 @@ from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.coupling.labels.classes import ELEMENT, INPUT, PLAIN, Classes
 from sirfp_opt.pytorch.coupling.labels.grids import Grid, laid_out, taken_apart
 from sirfp_opt.pytorch.coupling.labels.internals import storage_key
+from sirfp_opt.pytorch.coupling.labels.layouts import distinct
 from sirfp_opt.pytorch.coupling.labels.records import (
     Call,
     Node,
@@ -270,7 +271,7 @@ class Tracker(internals.DispatchMode):
         if followed:
             seen = [self.get(tensor, quiet=True) for tensor in call.tensors]
             some = [one.flatten() for one in [*seen, label] if one is not None]
-            touched = np.unique(torch.cat(some).numpy()) if some else touched
+            touched = distinct(torch.cat(some).numpy()) if some else touched
         line = line_of_user()
         shape = () if call.out is None else tuple(call.out.shape)
         small = label if label is None or label.numel() <= 1 << 16 else None
@@ -397,7 +398,7 @@ class Tracker(internals.DispatchMode):
     def reads(self, label: Tensor | None) -> None:
         """Note that something reads these labels."""
         if label is not None:
-            self.read.append(np.unique(label.numpy()))
+            self.read.append(distinct(label.numpy()))
 
     def fix(self, label: Tensor | None, call: Call, why: str) -> None:
         """Note that labels stay because of what an operation does."""
