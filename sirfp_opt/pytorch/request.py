@@ -82,22 +82,21 @@ class PruneRequest:
     min_keep : float
         Least fraction of each unit that stays (rounded down, one channel at least).
     multiple_of : int, optional
-        Numbers of channels are multiples of it, for the hardware's sake. All channels
-        of a unit may stay even where their number is no multiple. None: of 8, in which
-        kernels compute, where a unit is wide (see `step_of`) and has no constraints,
-        as long as the budget can be reached so; any numbers where `keep` gives them.
+        Numbers of channels are multiples of it, or all. None: of 8, in which kernels
+        compute, in units of 32 and more without constraints, as long as the budget can
+        be reached so; any numbers where `keep` gives them.
     ignore : sequence of str
         Patterns of layers whose outputs stay whole.
     drop_dead : bool
-        Drop channels that are dead (see `ExtractedGraphs`) first. They cost no
-        redundancy, so a solver alone would rather keep them.
+        Drop dead channels (`ExtractedGraphs`) first. They cost no redundancy, so a
+        solver alone would rather keep them.
     limits : Limits
         Of each unit's solver.
     seed : int
         Of the solvers and the probe.
     certify : bool or str
-        Give each unit's set a proven bound, by a level of `sirfp_opt.bound`; True is
-        the tightest, which takes seconds for each unit of a thousand channels.
+        Give each unit's set a proven bound, by a level of `sirfp_opt.bound`; True: the
+        tightest, in seconds for each unit of a thousand channels.
     n_jobs : int
         Units solved at a time, by joblib's threads; -1 for all cores.
     extraction : Extraction or mapping, optional
@@ -107,13 +106,12 @@ class PruneRequest:
         Refit the layers that read what was cut, in closed form and without labels, on
         the batches; see `refit`. Channels are then chosen, and the budget split, by
         what is left after it: `extraction` has the metric "refit" by default, where
-        method and allocation know such problems. The cut is verified before it:
-        afterwards the network is no longer the masked one. None leaves all weights as
-        they are, as the reference mode does.
+        method and allocation know such problems. The cut is verified before it. None
+        leaves all weights as they are, as the reference mode does.
     verify : bool
         Compare the pruned network's outputs with the masked original's, on a sample of
-        every batch and in training mode, too (`Verifier`). Units that make a difference
-        are excluded, and the plan is made anew.
+        every batch and in training mode, too. Units that differ are excluded, and the
+        plan is made anew.
     tolerance : float
         Largest difference allowed in any channel of any output, as a share of that
         channel's own size.
