@@ -20,7 +20,7 @@ MACs with one group of each unit, over MACs before: what no budget gets below.
 
     python -m benchmarks.zoo                           # all, into results/zoo.json
     python -m benchmarks.zoo --networks timm/dla34     # one anew, the others as known
-    python -m benchmarks.zoo --table docs/guide/networks.md
+    python -m benchmarks.zoo --table docs/guide/networks.md   # only what is known anew
 """
 
 from __future__ import annotations
@@ -145,13 +145,21 @@ def guarded(name: str, limit: int) -> dict[str, Any]:
     return found
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Return the table of the guide, in Markdown."""
+def table(rows: dict[str, dict[str, Any]], before: str = "") -> str:
+    """Return the table of the guide, in Markdown.
+
+    Lines of the one `before` stay for networks that were not measured anew.
+    """
+    told = {line.split(" | ")[0].strip("| "): line for line in before.splitlines()}
     lines = [
         "| network | units | channels | half | least | difference | s | left whole |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in rows.items():
+    for name in dict.fromkeys((*told, *rows)):
+        row = rows.get(name)
+        if row is None:
+            lines += [told[name]] if "/" in name else []
+            continue
         if row.get("error"):
             lines.append(f"| {name} | | | | | | | {row['error']} |")
             continue
@@ -201,8 +209,8 @@ def main() -> None:
     if options.table:
         text = options.table.read_text()
         before, _, rest = text.partition(BEGIN)
-        after = rest.partition(END)[2]
-        made = f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}"
+        known_rows, _, after = rest.partition(END)
+        made = f"{before}{BEGIN}\n\n{table(rows, known_rows)}\n\n{END}{after}"
         options.table.write_text(made)
 
 
