@@ -13,10 +13,11 @@ chosen by ``metric="refit"``, ``method="greedy"``. Two cuts:
   `prune`, so that half of the original's MACs are left.
 
 Each is left as cut, refitted in the layers that read what was cut only, and refitted in
-these and in the queries. With ``--sums`` the error of the logits, as a share of their
-square on pictures that the fit has not seen, is printed for three fits: the exact one,
-the one by sums over all pictures (M = (Q_S'Q_S)⁻¹ Q_S'Q K'K_S (K_S'K_S)⁻¹), each with
-the same ridge, and none.
+these and in queries and keys. With ``--sums`` the error of the logits, as a share of
+their square on pictures that the fit has not seen, is printed: of queries and keys as
+they were cut ("before") and with the best map of the queries that stay (CORP), fitted
+to each picture or to sums over all of them; and the same in the basis in which few
+dimensions carry the logits.
 
     python -m benchmarks.refit_attention --seeds 0 1 2
 """
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sirfp_opt.pytorch import apply_plan, count_macs, couple, extract, prune
+from sirfp_opt.pytorch.extraction.bases import basis_of
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch.coupling.coupling import Coupling
+    from sirfp_opt.pytorch.refitting.turning import Cut
 
 WIDTH, HEADS, DEPTH, EPOCHS = 48, 6, 6, 16
 
@@ -164,7 +167,7 @@ def measure(seed: int, *, sums: bool) -> Iterator[dict[str, Any]]:
     if sums:
         for name, share in logit_errors(model, narrow, batches, inside).items():
             print(f"logits, {name}: {share:.4f} of their square")
-    for refitted in ("no", "readers", "readers and queries"):
+    for refitted in ("no", "readers", "readers, queries and keys"):
         first, seconds = refit_as(refitted, model, narrow, batches, inside)
         yield judged("q, k", refitted, first, cpu_seconds=seconds)
         began = time.process_time()
@@ -215,36 +218,63 @@ def logit_errors(
 ) -> dict[str, float]:
     """Return the share of the logits' square that is lost on the last batch."""
     cuts = find_cuts(model, apply_plan(model, plan), plan, coupling.pairings)
-    lost = dict.fromkeys(("as cut", "by sums", "exact"), 0.0)
+    lost: dict[str, float] = {}
     for cut in cuts:
-        sides: list[tuple[Tensor, Tensor]] = []
-        hooks = watch_pair(
-            cut.pairing,
-            dict(model.named_modules()),
-            lambda q, k, p=cut.pairing, s=sides: s.append(gram_pairs(p, q, k)),  # type: ignore[misc]
-        )
-        with torch.no_grad():
-            for batch in batches:
-                model(batch)
-        for hook in hooks:
-            hook.remove()
-        for head, kept, gone, _ in cut.heads:
-            first, second = (
-                torch.cat([side[i][:, head] for side in sides]).double()
-                for i in range(2)
-            )
+        for head, (first, second) in zip(
+            cut.heads, sums_of(model, cut, batches), strict=True
+        ):
             seen = slice(len(first) - len(batches[-1]))
             others = slice(len(first) - len(batches[-1]), None)
-            pooled = [part[seen].sum(0, keepdim=True) for part in (first, second)]
-            for name, parts in (
-                ("exact", (first[seen], second[seen])),
-                ("by sums", (pooled[0], pooled[1])),
+            n = second.shape[1]
+            one, two = basis_of(
+                first[seen, :n, :n].sum(0),
+                second[seen].sum(0),
+                1e-3,
+                [*head.kept, *head.gone],
+            )
+            wide = torch.block_diag(one, torch.ones(1, 1).double())
+            turned = wide.T @ first @ wide, two.T @ second @ two
+            signal = float((first[others, :n, :n] * second[others]).sum())
+            for name, (left, right), pooled in (
+                ("in the dimensions that stay, by sums", (first, second), True),
+                ("in the dimensions that stay", (first, second), False),
+                ("in the basis", turned, False),
             ):
-                fit = fit_logits(*parts, kept, gone, ridge=1e-3, bias=True)
-                errors = fit.judge(first[others], second[others], lambda values: values)
-                lost[name] += errors.after / errors.signal / HEADS / len(cuts)
-            lost["as cut"] += errors.before / errors.signal / HEADS / len(cuts)
+                parts = [part[seen].sum(0, keepdim=pooled) for part in (left, right)]
+                if not pooled:
+                    parts = [left[seen], right[seen]]
+                fit = fit_logits(*parts, head.kept, head.gone, ridge=1e-3, bias=True)
+                errors = fit.judge(left[others], right[others], lambda values: values)
+                for what, error in (
+                    (f"{name}, before", errors.before),
+                    (name, errors.after),
+                ):
+                    share = error / signal / HEADS / len(cuts)
+                    lost[what] = lost.get(what, 0.0) + share
     return lost
+
+
+def sums_of(
+    model: nn.Module, cut: Cut, batches: list[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give Q'Q and K'K of each picture, head by head."""
+    sides: list[tuple[Tensor, Tensor]] = []
+
+    def take(queries: Tensor, keys: Tensor) -> None:
+        sides.append(gram_pairs(cut.pairing, queries, keys))
+
+    hooks = watch_pair(cut.pairing, dict(model.named_modules()), take)
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    for hook in hooks:
+        hook.remove()
+    for head in cut.heads:
+        first, second = (
+            torch.cat([side[i][:, head.number] for side in sides]).double()
+            for i in range(2)
+        )
+        yield first, second
 
 
 if __name__ == "__main__":

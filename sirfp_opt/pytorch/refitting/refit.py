@@ -85,9 +85,10 @@ def refit(
     plan : PruningPlan
         From anywhere: `prune`, a file, another criterion.
     batches : Tensor, mapping or iterable of batches
-        Some dozens of pictures, of any batch size; read once, and twice more where
-        there are batch norms. For readers that are fitted one after the other
-        (`Refit.inputs`) they are held, and run several times: `RefitReport.passes`.
+        Some dozens of pictures, of any batch size; read once, twice more where there
+        are batch norms, once more where queries and keys lost dimensions. For readers
+        that are fitted one after the other (`Refit.inputs`) they are held, and run
+        several times: `RefitReport.passes`.
     how : {"full", "merge"} or Refit
         See `Refit`.
     forward : callable, optional
@@ -121,6 +122,9 @@ def refit(
     refitted so far, layer by layer in the order of the calls; by default so where
     there are few batch norms. What the offset c or b changes goes into the layer's
     bias, else into the running mean of the batch norm behind it.
+
+    Queries and keys that lose dimensions are taken to the basis in which few of them
+    carry the logits, before anything else: see `logits.Logits`.
 
     A layer is left as it was cut, and the report says why, where its weights are not
     simply multiplied with its input (parametrised, quantised, shared, or in a layer
