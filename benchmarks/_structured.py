@@ -11,7 +11,7 @@ from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["coin_flips", "distances", "structured"]
+__all__ = ["clusters", "coin_flips", "distances", "structured"]
 
 
 def _problem(weights: np.ndarray, k: int, sense: str, name: str) -> PruningProblem:
@@ -38,6 +38,15 @@ def _redundancy(maps: np.ndarray) -> np.ndarray:
     return np.asarray(maps @ maps.T)
 
 
+def clusters(n: int) -> Iterator[PruningProblem]:
+    """Yield the densest subgraphs of G(n, ¼ to ¾) with n/4 and n/2 vertices."""
+    for density in (0.25, 0.5, 0.75):
+        for share in (0.25, 0.5):
+            k = int(share * n)
+            name = f"k-cluster G({n}, {density}), k={k}"
+            yield _problem(coin_flips(n, density, n), k, "maximize", name)
+
+
 def structured(largest: int) -> Iterator[PruningProblem]:
     """Yield problems of up to so many items, kind by kind."""
     for problem in _all():
@@ -62,10 +71,6 @@ def _all() -> Iterator[PruningProblem]:
             _redundancy(twice), n // 2, "minimize", f"{n // 2} channels twice"
         )
     for n in (40, 80, 100):
-        for density in (0.25, 0.5, 0.75):
-            for share in (0.25, 0.5):
-                weights = coin_flips(n, density, n)
-                name = f"k-cluster G({n}, {density}), k={int(share * n)}"
-                yield _problem(weights, int(share * n), "maximize", name)
+        yield from clusters(n)
     for n in (500, 1000, 2000):
         yield _problem(distances(n), n // 2, "maximize", f"distances, n={n}")

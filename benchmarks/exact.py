@@ -16,6 +16,9 @@ files
 structured
     The same on problems with ties, copies of channels, whole weights or Euclidean
     distances (`benchmarks._structured`), up to the larger of ``--sizes``.
+open
+    The same on densest subgraphs of G(160, density), which stay open for long;
+    ``--only "0.5), k=40"`` for one of them.
 levels
     The gap of tabu's set to each level of `sirfp_opt.bound`, by itself, with its
     seconds, on measured layers and on G(40, 0.5) and uniform weights, all of up to 128
@@ -51,7 +54,7 @@ import pandas as pd
 
 from benchmarks._clocked import CpuSearch, warm_up
 from benchmarks._instances import layers
-from benchmarks._structured import coin_flips, structured
+from benchmarks._structured import clusters, coin_flips, structured
 from benchmarks.heuristics import show
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, bound
 from sirfp_opt.bounds import EFFORTS
@@ -198,6 +201,12 @@ def on_structured(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     return proofs(options, structured(options.sizes[1]), "structured")
 
 
+def on_open(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """*open*."""
+    problems = (p for p in clusters(160) if options.only in p.graph.name)
+    return proofs(options, problems, "open")
+
+
 def on_levels(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     """*levels*."""
     uniform = np.random.default_rng(0).random((64, 64))
@@ -323,6 +332,7 @@ SUITES: dict[str, Callable[[argparse.Namespace], dict[str, pd.DataFrame]]] = {
     "proof": on_layers,
     "files": on_files,
     "structured": on_structured,
+    "open": on_open,
     "levels": on_levels,
     "certificates": certificates,
     "distance": distances,
