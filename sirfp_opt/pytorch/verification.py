@@ -22,6 +22,8 @@ from sirfp_opt.pytorch.batches import (
     to_model,
 )
 from sirfp_opt.pytorch.comparison import Comparison, compare
+from sirfp_opt.pytorch.coupling.bench import cut_for_a_while, masked_for_a_while
+from sirfp_opt.pytorch.cutting.baking import bake, duplicate
 from sirfp_opt.pytorch.cutting.masking import mask
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.dice import Loaded
@@ -106,6 +108,7 @@ class Verifier:
         self.forward = forward
         self.tolerance = tolerance
         self.notes: list[str] = []
+        self._wide: nn.Module | None = None  # a copy in float64, where one is asked for
         self.roads = list(self._roads(first, batches))
 
     def _roads(self, first: Any, batches: Any) -> Iterator[_Road]:
@@ -213,12 +216,18 @@ class Verifier:
     def _in_double(self, plan: PruningPlan, road: _Road) -> Comparison | str:
         """Compare in float64, or in the network's own precision if it is tied to it."""
         try:
-            pruned = apply_plan(self.model, plan).double()
-            twin = mask(self.model, plan).double()
+            if self._wide is None:
+                self._wide = duplicate(self.model)
+                bake(self._wide)
+                self._wide.double()
             batch = pytree.tree_map_only(
                 Tensor, lambda t: t.double() if t.is_floating_point() else t, road.batch
             )
-            return self._differ(pruned, twin, _Road(batch, road.training, road.name))
+            wide, here = self._wide, _Road(batch, road.training, road.name)
+            with cut_for_a_while(wide, plan):
+                found = self._run(wide, here)
+            with masked_for_a_while(wide, plan):
+                return compare(found, self._run(wide, here))
         except Exception:  # whatever: the network is tied to its own dtype
             try:
                 pruned = apply_plan(self.model, plan)
