@@ -65,7 +65,7 @@ def couple(
         The network; not touched.
     batches : Tensor, mapping or iterable of batches
         The first sample of the first batch is run, cut to 128 pixels a side where the
-        network takes pictures of that size.
+        network takes pictures of that size, to 64 where it does the same on these.
     forward : callable, optional
         ``forward(model, batch)``; by default `model` is called with the batch.
     ignore : sequence of str

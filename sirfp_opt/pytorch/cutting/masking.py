@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -145,14 +146,13 @@ class Zeros:
             is made, and stays for the next time: fresh memory costs more than what is
             written to it.
         """
-        gone: dict[int, tuple[Tensor, Tensor]] = {}
+        gone: dict[int, tuple[Tensor, list[Tensor]]] = {}
         for tensor, dim, index, groups in self._found(model):
             here = _gone(tensor, dim, index, groups)
-            known = gone.get(id(tensor))
-            gone[id(tensor)] = tensor, here if known is None else known[1] | here
+            gone.setdefault(id(tensor), (tensor, []))[1].append(here)
         own: list[tuple[Tensor, Tensor]] = []
         try:
-            for key, (tensor, here) in gone.items():
+            for key, (tensor, places) in gone.items():
                 numbers = tensor.data
                 out = None if room is None else room.get(key)
                 if out is None or (out.shape, out.dtype) != (
@@ -160,11 +160,13 @@ class Zeros:
                     numbers.dtype,
                 ):
                     out = torch.empty_like(numbers)
+                here = reduce(torch.logical_or, places)  # as large as the tensor
                 torch.where(here, numbers.new_zeros(()), numbers, out=out)
                 if room is not None:
                     room[key] = out
                 own.append((tensor, numbers))
                 tensor.data = out
+                del here
             yield
         finally:
             for tensor, numbers in own:
