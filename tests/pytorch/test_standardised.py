@@ -36,11 +36,13 @@ class Standardised(nn.Conv2d):
             self.weight, (1, 2, 3), keepdim=True, correction=0
         )
         scaled = (self.weight - mean) * torch.rsqrt(variance + 1e-5)
-        return scaled * self.gain[:, None, None, None]
+        made: Tensor = scaled * self.gain[:, None, None, None]
+        return made
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
-        return self._conv_forward(input, self.made(), self.bias)
+        out: Tensor = self._conv_forward(input, self.made(), self.bias)
+        return out
 
 
 class OfTheInput(Standardised):
@@ -48,7 +50,8 @@ class OfTheInput(Standardised):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
-        return self._conv_forward(input, self.made() * input.mean(), self.bias)
+        out: Tensor = self._conv_forward(input, self.made() * input.mean(), self.bias)
+        return out
 
 
 class Padded(Standardised):
@@ -56,7 +59,10 @@ class Padded(Standardised):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
-        return self._conv_forward(F.pad(input, (0, 1, 0, 1)), self.made(), self.bias)
+        out: Tensor = self._conv_forward(
+            F.pad(input, (0, 1, 0, 1)), self.made(), self.bias
+        )
+        return out
 
 
 class Holding(Standardised):
@@ -108,7 +114,7 @@ def test_standardised_networks_are_cut_exactly() -> None:
     units = couple(net, images).units
     assert [(unit.name, unit.size) for unit in units] == [("0", 12), ("3", 8)]
     plan = PruningPlan(units, {"0": [0, 3, 4, 7, 11], "3": [1, 2, 6]})
-    pruned = apply_plan(net, plan)
+    pruned: Any = apply_plan(net, plan)
     assert [type(pruned[i]) for i in (0, 2, 3)] == [nn.Conv2d] * 3
     assert list(pruned[0].state_dict()) == ["weight", "bias"]
     (found,), (twin,) = (frozen_outputs(m, images) for m in (pruned, mask(net, plan)))
