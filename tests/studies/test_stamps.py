@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,19 +18,20 @@ from examples.studies.real.pictures import part_of, unpack
 from examples.studies.real.stamps.cutouts import (
     BACKGROUND,
     CLASSES,
+    PACKAGES,
     SCENERY,
+    cutouts,
     drawn,
     kind_of,
+    photographs,
     plain,
 )
 from examples.studies.real.stamps.judge import score
 from examples.studies.real.stamps.networks import NAMES, build, checkpoint, load
 from examples.studies.real.stamps.scenes import SIDE, Scenes, compose, inputs, varied
+from examples.studies.real.stamps.task import FOLDER
 from examples.studies.real.stamps.training import learn
 from sirfp_opt.pytorch import couple
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def scenes(count: int = 4, seed: int = 0, *, recolour: bool = False) -> Scenes:
@@ -90,6 +91,26 @@ def test_things_of_one_name_are_in_one_part() -> None:
     assert len(set(SCENERY)) == len(SCENERY)
     parts = [part_of(name.rsplit("/", 1)[1]) for name in SCENERY]
     assert 8 <= parts.count("test") <= len(parts) // 3
+
+
+UNPACKED = FOLDER / "pictures"
+LACKING = [name for name in PACKAGES if not (UNPACKED / f".{name}").exists()]
+
+
+@pytest.mark.skipif(bool(LACKING), reason=f"not unpacked: {', '.join(LACKING)}")
+def test_no_object_is_in_two_parts() -> None:
+    """Nor is a photograph of the test in another part; every class is in each."""
+    parts = ("test", "calibration", "tuning")
+    found = {part: cutouts(UNPACKED, part) for part in parts}
+    kinds = {
+        part: {kind_of(Path(one.name).stem) for one in found[part]} for part in parts
+    }
+    assert not kinds["test"] & (kinds["calibration"] | kinds["tuning"])
+    assert not kinds["calibration"] & kinds["tuning"]
+    labels = set(range(1, len(CLASSES)))
+    assert all({one.label for one in some} == labels for some in found.values())
+    seen = {one.name for one in photographs(UNPACKED, "test")}
+    assert not seen & {one.name for one in photographs(UNPACKED, "tuning")}
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="missing: dpkg-deb")
