@@ -13,7 +13,8 @@ A method's *result* is its objective and whether it is proved. The better of "ex
 "tabu" is the one of the better objective; where both have the same, the one with a
 proof, if it comes within ``--moment`` seconds, else the faster one. Columns: seconds,
 "!" where proved, "-" where the objective is worse than the best of the three; then
-auto's time as a multiple of the better one's, and whether its result is as good.
+auto's time as a multiple of the better one's, whether its result is as good, and when
+it had its set, whatever it did for the bound after that.
 
     python -m benchmarks.auto --repeats 2
 """
@@ -40,6 +41,9 @@ from sirfp_opt_solvers._local.compilation import warm_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sirfp_opt.search import Search
+    from sirfp_opt.trace import TraceEvent
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 METHODS = ("exact", "tabu", "auto")
 _LAYERS = ("stem.0", "stem.1", "layer1.0", "layer2.0.c1", "layer3.0.c1", "layer4.0.c1")
@@ -51,6 +55,7 @@ class Result(NamedTuple):
     value: float
     proved: bool
     seconds: float
+    found: float
 
 
 def instances(graphs: Path, mdplib: Path) -> Iterator[PruningProblem]:
@@ -86,8 +91,20 @@ def measure(problem: PruningProblem, seconds: float, repeats: int) -> dict[str, 
             least = min(least, found[method].seconds)
         gap = math.inf if search.gap is None else search.gap
         value = math.nan if search.objective is None else search.objective
-        found[method] = Result(value, gap <= OPTIMALITY_TOLERANCE, least)
+        last = max((e.seconds for e in _improvements(search)), default=math.nan)
+        if method in found:
+            last = min(last, found[method].found)
+        found[method] = Result(value, gap <= OPTIMALITY_TOLERANCE, least, last)
     return found
+
+
+def _improvements(search: Search) -> Iterator[TraceEvent]:
+    """Yield the events at which the incumbent became better."""
+    before = None
+    for event in search.trace():
+        if event.incumbent != before:
+            yield event
+        before = event.incumbent
 
 
 def compare(
@@ -118,6 +135,7 @@ def compare(
     row["better"] = better
     row["auto / better"] = auto.seconds / found[better].seconds
     row["as good"] = good("auto") and (auto.proved or not found[better].proved)
+    row["set found"] = f"{auto.found:.4f}"
     return row
 
 
