@@ -203,7 +203,8 @@ def test_giving_up_ends_at_a_root_that_fixes_nothing() -> None:
     uniform = np.random.default_rng(128).random((128, 128))
     found = solve(uniform + uniform.T, 64, "exact", give_up=True)
     assert found.status.value == "feasible"
-    assert found.bound is not None and found.bound > found.objective
+    assert found.bound is not None
+    assert found.bound > found.objective
     assert found.trace[-1].iteration == 1
     maps = np.random.default_rng(0).random((70, 40)) ** 4
     graph = ChannelGraph.from_redundancy(maps @ maps.T)
