@@ -58,7 +58,7 @@ class Exact:
         Give up after so many nodes, as after Limits(iterations=...), but as an end of
         its own.
     give_up : bool
-        End after the root where a proof is far off: more than 64 variables, none of
+        End after the root where a proof is far off: 100 variables or more, none of
         them fixed, a gap above 0.5 %, and above five of the steps that whole numbers,
         say, make. What looked like that took a second or (much) longer.
     n_jobs : int

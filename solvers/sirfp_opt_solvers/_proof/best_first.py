@@ -37,7 +37,7 @@ _NOTHING = np.zeros(0, dtype=np.int64)
 _TICK = 0.1
 # What `give_up` takes for far off: so many variables, none of them fixed, and a gap of
 # such a share and of so many steps of the objective. Measured: see docs, benchmarks.
-_MANY, _FAR, _STEPS = 65, 5e-3, 5.5
+_MANY, _FAR, _STEPS = 100, 5e-3, 5.5
 # What copies of a channel may differ by, all in all, as a share of the objective.
 _ALIKE = OPTIMALITY_TOLERANCE / 4
 
