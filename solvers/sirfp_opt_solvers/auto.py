@@ -31,12 +31,10 @@ class Auto:
 
     Few subsets are enumerated. Up to `prove_below` items, branch and bound gets so many
     nodes that it ends within a second or two, the more the fewer items there are;
-    trained layers are proved by then. Where the root shows that a proof is far off,
-    that is the end of it (`Exact.give_up`). The set is found before: by tabu search, or
-    by swaps up to 64 items; what follows is spent on the bound. Where missing edges
-    leave tabu search without any feasible set, CP-SAT takes over: it finds one, or
-    proves that there is none. Where readers are refitted, 32 items are proved, and more
-    are left to local search.
+    trained layers are proved by then. Where
+    missing edges leave tabu search without any feasible set, CP-SAT takes over:
+    it finds one, or proves that there is none. Where readers are refitted, 32 items are
+    proved, and more are left to local search.
 
     Parameters
     ----------
@@ -82,9 +80,7 @@ class Auto:
         m = max(search.canonical.m, 1)
         nodes = max(_NODES, int(_NODES * (_ITEMS / m) ** 2))
         # Exact starts from tabu search, too.
-        solver = (
-            Exact(max_nodes=nodes, give_up=True) if m <= self.prove_below else Tabu()
-        )
+        solver = Exact(max_nodes=nodes) if m <= self.prove_below else Tabu()
         solver.solve(search)
         if search.best is None and not search.stop():
             CpSat().solve(search)

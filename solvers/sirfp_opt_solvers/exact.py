@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
-from sirfp_opt._rules import check_fields, flag, number, ruled, whole
+from sirfp_opt._rules import check_fields, number, ruled, whole
 from sirfp_opt.errors import UnsupportedError
 from sirfp_opt.objective import Objective
 from sirfp_opt.protocols import SolverInfo
@@ -57,10 +57,6 @@ class Exact:
     max_nodes : int, optional
         Give up after so many nodes, as after Limits(iterations=...), but as an end of
         its own.
-    give_up : bool
-        End after the root where a proof is far off: 100 variables or more, none of
-        them fixed, a gap above 0.5 %, and above five of the steps that whole numbers,
-        say, make. What looked like that took a second or (much) longer.
     n_jobs : int
         Threads, each with a node of its own.
 
@@ -92,7 +88,6 @@ class Exact:
     root_rounds: int = ruled(whole(1), 400)
     budget: int = ruled(whole(1), 100)
     max_nodes: int | None = ruled(whole(1, optional=True), None)
-    give_up: bool = ruled(flag(), False)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(
         summary="branch and bound on convexified relaxations; proves whole layers",
@@ -133,7 +128,6 @@ class Exact:
                     Effort(self.barrier, self.rounds, self.root_rounds, self.budget),
                     self.n_jobs,
                     self.max_nodes,
-                    give_up=self.give_up,
                 ).run()
 
     def _solve_refit(self, search: Search) -> None:

@@ -35,9 +35,6 @@ __all__ = ["BestFirst"]
 _NOTHING = np.zeros(0, dtype=np.int64)
 # Seconds between two looks at the clock while threads work.
 _TICK = 0.1
-# What `give_up` takes for far off: so many variables, none of them fixed, and a gap of
-# such a share and of so many steps of the objective. Measured: see docs, benchmarks.
-_MANY, _FAR, _STEPS = 100, 5e-3, 5.5
 # What copies of a channel may differ by, all in all, as a share of the objective.
 _ALIKE = OPTIMALITY_TOLERANCE / 4
 
@@ -71,8 +68,6 @@ class BestFirst:
     n_jobs : int
         Threads, each with a node of its own.
     max_nodes : int, optional
-    give_up : bool
-        End after the root if that leaves everything open.
     """
 
     def __init__(
@@ -82,11 +77,8 @@ class BestFirst:
         effort: Effort,
         n_jobs: int,
         max_nodes: int | None,
-        *,
-        give_up: bool = False,
     ) -> None:
         self.search, self.effort = search, effort
-        self.give_up = give_up
         self.n_jobs, self.max_nodes = n_jobs, max_nodes
         self.merged = merge_twins(search.canonical, _allowance(search))
         self.margin = Margin.of(search.canonical, self.merged.slack)
@@ -118,7 +110,7 @@ class BestFirst:
                     ).done:
                         del self.running[future]
                         self._take(future.result())
-                    if self._proved() or self._ended() or self._hopeless():
+                    if self._proved() or self._ended():
                         return
             finally:
                 self.halted = True  # the threads end before the pool waits for them
@@ -168,18 +160,6 @@ class BestFirst:
     def _ended(self) -> bool:
         ended = self.visited == self.max_nodes or self.search.stop(self.visited)
         return ended and bool(self.heap or self.running)
-
-    def _hopeless(self) -> bool:
-        """Tell, right after a single root, whether a proof is far off."""
-        nodes = [node for *_, node in self.heap]
-        if not self.give_up or self.visited != 1 or any(n.dual is None for n in nodes):
-            return False
-        search, gap = self.search, self.search.gap
-        left = min((node.box.m for node in nodes), default=0)
-        if gap is None or search.bound is None or left < max(self.box.m, _MANY):
-            return False
-        short = search.form.from_objective(search.bound) - search.best_value
-        return gap > _FAR and short > _STEPS * search.canonical.grain
 
     def _stop(self) -> bool:
         return self.halted or self.search.stop()
