@@ -39,7 +39,7 @@ _SLACK = 5e-7
 # Nodes that the compiled tree of the root may visit, in all and for each second that
 # is left, where it has so few sets that there is hope; a tenth of it where it has more.
 # And those of a node below.
-_BUDGET, _PACE, _HOPEFUL, _BELOW = 4_000_000, 2e4, 1e15, 20_000
+_BUDGET, _PACE, _HOPEFUL, _BELOW = 4_000_000, 2e4, 1e15, 5_000
 # Problems of so few sets need no bound at the root: the compiled tree settles them.
 _FEW = 1e9
 # Parts of the time left for the proof of the root's bound: where the compiled tree is

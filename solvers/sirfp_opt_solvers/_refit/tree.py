@@ -93,7 +93,7 @@ class Trial:
     """
 
     budget: int
-    reach: float = 1e24
+    reach: float = 1e16
 
     def learn(self, sets: float, nodes: int, *, settled: bool) -> None:
         """Note whether a node of so many sets was settled, and by how many visits."""
