@@ -101,7 +101,14 @@ def test_a_merge_needs_no_further_pass(name: str) -> None:
     pruned, calls = apply_plan(model, plan), []
     hook = model.register_forward_hook(lambda _, args, __: calls.append(len(args[0])))
     report = refit_pruned(
-        model, pruned, plan, images, how, inputs=graphs.inputs, pictures=graphs.images
+        model,
+        pruned,
+        plan,
+        images,
+        how,
+        inputs=graphs.inputs,
+        pictures=graphs.images,
+        pairings=graphs.coupling.pairings,
     )
     hook.remove()
     assert calls == [1]  # of twelve pictures
