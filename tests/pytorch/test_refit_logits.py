@@ -17,6 +17,7 @@ from sirfp_opt.network.plan import PruningPlan, PruningUnit
 from sirfp_opt.network.sites import Site
 from sirfp_opt.pytorch import Refit, apply_plan, couple, extract, prune, refit
 from sirfp_opt.pytorch.coupling.pairings import MIXED
+from sirfp_opt.pytorch.coupling.units import pairings_of
 from sirfp_opt.pytorch.extraction.bases import basis_of
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
@@ -137,7 +138,7 @@ def share(model: Any, other: Any, x: Tensor) -> float:
 @pytest.mark.parametrize("kind", ["plain", "fused", "turned", "squashed"])
 def test_queries_and_keys_are_found_by_what_is_multiplied(kind: str) -> None:
     """Whatever the names and the order; and whether a softmax reads the product."""
-    (pairing,) = couple(network(kind), tokens()).pairings
+    (pairing,) = pairings_of(network(kind), tokens())
     keys = "query" if kind == "fused" else "key"
     assert (pairing.queries, pairing.keys) == ("attention.query", f"attention.{keys}")
     assert pairing.query_rows[1] == (4, 5, 6, 7)
@@ -149,8 +150,15 @@ def test_queries_and_keys_are_found_by_what_is_multiplied(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["normed", "rotary"])
 def test_what_stands_between_layer_and_product_is_noticed(kind: str) -> None:
     """A norm or a rotation does not commute with a map of the queries."""
-    (pairing,) = couple(network(kind), tokens()).pairings
+    (pairing,) = pairings_of(network(kind), tokens())
     assert pairing.reason == MIXED
+
+
+def test_a_coupling_tells_of_those_that_its_units_may_cut_in_part() -> None:
+    """Whole heads take their logits along: nothing is tried then."""
+    model, x = network("plain"), tokens()
+    assert couple(model, x).pairings == ()
+    assert couple(model, x, heads="inside").pairings == pairings_of(model, x)
 
 
 @pytest.mark.parametrize("kind", ["plain", "fused"])
@@ -298,7 +306,7 @@ def test_what_cannot_be_refitted_is_said() -> None:
     ]  # fmt: skip
     plan = PruningPlan([PruningUnit("qk", N, tuple(sites))], {"qk": [0, 1]})
     cut = apply_plan(model, plan)
-    pairings = couple(model, x).pairings
+    pairings = pairings_of(model, x)
     report = refit_pruned(model, cut, plan, x, Refit(**EXACT), pairings=pairings)
     (row,) = report.layers
     assert (row.kind, row.reason) == ("cut", MIXED)

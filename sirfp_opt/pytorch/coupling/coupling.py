@@ -123,7 +123,8 @@ class Coupling:
     untraced : tuple of str
         Batch norms and convolutions that no output of the network depends on.
     pairings : tuple of Pairing
-        Layers whose outputs meet in products of queries and keys.
+        Layers whose outputs meet in products of queries and keys, as far as units may
+        cut a head's terms in part.
     decided : tuple of str
         Modules whose code takes numbers out of what it computes, perhaps to decide by
         them: what other numbers lead to has not been traced.

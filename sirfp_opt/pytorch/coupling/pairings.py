@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from sirfp_opt.pytorch.cutting.layers import channel_dim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.coupling.labels.engine import Tracker
 
 __all__ = ["Pairing", "find_pairings"]
@@ -64,9 +65,43 @@ class Pairing:
         """Both layers."""
         return f"{self.queries} @ {self.keys}"
 
+    def terms_of(self, unit: PruningUnit) -> tuple[int, ...] | None:
+        """Return the terms of the logits that a unit's channels are, in order.
+
+        Parameters
+        ----------
+        unit : PruningUnit
+
+        Returns
+        -------
+        tuple of int or None
+            None if its channels are no such terms, or a head's go all together: its
+            logits go with it then.
+        """
+        flat = [row for head in self.query_rows for row in head]
+        place = {row: term for term, row in enumerate(flat)}
+        tables = [
+            [[place[row] for row in rows if row in place] for rows in table]
+            for site in unit.ports
+            if (site.layer, site.side) == (self.queries, "out")
+            for table in [site.table(unit.size).tolist()]
+        ]
+        table = next((t for t in tables if t[0]), None)
+        if table is None or len({len(terms) for terms in table}) > 1:
+            return None
+        width = len(self.query_rows[0])
+        for group in unit.classes:
+            heads = [term // width for channel in group for term in table[channel]]
+            if heads.count(heads[0]) == width:
+                return None
+        return tuple(term for terms in table for term in terms)
+
 
 def find_pairings(
-    tracker: Tracker, model: nn.Module, run: Callable[[], Sequence[Tensor]]
+    tracker: Tracker,
+    model: nn.Module,
+    run: Callable[[], Sequence[Tensor]],
+    units: Collection[PruningUnit] | None = None,
 ) -> tuple[Pairing, ...]:
     """Return the pairs of layers whose outputs meet in a product of a traced network.
 
@@ -87,6 +122,8 @@ def find_pairings(
         The traced network; left as it is.
     run : callable
         Returns its outputs on some example.
+    units : collection of PruningUnit, optional
+        Of what they cannot cut in part nothing is tried, nor returned.
     """
     modules = dict(model.named_modules())
     found: dict[Pairing, None] = {}
@@ -96,16 +133,37 @@ def find_pairings(
             (one, left), (other, right) = sides[0], sides[1]
             if not (one == other and np.array_equal(left, right)):
                 found[Pairing(one, other, _table(left), _table(right))] = None
-    pairings = [replace(p, reason=_plainly_mixed(p)) for p in found]
+    pairings = [
+        replace(pairing, reason=_plainly_mixed(pairing))
+        for pairing in found
+        if units is None or any(_touched(pairing, unit) for unit in units)
+    ]
     open_ = [pairing for pairing in pairings if not pairing.reason]
     if not open_:
         return tuple(pairings)
-    trial = _Trial(modules, run)
-    tested = trial.judge(open_)
-    if len(open_) > 1 and any(pairing.reason for pairing in tested):
-        tested = [trial.judge([pairing])[0] for pairing in open_]
-    judged = dict(zip(open_, tested, strict=True))
+    judged = dict(zip(open_, _judged(_Trial(modules, run), open_), strict=True))
     return tuple(judged.get(pairing, pairing) for pairing in pairings)
+
+
+def _judged(trial: _Trial, pairings: list[Pairing]) -> list[Pairing]:
+    """Judge all together; where something is wrong with some of them, by halves."""
+    tested = trial.judge(pairings)
+    half = len(pairings) // 2
+    if not half or not any(pairing.reason for pairing in tested):
+        return tested
+    return _judged(trial, pairings[:half]) + _judged(trial, pairings[half:])
+
+
+def _touched(pairing: Pairing, unit: PruningUnit) -> bool:
+    """Whether a unit may take some of the terms of a head, and leave others."""
+    turned = replace(
+        pairing,
+        queries=pairing.keys,
+        keys=pairing.queries,
+        query_rows=pairing.key_rows,
+        key_rows=pairing.query_rows,
+    )
+    return any(one.terms_of(unit) is not None for one in (pairing, turned))
 
 
 def _rows(

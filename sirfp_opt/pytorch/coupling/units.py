@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sirfp_opt.network.plan import PruningUnit
     from sirfp_opt.pytorch.coupling.labels.engine import Tracker
 
 __all__ = ["Coupling", "Exclusion", "Member", "couple", "matches", "pairings_of"]
@@ -137,7 +138,7 @@ def couple(
         members={unit.name: members_of(unit, modules) for unit in units},
         exclusions=tuple(settled.exclusions),
         untraced=drafting.untraced(),
-        pairings=_pairings(trials, tracker),
+        pairings=_pairings(trials, tracker, units),
         decided=tuple(tracker.taken),
     )
     for exclusion in coupling.exclusions:
@@ -164,9 +165,11 @@ def pairings_of(
     return _pairings(*_traced(plain_copy(model), example, forward, rng))
 
 
-def _pairings(trials: Trials, tracker: Tracker) -> tuple[Pairing, ...]:
+def _pairings(
+    trials: Trials, tracker: Tracker, units: Sequence[PruningUnit] | None = None
+) -> tuple[Pairing, ...]:
     with eagerly():
-        return find_pairings(tracker, trials.base, trials.outputs)
+        return find_pairings(tracker, trials.base, trials.outputs, units)
 
 
 def _traced(

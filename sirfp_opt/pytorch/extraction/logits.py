@@ -201,31 +201,10 @@ def logit_members(
     for unit in units:
         members = []
         for pairing in pairings:
-            rows = _terms(unit, pairing)
+            rows = pairing.terms_of(unit)
             if rows is not None:
                 members.append(
                     Member(pairing.name, rows[0], len(rows) // unit.size, rows)
                 )
         found[unit.name] = tuple(members)
     return found
-
-
-def _terms(unit: PruningUnit, pairing: Pairing) -> tuple[int, ...] | None:
-    """Return the terms of each channel of a unit, in order; None if it has none."""
-    flat = [row for head in pairing.query_rows for row in head]
-    place = {row: term for term, row in enumerate(flat)}
-    tables = [
-        [[place[row] for row in rows if row in place] for rows in table]
-        for site in unit.ports
-        if (site.layer, site.side) == (pairing.queries, "out")
-        for table in [site.table(unit.size).tolist()]
-    ]
-    table = next((t for t in tables if t[0]), None)
-    if table is None or len({len(terms) for terms in table}) > 1:
-        return None
-    width = len(pairing.query_rows[0])
-    for group in unit.classes:
-        heads = [term // width for channel in group for term in table[channel]]
-        if heads.count(heads[0]) == width:
-            return None
-    return tuple(term for terms in table for term in terms)
