@@ -15,6 +15,7 @@ from sirfp_opt.pytorch.coupling.bench import (
     as_before,
     cut_for_a_while,
     masked_for_a_while,
+    same_in,
 )
 
 
@@ -110,3 +111,49 @@ def test_containers_keep_their_identity() -> None:
         model.seen["other"] = []
     assert model.seen == {"widths": []}
     assert model.seen["widths"] is widths
+
+
+def test_masked_in_place_it_is_masked_and_put_back_to_the_bit(case) -> None:  # type: ignore[no-untyped-def]
+    """With the original at hand no tensor is made: same outputs, same numbers after."""
+    _, x, plan = case
+    torch.manual_seed(1)
+    original = Remembering().eval()  # float32, the copy is wider
+    wide = copy.deepcopy(original)
+    with torch.no_grad():
+        wide.stem.weight.add_(0.5)  # another number than the original's
+    kept_apart = wide.stem.weight.detach().clone().double()
+    originals = same_in(wide, original)
+    assert "stem.weight" not in originals
+    assert {"token.weight", "attention.in_proj_weight"} <= originals.keys()
+    wide.double()
+    expected = mask(wide, plan)(x)
+    numbers = copy.deepcopy(wide.state_dict())
+    theirs = copy.deepcopy(original.state_dict())
+    place = wide.token.weight.data_ptr()
+
+    def spoil() -> None:
+        with masked_for_a_while(wide, plan, None, originals):
+            assert torch.equal(wide(x), expected)
+            assert wide.token.weight.data_ptr() == place
+            assert not torch.equal(wide.token.weight, numbers["token.weight"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        spoil()
+    assert all(torch.equal(v, numbers[k]) for k, v in wide.state_dict().items())
+    assert all(torch.equal(v, theirs[k]) for k, v in original.state_dict().items())
+    assert torch.equal(wide.stem.weight, kept_apart)
+
+
+def test_only_memory_of_its_own_is_masked_in_place() -> None:
+    """Not what others see as well, nor what is narrower than the original's numbers."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    twin = copy.deepcopy(model)
+    assert len(same_in(twin, model)) == 6
+    first, second, third = twin.children()
+    first.__dict__["seen"] = first.get_parameter("weight").detach()
+    bias = second.get_parameter("bias")
+    bias.data = torch.zeros(8)[::2].copy_(bias.data)
+    third.half()
+    assert same_in(twin, model).keys() == {"0.bias", "1.weight"}
+    assert same_in(model, model) == {}

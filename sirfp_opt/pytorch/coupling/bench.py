@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from sirfp_opt.pytorch.cutting.masking import zeros_of
 from sirfp_opt.pytorch.cutting.surgery import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from sirfp_opt.network.plan import PruningPlan
     from sirfp_opt.pytorch.cutting.fitting import Fitted
 
-__all__ = ["as_before", "cut_for_a_while", "masked_for_a_while"]
+__all__ = ["as_before", "cut_for_a_while", "masked_for_a_while", "same_in"]
 
 CONTAINERS = (dict, OrderedDict, list, set)
 
@@ -27,7 +31,7 @@ def masked_for_a_while(
     model: nn.Module,
     plan: PruningPlan,
     fitted: Fitted | None = None,
-    room: dict[int, Tensor] | None = None,
+    originals: Mapping[str, Tensor] | None = None,
 ) -> Iterator[None]:
     """Set what makes and what reads removed channels to zero in the block.
 
@@ -37,12 +41,51 @@ def masked_for_a_while(
     plan : PruningPlan
     fitted : Fitted, optional
         The plan laid beside the network, where that has been done already.
-    room : dict of int to Tensor, optional
+    originals : mapping of str to Tensor, optional
         As for `Zeros.set_on`.
     """
     zeros = zeros_of(model, plan, fitted)
-    with as_before(model), zeros.set_on(model, room):
+    with as_before(model), zeros.set_on(model, originals):
         yield
+
+
+def same_in(twin: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters of a network whose numbers its copy holds, too, by name.
+
+    Those alone whose memory in the copy is their own: to write there changes nothing
+    else.
+
+    Parameters
+    ----------
+    twin : nn.Module
+        A copy of `model`, changed since.
+    model : nn.Module
+    """
+    own: dict[int, Tensor] = {}  # by id: a tied tensor counts once
+    for module in twin.modules():
+        for value in chain(
+            module._parameters.values(), module._buffers.values(), vars(module).values()
+        ):
+            if isinstance(value, Tensor) and value.layout == torch.strided:
+                own[id(value)] = value
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in own.values())
+    theirs = dict(model.named_parameters(remove_duplicate=False))
+    found: dict[str, Tensor] = {}
+    for name, mine in twin.named_parameters(remove_duplicate=False):
+        other = theirs.get(name)
+        if (
+            other is not None
+            and id(mine) in own
+            and users[mine.untyped_storage().data_ptr()] == 1
+            and mine.untyped_storage().nbytes() == mine.numel() * mine.element_size()
+            and (type(mine), mine.device, mine.shape)
+            == (type(other), other.device, other.shape)
+            and torch.promote_types(mine.dtype, other.dtype) == mine.dtype
+            and mine.untyped_storage().data_ptr() != other.untyped_storage().data_ptr()
+            and torch.equal(mine, other.to(mine.dtype))
+        ):
+            found[name] = other
+    return found
 
 
 @contextmanager

@@ -15,7 +15,11 @@ from torch.utils import _pytree as pytree
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch.batches import corner, frozen_outputs, run, shapes_of
 from sirfp_opt.pytorch.comparison import compare
-from sirfp_opt.pytorch.coupling.bench import cut_for_a_while, masked_for_a_while
+from sirfp_opt.pytorch.coupling.bench import (
+    cut_for_a_while,
+    masked_for_a_while,
+    same_in,
+)
 from sirfp_opt.pytorch.coupling.evidence import Operations, kinds
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.cutting.baking import bake, duplicate
@@ -120,6 +124,9 @@ class Trials:
         How the network is called.
     rng : numpy.random.Generator
         Of what stands in for small parameters.
+    original : nn.Module, optional
+        What `model` is a copy of; only read. Numbers that a mask overwrites are put
+        back from there.
     """
 
     def __init__(
@@ -128,6 +135,7 @@ class Trials:
         example: Any,
         forward: Forward | None,
         rng: np.random.Generator,
+        original: nn.Module | None = None,
     ) -> None:
         self.forward = forward
         self.runs = 0
@@ -137,8 +145,6 @@ class Trials:
         self._given = self._large = example
         self._dtypes = [tensor.dtype for tensor in _tensors(model)]
         self._may_widen = sum(p.numel() for p in model.parameters()) <= LARGE
-        # Memory of masked tensors, kept from trial to trial; of large ones it is not.
-        self._room: dict[int, Tensor] | None = {} if self._may_widen else None
         if self._may_widen and not HALF.isdisjoint(
             self._dtypes
         ):  # not every operation knows these
@@ -148,6 +154,8 @@ class Trials:
                 self._narrow()
                 self.example = example
         _enliven(model, rng)
+        # Wider numbers of a copy are the original's, too: all of float32 are float64.
+        self._originals = {} if original is None else same_in(model, original)
 
     def shrink(self) -> bool:
         """Go over to a corner of the pictures; tell whether that is any smaller."""
@@ -275,7 +283,7 @@ class Trials:
     def _masked(
         self, plan: PruningPlan, fitted: Fitted
     ) -> AbstractContextManager[None]:
-        return masked_for_a_while(self.base, plan, fitted, self._room)
+        return masked_for_a_while(self.base, plan, fitted, self._originals)
 
     def outputs(self) -> list[Tensor]:
         """Return what the network makes of the sample."""

@@ -124,7 +124,7 @@ def couple(
         ) from error
     forward, names = in_every_mode(plain, example, forward)
     rng = np.random.default_rng(seed)
-    trials, tracker = _traced(plain, example, forward, rng, names)
+    trials, tracker = _traced(model, plain, example, forward, rng, names)
     tables = Tables(tracker)
     modules = dict(trials.base.named_modules())
     drafting = Drafting(tables, Counting(tables, modules), modules)
@@ -162,7 +162,7 @@ def pairings_of(
     """
     example = small_sample(model, to_model(batch, model), forward)
     rng = np.random.default_rng(0)
-    return _pairings(*_traced(plain_copy(model), example, forward, rng))
+    return _pairings(*_traced(model, plain_copy(model), example, forward, rng))
 
 
 def _pairings(
@@ -173,6 +173,7 @@ def _pairings(
 
 
 def _traced(
+    model: nn.Module,
     plain: nn.Module,
     example: Any,
     forward: Forward | None,
@@ -183,7 +184,7 @@ def _traced(
 
     On a smaller picture where it does the same operations there, which are `names`.
     """
-    trials = Trials(plain, example, forward, rng)
+    trials = Trials(plain, example, forward, rng, model)
     tracker = None
     if names and trials.shrink():
         with suppress(UnsupportedError):

@@ -14,7 +14,7 @@ from sirfp_opt.pytorch.cutting.baking import bake, duplicate, mask_tensors
 from sirfp_opt.pytorch.cutting.fitting import COUNTS, Fitted, fit, folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.plan import PruningPlan
@@ -122,7 +122,7 @@ class Zeros:
         A write, even of what is there, would spoil the gradients of a run before.
         """
         with torch.no_grad():
-            for tensor, dim, index, groups in self._found(model):
+            for _, tensor, dim, index, groups in self._found(model):
                 if groups > 1:
                     gone = _by_group(tensor, index, groups)
                     if bool((tensor * gone).any()):
@@ -132,54 +132,54 @@ class Zeros:
 
     @contextmanager
     def set_on(
-        self, model: nn.Module, room: dict[int, Tensor] | None = None
+        self, model: nn.Module, originals: Mapping[str, Tensor] | None = None
     ) -> Iterator[None]:
         """Set them in the block, and put back what was there.
 
-        Other numbers stand in for the tensors' own meanwhile; these are not touched.
+        Where the same numbers are kept elsewhere, they are set in place, and put back
+        from there: that takes no memory. Else other numbers stand in for the tensor's
+        own meanwhile; these are not touched.
 
         Parameters
         ----------
         model : nn.Module
-        room : dict of int to Tensor, optional
-            Memory for those numbers, by the `id` of the tensor. What is missing there
-            is made, and stays for the next time: fresh memory costs more than what is
-            written to it.
+        originals : mapping of str to Tensor, optional
+            By the name of a tensor of `model`: another one of the same numbers, which
+            are no wider (float32 for float64). Only read.
         """
-        gone: dict[int, tuple[Tensor, list[Tensor]]] = {}
-        for tensor, dim, index, groups in self._found(model):
+        gone: dict[int, tuple[Tensor, Tensor | None, list[Tensor]]] = {}
+        for name, tensor, dim, index, groups in self._found(model):
             here = _gone(tensor, dim, index, groups)
-            gone.setdefault(id(tensor), (tensor, []))[1].append(here)
-        own: list[tuple[Tensor, Tensor]] = []
+            original = None if originals is None else originals.get(name)
+            gone.setdefault(id(tensor), (tensor, original, []))[2].append(here)
+        changed: list[tuple[Tensor, Tensor, Tensor | None]] = []
         try:
-            for key, (tensor, places) in gone.items():
+            for tensor, original, places in gone.values():
                 numbers = tensor.data
-                out = None if room is None else room.get(key)
-                if out is None or (out.shape, out.dtype) != (
-                    numbers.shape,
-                    numbers.dtype,
-                ):
-                    out = torch.empty_like(numbers)
-                here = reduce(torch.logical_or, places)  # as large as the tensor
-                torch.where(here, numbers.new_zeros(()), numbers, out=out)
-                if room is not None:
-                    room[key] = out
-                own.append((tensor, numbers))
-                tensor.data = out
-                del here
+                changed.append((tensor, numbers, original))
+                if original is None:
+                    everywhere = reduce(torch.logical_or, places)
+                    tensor.data = numbers.masked_fill(everywhere, 0.0)
+                else:
+                    for here in places:
+                        numbers.masked_fill_(here, 0.0)
             yield
         finally:
-            for tensor, numbers in own:
+            for tensor, numbers, original in changed:
                 tensor.data = numbers
+                if original is not None:
+                    numbers.copy_(original.data)
 
-    def _found(self, model: nn.Module) -> Iterator[tuple[Tensor, int, Tensor, int]]:
-        """Yield each tensor, the dimension, the positions, and a weight's groups."""
+    def _found(
+        self, model: nn.Module
+    ) -> Iterator[tuple[str, Tensor, int, Tensor, int]]:
+        """Yield each tensor after its name; dimension, positions, a weight's groups."""
         for name, dim, positions in self.places:
             layer, _, leaf = name.rpartition(".")
             module = model.get_submodule(layer)
             tensor = getattr(module, leaf)
             groups = folded(module, leaf.removesuffix("_orig"), dim)
-            yield tensor, dim, positions.to(tensor.device), groups
+            yield name, tensor, dim, positions.to(tensor.device), groups
 
 
 def _gone(tensor: Tensor, dim: int, index: Tensor, groups: int) -> Tensor:
