@@ -444,7 +444,7 @@ def test_wide_units_keep_blocks_of_eight_by_default() -> None:
     graphs = extract(model, batch, metric="refit")
 
     def counts(**request: Any) -> dict[str, int]:
-        asked = {"macs": 0.55, "allocation": "balanced"} | request
+        asked: dict[str, Any] = {"macs": 0.55, "allocation": "balanced", **request}
         return prune(model, batch, graphs=graphs, **asked).plan.counts
 
     assert counts()["0"] % 8 == 0
