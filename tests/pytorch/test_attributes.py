@@ -181,3 +181,66 @@ def test_the_new_number_is_said(name: str) -> None:
         }
         for attribute, what in counts.items():
             assert getattr(pruned.layer, attribute) == said[what]
+
+
+class _BiasTable(nn.Module):
+    """Biases of heads by position, made when asked for: it is never called itself."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.num_heads = HEADS
+        self.bias_shape = (tokens, tokens, HEADS)
+        self.made = nn.Linear(2, HEADS)
+        self.register_buffer("places", torch.rand(tokens * tokens, 2))
+
+    def get_bias(self) -> Tensor:
+        """Return the biases, (heads, L, L)."""
+        flat: Tensor = self.made(self.places).view(-1, self.num_heads)
+        return flat.view(self.bias_shape).permute(2, 0, 1)
+
+
+class _Biased(nn.Module):
+    """Attention over as many tokens as it has heads, with such a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 10, 2, 2)
+        self.num_heads = HEADS
+        self.qkv, self.out = nn.Linear(10, 3 * WIDTH), nn.Linear(WIDTH, 10)
+        self.rel_pos = _BiasTable(HEADS)
+        self.head = nn.Linear(10, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify."""
+        x = self.stem(x).flatten(2).mT
+        n, length, _ = x.shape
+        parts = self.qkv(x).view(n, length, 3, self.num_heads, WIDTH // HEADS)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=self.rel_pos.get_bias()
+        )
+        y = self.out(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.head((x + y).mean(1))
+        return out
+
+
+def test_a_module_that_is_asked_for_a_table_counts_its_heads() -> None:
+    """It runs no forward, and its counts shrink: whole heads go, exactly.
+
+    Of a shape with as many tokens as heads, the last number is that of the heads.
+    """
+    torch.manual_seed(0)
+    model = _Biased().eval()
+    x = torch.rand(1, 3, 4, 4)
+    coupling = couple(model, x)
+    unit = next(one for one in coupling.units if one.name.startswith("qkv"))
+    counted = {(a.module, a.name, a.index) for a in unit.attributes}
+    assert counted == {
+        ("", "num_heads", None),
+        ("rel_pos", "num_heads", None),
+        ("rel_pos", "bias_shape", 2),
+    }
+    kept = random_plan(coupling.units, np.random.default_rng(0))
+    plan = PruningPlan(coupling.units, kept)
+    assert len(plan[unit.name]) < unit.size
+    assert difference(model, plan, x) < 1e-6

@@ -70,11 +70,18 @@ class Counting:
     def __post_init__(self) -> None:
         self._names = list(self.modules)
         number = {name: i for i, name in enumerate(self._names)}
+        of_module = {id(module): number[n] for n, module in self.modules.items()}
         by_module: dict[int, list[IntArray]] = defaultdict(list)
         for steps in self.tables.tracker.steps:
             for step in steps:
-                if step.touched.size and step.where in number:
-                    by_module[number[step.where]].append(step.touched)
+                places = {number.get(step.where)}
+                owner = of_module.get(id(step.owner))
+                # A module that calls a layer has no say in what that does.
+                if owner is not None and not _calls(self._names[owner], step.where):
+                    places.add(owner)
+                for one in places:
+                    if one is not None and step.touched.size:
+                        by_module[one].append(step.touched)
         # By class, in a row: the modules whose code handles it.
         modules, roots = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for one, touched in by_module.items():
@@ -147,7 +154,7 @@ class Counting:
             if isinstance(module, OWN):
                 continue
             for key, value, index in _integers(module):
-                counts = HEADS.search(key) and value == len(draft.blocks)
+                counts = value == len(draft.blocks) and _of_heads(module, key, index)
                 widths = OF_HEADS.search(key) and value in totals(draft)
                 if counts or widths:
                     found.append(Attribute(name, key, value, None, index))
@@ -181,13 +188,29 @@ class Counting:
             for key, value, index in _integers(module):
                 if ONE_HEAD.search(key):
                     counts = not whole and value == len(draft.blocks)
-                elif HEADS.search(key):
+                elif _of_heads(module, key, index):
                     counts = whole and value == len(draft.blocks)
                 else:
                     counts = value in numbers and bool(CHANNELS.search(key))
                 if counts:
                     found.append(Attribute(name, key, value, None, index))
         return found
+
+
+def _calls(name: str, where: str) -> bool:
+    """Tell whether a module is within another one."""
+    return not name or where.startswith(f"{name}.")
+
+
+def _of_heads(module: nn.Module, key: str, index: int | None) -> bool:
+    """Tell whether an attribute is called as one that counts heads.
+
+    A table of biases is gathered in rows, one entry a head: heads come last in what it
+    is viewed as.
+    """
+    if index is not None and key == "bias_shape":
+        return index == len(vars(module)[key]) - 1
+    return bool(HEADS.search(key))
 
 
 def totals(draft: Draft) -> set[int]:

@@ -32,7 +32,7 @@ from sirfp_opt.pytorch.coupling.labels.records import (
     Param,
     Score,
     Step,
-    line_of_user,
+    place_of_user,
 )
 from sirfp_opt.pytorch.coupling.labels.running import Running
 from sirfp_opt.pytorch.coupling.labels.shadows import Shadows, compact
@@ -272,13 +272,14 @@ class Tracker(internals.DispatchMode):
             seen = [self.get(tensor, quiet=True) for tensor in call.tensors]
             some = [one.flatten() for one in [*seen, label] if one is not None]
             touched = distinct(torch.cat(some).numpy()) if some else touched
-        line = line_of_user()
+        line, owner = place_of_user()
         shape = () if call.out is None else tuple(call.out.shape)
         small = label if label is None or label.numel() <= 1 << 16 else None
         if label is None and call.name in ("clone", "_to_copy"):
             followed = False  # perhaps of a weight
-        step = Step(call.name, call.where, line, touched, small, shape, followed)
-        self.steps[-1].append(step)
+        self.steps[-1].append(
+            Step(call.name, call.where, line, touched, small, shape, followed, owner)
+        )
 
     def _view(self, call: Call, made: list[Tensor]) -> bool:
         """Note what a view takes apart; its labels are those of the storage."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sirfp_opt.pytorch.coupling.labels import internals
 from sirfp_opt.pytorch.coupling.labels.shadows import layout_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sirfp_opt._validate import IntArray
     from sirfp_opt.network.sites import Side
 
-__all__ = ["Call", "Node", "Param", "Score", "Step", "line_of_user"]
+__all__ = ["Call", "Node", "Param", "Score", "Step", "place_of_user"]
 
 
 @dataclass
@@ -102,6 +102,7 @@ class Step:
     label: Tensor | None
     shape: tuple[int, ...]
     followed: bool = True
+    owner: object = None  # whose method it stands in, be that `where` or not
 
     @property
     def told(self) -> str:
@@ -124,15 +125,24 @@ class Score:
     right: IntArray
 
 
-def line_of_user() -> tuple[str, int]:
-    """Return file and line of the innermost code that is neither torch's nor this."""
+def place_of_user() -> tuple[tuple[str, int], object]:
+    """Return file and line of the innermost code that is neither torch's nor this.
+
+    And whose method that is: a module may be asked for more than its forward.
+    """
     frame: Any = sys._getframe(2)
     while frame is not None:
         path = frame.f_code.co_filename
         if not path.startswith(_OTHERS):
-            return path, int(frame.f_lineno)
+            own = frame.f_code.co_varnames[: min(1, frame.f_code.co_argcount)]
+            owner = frame.f_locals.get(own[0]) if own else None
+            return (path, int(frame.f_lineno)), owner if _is_module(owner) else None
         frame = frame.f_back
-    return "", 0
+    return ("", 0), None
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, nn.Module)
 
 
 _OTHERS = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
