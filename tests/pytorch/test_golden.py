@@ -175,7 +175,8 @@ def test_masks_from_extraction_to_cut(
     extracted: ExtractedGraphs, percent: int, floor: int
 ) -> None:
     """Batches in, masks out: exactly the reference's, exact ties aside."""
-    request = PruneRequest(budget=Budget(macs=0.5), min_keep=FLOORS[floor])
+    least = FLOORS[floor]
+    request = PruneRequest(budget=Budget(macs=0.5), min_keep=least, multiple_of=1)
     sizes = {unit.name: unit.size for unit in extracted.coupling.units}
     form = CostForm.from_products(list(sizes), [])
     cost = CostModel(tuple(sizes), np.array(list(sizes.values())), {"macs": form})
