@@ -153,7 +153,7 @@ def _chosen(
     graphs = extract(model, batches, coupling=coupling, metric="refit", importance=None)
     clock = step("extract", clock)
     cost = read_cost(model, coupling.units, batches[0][:1])
-    request = PruneRequest(budget=Budget(macs=macs))
+    request = PruneRequest(budget=Budget(macs=macs), allocation="balanced")
     problem = network_problem(graphs, cost, request)
     clock = time.process_time()
     problem.curves.build()
