@@ -82,7 +82,7 @@ def tables(frame: pd.DataFrame) -> dict[str, str]:
             found[f"{name}: numbers of channels are multiples"] = _arms(rounded, keys)
     if LATENCY.exists() and SHIPPED.network in set(frame["network"]):
         times = pd.read_csv(LATENCY)
-        found["Latency, CPU time of one thread, 320 x 320, ratio to dense in the same round"] = (
+        found["Latency, CPU time of one thread, 320 x 320, and its ratio to dense"] = (
             times.to_markdown(index=False)
         )
     failed = frame[frame["status"] != "ok"]
