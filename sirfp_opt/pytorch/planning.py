@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
     from sirfp_opt.pytorch.request import PruneRequest
 
-__all__ = ["constraints_of", "network_problem", "step_of", "with_forms"]
+__all__ = ["constraints_of", "network_problem", "with_forms"]
 
 BLOCK = 8
 """Channels that kernels for CPUs compute together."""
@@ -143,7 +143,7 @@ def constraints_of(
     )
     found = {}
     for unit in units:
-        own = LayerConstraints(tied=unit.tied, multiple_of=step_of(unit, request))
+        own = LayerConstraints(tied=unit.tied, multiple_of=_step_of(unit, request))
         for pattern, rules in request.constraints.items():
             if any(fnmatchcase(name, pattern) for name in names[unit.name]):
                 step = 1 if rules.k is not None else request.multiple_of or 1
@@ -157,7 +157,7 @@ def constraints_of(
     return found
 
 
-def step_of(unit: PruningUnit, request: PruneRequest) -> int:
+def _step_of(unit: PruningUnit, request: PruneRequest) -> int:
     """Return what a unit's number of channels is a multiple of, without constraints.
 
     Unless a request says it: of 8 in units of at least 32 channels, and any number in

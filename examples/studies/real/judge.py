@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Score", "score"]
+__all__ = ["RESAMPLES", "Score", "interval", "score"]
 
 RESAMPLES = 2000
 
@@ -61,6 +61,11 @@ def score(
     dice = np.random.default_rng(seed)
     drawn = dice.integers(0, len(both), (RESAMPLES, len(both)))
     shares = both[drawn].sum(1) / np.maximum(1.0, either[drawn].sum(1))
-    low, high = np.quantile(shares, [0.025, 0.975])
     iou = float(both.sum() / max(1.0, either.sum()))
-    return Score(iou, 2 * iou / (1 + iou), float(low), float(high))
+    return Score(iou, 2 * iou / (1 + iou), *interval(shares))
+
+
+def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the middle 95 % of what was drawn."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

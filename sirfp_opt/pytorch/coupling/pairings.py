@@ -65,6 +65,17 @@ class Pairing:
         """Both layers."""
         return f"{self.queries} @ {self.keys}"
 
+    @property
+    def turned(self) -> Pairing:
+        """The same two layers, the other way round."""
+        return replace(
+            self,
+            queries=self.keys,
+            keys=self.queries,
+            query_rows=self.key_rows,
+            key_rows=self.query_rows,
+        )
+
     def terms_of(self, unit: PruningUnit) -> tuple[int, ...] | None:
         """Return the terms of the logits that a unit's channels are, in order.
 
@@ -78,12 +89,15 @@ class Pairing:
             None if its channels are no such terms, or a head's go all together: its
             logits go with it then.
         """
+        made = (self.queries, "out")
+        sites = [site for site in unit.ports if (site.layer, site.side) == made]
+        if not sites:
+            return None
         flat = [row for head in self.query_rows for row in head]
         place = {row: term for term, row in enumerate(flat)}
         tables = [
             [[place[row] for row in rows if row in place] for rows in table]
-            for site in unit.ports
-            if (site.layer, site.side) == (self.queries, "out")
+            for site in sites
             for table in [site.table(unit.size).tolist()]
         ]
         table = next((t for t in tables if t[0]), None)
@@ -156,14 +170,8 @@ def _judged(trial: _Trial, pairings: list[Pairing]) -> list[Pairing]:
 
 def _touched(pairing: Pairing, unit: PruningUnit) -> bool:
     """Whether a unit may take some of the terms of a head, and leave others."""
-    turned = replace(
-        pairing,
-        queries=pairing.keys,
-        keys=pairing.queries,
-        query_rows=pairing.key_rows,
-        key_rows=pairing.query_rows,
-    )
-    return any(one.terms_of(unit) is not None for one in (pairing, turned))
+    both = pairing, pairing.turned
+    return any(one.terms_of(unit) is not None for one in both)
 
 
 def _rows(
@@ -244,17 +252,7 @@ class _Trial:
         if of_keys <= self.sure * of_queries:
             return [replace(pairing, centred=True) for pairing in pairings]
         if of_queries <= self.sure * of_keys:  # the product is k q'
-            return [
-                replace(
-                    p,
-                    queries=p.keys,
-                    keys=p.queries,
-                    query_rows=p.key_rows,
-                    key_rows=p.query_rows,
-                    centred=True,
-                )
-                for p in pairings
-            ]
+            return [replace(pairing.turned, centred=True) for pairing in pairings]
         return list(pairings)
 
     def _width(self, layer: str) -> int:

@@ -13,7 +13,7 @@ from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.extraction.bases import bases_of
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
-from sirfp_opt.pytorch.refitting.outcome import NOTHING, shares
+from sirfp_opt.pytorch.refitting.outcome import NOTHING, accepted, shares
 from sirfp_opt.pytorch.refitting.records import Rows, held_out
 from sirfp_opt.pytorch.refitting.report import LayerRefit
 from sirfp_opt.pytorch.refitting.solve import Errors
@@ -178,13 +178,8 @@ class Logits:
             *(shares(held) if counts[1] else (None, None)),
             offset="bias" if bias else "none",
         )
-        why = ""
-        if not errors.lower:
-            why = "a refit would not err less"
-        elif held.after > held.before:
-            why = "a refit would err more on the pictures that were held out"
-        if why:
-            row = replace(row, kind="cut", offset="none", reason=why)
+        row = accepted(row, errors, held)
+        if row.kind == "cut":
             return row, None, None
         return row, Turn(cut, bases), Fold(side, maps)
 

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.refitting.records import Rows
     from sirfp_opt.pytorch.refitting.report import LayerRefit
 
-__all__ = ["NOTHING", "Place", "judged", "put", "settle", "shares", "take_place"]
+__all__ = [
+    "NOTHING",
+    "Place",
+    "accepted",
+    "judged",
+    "put",
+    "settle",
+    "shares",
+    "take_place",
+]
 
 NOTHING = "no picture was left to fit on"
 
@@ -107,16 +116,27 @@ def settle(
     -------
     LayerRefit
     """
-    why = ""
+    row = accepted(row, errors, held)
+    put(reader, None if row.kind == "cut" else fit, place)
+    return row
+
+
+def accepted(row: LayerRefit, errors: Errors, held: Errors) -> LayerRefit:
+    """Return a row as it is, or that of a layer left as it was cut, with the reason.
+
+    Parameters
+    ----------
+    row : LayerRefit
+    errors, held : Errors
+        On the pictures of the fit and on others.
+    """
     if not errors.lower:
         why = "a refit would not err less"
     elif held.after > held.before:
         why = "a refit would err more on the pictures that were held out"
-    if why:
-        put(reader, None, place)
-        return replace(row, kind="cut", offset="none", reason=why)
-    put(reader, fit, place)
-    return row
+    else:
+        return row
+    return replace(row, kind="cut", offset="none", reason=why)
 
 
 def put(reader: Reader, fit: Fit | None, place: Place) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from examples.studies.real.judge import RESAMPLES, interval
 from examples.studies.real.stamps.cutouts import BACKGROUND, CLASSES
 from sirfp_opt.demo.training import iou
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from examples.studies.real.stamps.scenes import Scenes
 
 __all__ = ["Score", "score"]
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,13 @@ def score(found: NDArray[np.integer], scenes: Scenes, *, seed: int = 0) -> Score
         even = np.full(len(mine), 1 / len(mine))
         weights[:, mine] = dice.multinomial(len(mine), even, RESAMPLES)
     drawn = [np.nanmean(iou(one)) for one in _by_class(weights, told, scenes.classes)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
     objects = [kind for kind in range(kinds) if kind != BACKGROUND]
     hits = confusion[0][np.ix_(objects, objects)].sum()
     either = confusion[0].sum() - confusion[0][BACKGROUND, BACKGROUND]
     return Score(
         float(np.nanmean(shares)),
         float(np.nanmean(2 * shares / (1 + shares))),
-        float(low),
-        float(high),
+        *interval(np.array(drawn)),
         float(hits / max(1.0, either)),
         dict(zip(CLASSES, map(float, shares), strict=True)),
     )
