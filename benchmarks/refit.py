@@ -56,6 +56,7 @@ from sirfp_opt.pytorch import (
 )
 from sirfp_opt.pytorch.cost import read_cost
 from sirfp_opt.pytorch.planning import network_problem
+from sirfp_opt.pytorch.refitting.passes import some_of
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def measure(options: argparse.Namespace) -> pd.DataFrame:
             how,
             inputs=None if graphs is None else graphs.inputs,
             pictures=0 if graphs is None else graphs.images,
+            few=() if graphs is None else some_of(batches[0], graphs.images),
         )
         step(kind, clock)
         merged = [row for row in report.layers if row.kind == "merge"]

@@ -19,10 +19,12 @@ from sirfp_opt.pytorch.batches import (
 )
 from sirfp_opt.pytorch.cost import count_params, read_cost, tally_of
 from sirfp_opt.pytorch.coupling.units import Exclusion, couple, matches
+from sirfp_opt.pytorch.cutting.fitting import check_units
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
 from sirfp_opt.pytorch.extraction.extract import extract
 from sirfp_opt.pytorch.extraction.graphs import ExtractedGraphs
 from sirfp_opt.pytorch.planning import network_problem, with_forms
+from sirfp_opt.pytorch.refitting.passes import some_of
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from sirfp_opt.pytorch.report import PruneReport, unit_reports
 from sirfp_opt.pytorch.request import PruneRequest, as_request
@@ -217,6 +219,7 @@ def _prune(
                 forward=forward,
                 inputs=graphs.inputs,
                 pictures=graphs.images,
+                few=some_of(first, graphs.images, whole=sample is here),
                 pairings=graphs.coupling.pairings,
                 skipping=request.measured.on_nan != "raise",
                 tell=clock.tell,
@@ -295,8 +298,11 @@ def _check_beside(
             f"`{strange[0]}` must be a cost that is known, got a budget where only "
             f"{sorted(known)} are. Pass cost=fit_latency(...).cost."
         )
+    if graphs is None:
+        return
+    check_units(model, graphs.coupling.units, "graphs")
     stated = request.extraction
-    if graphs is not None and stated not in (None, graphs.extraction):
+    if stated not in (None, graphs.extraction):
         raise InvalidProblemError(
             f"`extraction` must be what `graphs` were measured with, "
             f"{graphs.extraction}, got {stated}. Leave one of them out."

@@ -15,6 +15,7 @@ from sirfp_opt.network.response import Response
 from sirfp_opt.pytorch.batches import Forward, few, frozen_outputs
 from sirfp_opt.pytorch.coupling.bench import cut_for_a_while
 from sirfp_opt.pytorch.cutting.baking import duplicate
+from sirfp_opt.pytorch.refitting.passes import some_of
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class ResponseMeter:
         A few samples, on the network's device.
     forward : callable, optional
         ``forward(model, batch)``.
+    few : sequence of batches
+        What merged layers are judged on; by default on `batch`. The judgement is not
+        asked for here: one sample will do.
     refit : Refit, optional
         How layers will be refitted; None leaves them as they are cut.
     skipping : bool
@@ -70,10 +74,12 @@ class ResponseMeter:
         batch: Any,
         forward: Forward | None = None,
         *,
+        few: Sequence[Any] = (),
         refit: Refit | None = None,
         skipping: bool = False,
     ) -> None:
         self.model, self.batch, self.forward = model, batch, forward
+        self.few = few
         self.refit = None
         if refit is not None:
             self.refit = replace(
@@ -154,7 +160,7 @@ class ResponseMeter:
                         self.refit,
                         forward=self.forward,
                         inputs=graphs.inputs,
-                        pictures=1,  # to judge by: that is not asked for here
+                        few=self.few,
                         pairings=graphs.coupling.pairings,
                         skipping=self.skipping,
                     )
@@ -182,6 +188,7 @@ def meter_of(
         model,
         batch if whole else few(batch, allocator.samples, POSITIONS),
         forward,
+        few=some_of(batch, 1, whole=whole),
         refit=request.refit,
         skipping=request.measured.on_nan != "raise",
     )

@@ -95,6 +95,22 @@ def test_batches_that_do_not_fit_are_refused(name: str) -> None:
         prune(network(), batches, macs=0.5)
 
 
+@pytest.mark.parametrize("allocation", ["measured", "optimal"])
+@pytest.mark.parametrize("refit", [None, "merge", "full"])
+def test_a_picture_without_a_batch_is_a_batch_of_one(
+    refit: str | None, allocation: str
+) -> None:
+    """Convolutions take it, and its first dimension counts channels, not samples."""
+    model, settings = network(), {"refit": refit, "allocation": allocation}
+    alone, one = (
+        prune(model, [picture], macs=0.5, **cast("Any", settings))
+        for picture in (IMAGES[0], IMAGES[:1])
+    )
+    assert alone.plan.counts == one.plan.counts
+    assert all((alone.plan[u] == one.plan[u]).all() for u in one.plan)
+    torch.testing.assert_close(alone.model(IMAGES), one.model(IMAGES))
+
+
 class Dropping(nn.Module):
     """Drops at random, in evaluation mode, too."""
 

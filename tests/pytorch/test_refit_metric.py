@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sirfp_opt import InvalidProblemError
 from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch import Refit, apply_plan, couple, extract, prune, prune_, refit
+from sirfp_opt.pytorch.refitting.passes import some_of
 from sirfp_opt.pytorch.refitting.refit import refit_pruned
 from tests.pytorch.networks import Net
 from tests.pytorch.test_refit import EXACT, flattened, network, pictures
@@ -108,6 +109,7 @@ def test_a_merge_needs_no_further_pass(name: str) -> None:
         how,
         inputs=graphs.inputs,
         pictures=graphs.images,
+        few=some_of(images, graphs.images),
         pairings=graphs.coupling.pairings,
     )
     hook.remove()

@@ -134,6 +134,23 @@ def test_graphs_measured_otherwise_are_refused() -> None:
     assert same.plan == prune(model, IMAGES, macs=0.6, graphs=graphs).plan
 
 
+@pytest.mark.parametrize("width", [7, 9])
+def test_graphs_and_coupling_of_another_network_are_refused(width: int) -> None:
+    """They are named, whether a layer is missing or has another width."""
+
+    def net(width: int, *more: nn.Module) -> nn.Module:
+        layers = nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, 4, 3), *more
+        return nn.Sequential(*layers, nn.Conv2d(4, 2, 1))
+
+    other = net(8, nn.ReLU()) if width == 9 else net(8)
+    graphs = extract(other, IMAGES)
+    for model in (net(width), net(width, nn.ReLU())):
+        with pytest.raises(InvalidProblemError, match="`graphs` must be of this"):
+            prune(model, IMAGES, macs=0.6, graphs=graphs)
+        with pytest.raises(InvalidProblemError, match="`coupling` must be of this"):
+            extract(model, IMAGES, coupling=graphs.coupling)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

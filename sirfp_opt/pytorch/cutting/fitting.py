@@ -11,15 +11,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sirfp_opt.errors import InvalidProblemError, UnsupportedError
+from sirfp_opt.network.plan import PruningPlan
 from sirfp_opt.pytorch.admission import refuse_wrappers
 from sirfp_opt.pytorch.cutting.baking import mask_tensors
 from sirfp_opt.pytorch.cutting.layers import CONTAINERS, COUNTED, sides_of, width
 
 if TYPE_CHECKING:
-    from sirfp_opt._validate import IntArray
-    from sirfp_opt.network.plan import Attribute, PruningPlan, Site
+    from collections.abc import Sequence
 
-__all__ = ["Fitted", "check_plan", "fit", "folded"]
+    from sirfp_opt._validate import IntArray
+    from sirfp_opt.network.plan import Attribute, PruningUnit, Site
+
+__all__ = ["Fitted", "check_plan", "check_units", "fit", "folded"]
 
 COUNTS = ("normalized_shape", "num_channels", "num_features")
 """Counts that stand for the tensors of a norm without any."""
@@ -52,6 +55,27 @@ class Fitted:
 def check_plan(model: nn.Module, plan: PruningPlan, *, cut: bool = False) -> None:
     """Raise unless `plan` fits the network; with `cut`, unless it has cut it."""
     fit(model, plan, cut=cut)
+
+
+def check_units(model: nn.Module, units: Sequence[PruningUnit], argument: str) -> None:
+    """Raise unless units that were found before, in an `argument`, are of this network.
+
+    Raises
+    ------
+    InvalidProblemError
+        If a tensor or an attribute is missing, or has another size.
+    UnsupportedError
+        If the network is wrapped, scripted or without values.
+    """
+    for unit in units:
+        try:
+            fit(model, PruningPlan([unit], {}))
+        except InvalidProblemError as error:
+            raise InvalidProblemError(
+                f"`{argument}` must be of this network, got those of another: the unit "
+                f"{unit.name!r} of {unit.size} channels has no place in it. "
+                "Make them anew, from the network that you pass."
+            ) from error
 
 
 def fit(model: nn.Module, plan: PruningPlan, *, cut: bool = False) -> Fitted:

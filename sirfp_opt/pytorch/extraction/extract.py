@@ -97,7 +97,8 @@ def extract(
     Raises
     ------
     InvalidProblemError
-        On no batch, unknown names, and NaN or inf in a layer's output.
+        On no batch, unknown names, a coupling of another network, and NaN or inf in a
+        layer's output.
     UnsupportedError
         If the network cannot be traced.
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import Forward, device_of
 from sirfp_opt.pytorch.coupling.units import Coupling, Member, couple
+from sirfp_opt.pytorch.cutting.fitting import check_units
 from sirfp_opt.pytorch.extraction.assemble import (
     Reading,
     Scaling,
@@ -38,7 +38,7 @@ from sirfp_opt.pytorch.extraction.filters import (
 from sirfp_opt.pytorch.extraction.importances import find_importance
 from sirfp_opt.pytorch.extraction.logits import LogitStatistics, logit_members
 from sirfp_opt.pytorch.extraction.metrics import Metric, find_metric
-from sirfp_opt.pytorch.extraction.ranks import over_ranks
+from sirfp_opt.pytorch.extraction.ranks import has_ranks, over_ranks
 from sirfp_opt.pytorch.extraction.resuming import load_averages, name_of
 from sirfp_opt.pytorch.extraction.settings import (
     Extraction,
@@ -98,7 +98,7 @@ class Extractor:
     Raises
     ------
     InvalidProblemError
-        On an unknown name or a value out of range.
+        On an unknown name, a value out of range, a coupling of another network.
     UnsupportedError
         If the network cannot be traced.
 
@@ -178,6 +178,8 @@ class Extractor:
             coupling = couple(
                 self._model, example, forward=forward, ignore=ignore, seed=seed
             )
+        else:
+            check_units(self._model, coupling.units, "coupling")
         self.coupling = coupling
         self._modules = dict(self._model.named_modules())
         self._folds = folds(coupling.units, self._modules)
@@ -380,15 +382,7 @@ class Extractor:
             self._hooks.append(watch_gradient(scale, record, self._scaler))
 
     def _results(self, asked: bool | None) -> Iterator[tuple[Point, Measured]]:
-        ready = dist.is_available() and dist.is_initialized()
-        if asked is None:
-            asked = ready and dist.get_world_size() > 1
-        if asked and not ready:
-            raise InvalidProblemError(
-                "`distributed` must be False without torch.distributed, got True. "
-                "Call torch.distributed.init_process_group first."
-            )
-        if asked:
+        if has_ranks(asked):
             yield from over_ranks(
                 self._statistics, self._averaging, device_of(self._model)
             )

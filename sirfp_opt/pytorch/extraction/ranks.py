@@ -22,11 +22,30 @@ if TYPE_CHECKING:
 
     from sirfp_opt.network.plan import Side
 
-__all__ = ["over_ranks"]
+__all__ = ["has_ranks", "over_ranks"]
 
 # Beside the counts: entries of the matrix' side and of the term, whether the averages
 # are in float64, how many sizes a map has and, at most, three of them.
 EXTRA = 7
+
+
+def has_ranks(asked: bool | None) -> bool:
+    """Return whether to sum over the ranks of `torch.distributed`.
+
+    Raises
+    ------
+    InvalidProblemError
+        If that is asked for, and there are none.
+    """
+    ready = distributed.is_available() and distributed.is_initialized()
+    if asked is None:
+        return ready and distributed.get_world_size() > 1
+    if asked and not ready:
+        raise InvalidProblemError(
+            "`distributed` must be False without torch.distributed, got True. "
+            "Call torch.distributed.init_process_group first."
+        )
+    return asked
 
 
 def over_ranks(

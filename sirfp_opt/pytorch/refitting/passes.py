@@ -49,12 +49,16 @@ def run_over(
             run(model, here, forward)
 
 
-def some_of(batches: Any, pictures: int) -> list[Any]:
-    """Return an eighth of the pictures, of the first batch."""
-    first, _ = first_and_all(batches)
+def some_of(batch: Any, pictures: int, *, whole: bool = False) -> list[Any]:
+    """Return an eighth of so many pictures, of one batch: enough to judge a merge by.
+
+    The `whole` batch where its first dimension does not count pictures.
+    """
+    if whole:
+        return [batch]
     most = max(1, pictures // 8)
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor[:most] if tensor.dim() else tensor
 
-    return [pytree.tree_map_only(Tensor, cut, first)]
+    return [pytree.tree_map_only(Tensor, cut, batch)]

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from sirfp_opt._parallel import Clock, Stages, check_progress, progress_stages
-from sirfp_opt.errors import InvalidProblemError
 from sirfp_opt.pytorch.batches import (
     Forward,
     device_of,
     first_and_all,
 )
 from sirfp_opt.pytorch.cutting.surgery import apply_plan
+from sirfp_opt.pytorch.extraction.ranks import has_ranks
 from sirfp_opt.pytorch.refitting.attention import pairings_cut, refit_logits
 from sirfp_opt.pytorch.refitting.batch_norm import (
     correct_batch_norm,
@@ -28,7 +28,7 @@ from sirfp_opt.pytorch.refitting.batch_norm import (
 from sirfp_opt.pytorch.refitting.gather import Gatherer
 from sirfp_opt.pytorch.refitting.layers import refit_layer
 from sirfp_opt.pytorch.refitting.outcome import take_place
-from sirfp_opt.pytorch.refitting.passes import run_over, some_of
+from sirfp_opt.pytorch.refitting.passes import run_over
 from sirfp_opt.pytorch.refitting.readers import find_readers
 from sirfp_opt.pytorch.refitting.report import LayerRefit, RefitReport
 from sirfp_opt.pytorch.refitting.sequence import InOrder
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.coupling.pairings import Pairing
     from sirfp_opt.pytorch.extraction.inputs import ReaderInputs
 
-__all__ = ["RefitResult", "over_ranks", "refit", "refit_pruned"]
+__all__ = ["RefitResult", "refit", "refit_pruned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +173,7 @@ def refit_pruned(
     distributed: bool | None = None,
     inputs: Mapping[str, ReaderInputs] | None = None,
     pictures: int = 0,
+    few: Sequence[Any] = (),
     pairings: Sequence[Pairing] | None = None,
     skipping: bool = False,
     tell: Stages | None = None,
@@ -184,9 +185,11 @@ def refit_pruned(
     model, pruned, plan, batches, settings, forward, distributed
         As for `refit`, and what it cuts.
     inputs : mapping of str to ReaderInputs, optional
-        From ``extract(..., metric="refit")`` on `pictures` pictures. To merge, nothing
-        more is needed than to run a few of them, on which the layers are judged.
+        From ``extract(..., metric="refit")`` on `pictures` pictures.
     pictures : int
+    few : sequence of batches
+        Where `inputs` are enough to merge, the layers are judged on these; by default
+        on all batches.
     pairings : sequence of Pairing, optional
         The network's queries and keys, from `couple`; by default it is traced.
     skipping : bool
@@ -196,7 +199,7 @@ def refit_pruned(
     """
     hear = (lambda stage, done, total: None) if tell is None else tell
     clock = Clock(lambda stage, done, total: hear(f"refit: {stage}", done, total))
-    together = over_ranks(distributed)
+    together = has_ranks(distributed)
     if isinstance(batches, Iterator):
         batches = list(batches)  # they are read again
     if pairings is None:
@@ -222,8 +225,8 @@ def refit_pruned(
     gatherer = Gatherer(model, open_, settings, some, skipping=skipping)
     if open_:
         with clock.stage("gather", 0):
-            few = some_of(batches, pictures) if enough else batches
-            run_over(model, few, gatherer, forward, clock)
+            judged = few if enough and few else batches
+            run_over(model, judged, gatherer, forward, clock)
     flags, once = _flags(gatherer, device_of(model) if together else None)
     places = {}
     with clock.stage("solve", len(readers)) as tick:
@@ -351,22 +354,3 @@ def _flags(
         elif trouble:
             flags[layer] = "it shares its input with another layer at times only"
     return flags, once
-
-
-def over_ranks(asked: bool | None) -> bool:
-    """Return whether to sum over the ranks of `torch.distributed`.
-
-    Raises
-    ------
-    InvalidProblemError
-        If that is asked for, and there are none.
-    """
-    ready = dist.is_available() and dist.is_initialized()
-    if asked is None:
-        return ready and dist.get_world_size() > 1
-    if asked and not ready:
-        raise InvalidProblemError(
-            "`distributed` must be False without torch.distributed, got True. "
-            "Call torch.distributed.init_process_group first."
-        )
-    return asked
