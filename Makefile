@@ -36,9 +36,11 @@ types: $(READY)
 pytest: $(READY)
 	$(BIN)/python -m pytest
 
-# The core, without torch, on every other Python that is found: on the PATH or kept by
-# pyenv. From 3.12 on pip takes PuLP 4, on 3.11 PuLP 3.
-OTHERS ?= $(wildcard $(foreach v,3.12 3.13 3.14,$(HOME)/.pyenv/versions/$(v).*/bin/python))
+# The core, without torch, on every other Python that is found: kept by pyenv or on the
+# PATH. From 3.12 on pip takes PuLP 4, on 3.11 PuLP 3.
+KEPT = $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python)
+ON_PATH = $(shell python$(1) -c "import sys; print(sys.executable)" 2>/dev/null)
+OTHERS ?= $(foreach v,3.12 3.13 3.14,$(firstword $(call KEPT,$(v)) $(call ON_PATH,$(v))))
 CONFORMING = tests/conformance/test_conformance.py::test_conformance
 CORE_TESTS = tests/core tests/io tests/solvers/test_model_files.py \
   $(foreach s,milp cpsat greedy tabu,"$(CONFORMING)[$(s)]")
