@@ -23,9 +23,9 @@ from sirfp_opt.pytorch.refitting.patches import (
     sources,
 )
 from sirfp_opt.pytorch.refitting.records import (
+    HeldOut,
     Record,
     Rows,
-    held_out,
     most_rows,
     seen_and_lacking,
 )
@@ -79,10 +79,8 @@ class Gatherer:
         self.order: list[str] = []
         self.how = how
         # Of the pictures that only judge; what was measured before was fitted on all.
-        self._share = 0.0 if known else how.held_out
+        self.held = HeldOut(0.0 if known else how.held_out)
         self.batch = 0
-        self.held = torch.zeros(0, dtype=torch.bool)
-        self.pictures = 0
         self._modules = dict(model.named_modules())
         self._hooks: list[RemovableHandle] = []
         self._generator = torch.Generator().manual_seed(how.seed)
@@ -127,16 +125,10 @@ class Gatherer:
 
     def begin(self, pictures: int) -> None:
         """Say how many pictures the next batch has."""
-        self.held = held_out(self.pictures, pictures, self._share)
-        self.pictures += pictures
+        self.held.begin(pictures)
         self.batch += 1
         self._read.clear()
         self._made.clear()
-
-    @property
-    def judging(self) -> int:
-        """How many pictures were held out."""
-        return int(self.pictures * self._share + 1e-9)
 
     def norm_behind(self, layer: str) -> str:
         """Return the norm that reads all that a layer makes, and nothing else."""
@@ -199,7 +191,7 @@ class Gatherer:
         shared = self._shared(reader, tensor, record)
         maps = as_maps(module, tensor, reader.fold)
         made = as_maps(module, output)
-        hold = self._held_of(len(maps))
+        hold = self.held.among(len(maps))
         finite = torch.isfinite(maps).flatten(1).all(dim=1)
         if not bool(finite.all()):
             if not self.skipping:
@@ -280,13 +272,6 @@ class Gatherer:
                 whole = whole - bias[block.outputs.to(bias.device)][:, None]
             weight = cut[number].flatten(1).to(rows.dtype)
             moments.add(rows, whole - weight @ rows)
-
-    def _held_of(self, count: int) -> Tensor:
-        """Return which of a layer's maps are of pictures that are held out."""
-        pictures = len(self.held)
-        if not pictures or count % pictures:
-            return torch.zeros(count, dtype=torch.bool)
-        return self.held.repeat_interleave(count // pictures)
 
 
 def count_pictures(batch: Any) -> int:

@@ -14,7 +14,7 @@ from sirfp_opt.pytorch.extraction.bases import bases_of
 from sirfp_opt.pytorch.extraction.logits import gram_pairs, watch_pair
 from sirfp_opt.pytorch.refitting.bilinear import fit_logits
 from sirfp_opt.pytorch.refitting.outcome import NOTHING, accepted, shares
-from sirfp_opt.pytorch.refitting.records import Rows, held_out
+from sirfp_opt.pytorch.refitting.records import HeldOut, Rows
 from sirfp_opt.pytorch.refitting.report import LayerRefit
 from sirfp_opt.pytorch.refitting.solve import Errors
 from sirfp_opt.pytorch.refitting.turning import Cut, CutHead, Fold, Turn
@@ -68,10 +68,9 @@ class Logits:
         self._modules = dict(model.named_modules())
         self._hooks: list[RemovableHandle] = []
         self._generator = torch.Generator().manual_seed(how.seed)
-        self._held = torch.zeros(0, dtype=torch.bool)
+        self.held = HeldOut(how.held_out)
         self._rows = {cut.pairing.name: (_rows_of(cut), _rows_of(cut)) for cut in cuts}
         self._trouble: set[str] = set()
-        self.pictures = 0
 
     def __enter__(self) -> Self:
         for cut in self.cuts:
@@ -85,13 +84,7 @@ class Logits:
 
     def begin(self, pictures: int) -> None:
         """Say how many pictures the next batch has."""
-        self._held = held_out(self.pictures, pictures, self.how.held_out)
-        self.pictures += pictures
-
-    @property
-    def judging(self) -> int:
-        """How many pictures were held out."""
-        return int(self.pictures * self.how.held_out + 1e-9)
+        self.held.begin(pictures)
 
     def _taking(self, cut: Cut) -> Any:
         pairing = cut.pairing
@@ -110,9 +103,7 @@ class Logits:
                     f"`batches` must give finite activations, got NaN or inf in "
                     f"{pairing.name!r}. Check the input and the weights."
                 )
-            held = torch.zeros(len(rows), dtype=torch.bool)
-            if len(self._held) and len(rows) % len(self._held) == 0:
-                held = self._held.repeat_interleave(len(rows) // len(self._held))
+            held = self.held.among(len(rows))
             fitted, others = self._rows[pairing.name]
             fitted.add(rows[finite & ~held], self._generator)
             others.add(rows[finite & held], self._generator)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sirfp_opt.pytorch.refitting.moments import Moments
     from sirfp_opt.pytorch.refitting.readers import Reader
 
-__all__ = ["Record", "Rows", "held_out", "most_rows", "seen_and_lacking"]
+__all__ = ["HeldOut", "Record", "Rows", "most_rows", "seen_and_lacking"]
 
 JUDGED = 256
 """Rows on which a fit is judged, where its sums do not say how well it does."""
@@ -107,10 +107,43 @@ def seen_and_lacking(seen: Sequence[Tensor], lacking: Sequence[Tensor]) -> Tenso
     return torch.stack(columns).permute(2, 0, 1)
 
 
-def held_out(first: int, pictures: int, share: float) -> Tensor:
-    """Return which of some pictures, counted from `first`, only judge the fit.
+class HeldOut:
+    """Which pictures only judge a fit: every so manieth, whatever the batches' size.
 
-    Every so manieth over all batches, whatever their size.
+    Parameters
+    ----------
+    share : float
+        Of all pictures.
+
+    Attributes
+    ----------
+    pictures : int
+        How many there have been, those of the present batch included.
     """
-    number = torch.arange(first, first + pictures)
-    return ((number + 1) * share + 1e-9).floor() > (number * share + 1e-9).floor()
+
+    def __init__(self, share: float) -> None:
+        self.share, self.pictures = share, 0
+        self._present = torch.zeros(0, dtype=torch.bool)
+
+    @property
+    def count(self) -> int:
+        """How many of the pictures were held out."""
+        return int(self.pictures * self.share + 1e-9)
+
+    def begin(self, pictures: int) -> None:
+        """Go on to the next batch, of so many pictures."""
+        number = torch.arange(self.pictures, self.pictures + pictures + 1)
+        before = (number * self.share + 1e-9).floor()
+        self._present = before[1:] > before[:-1]
+        self.pictures += pictures
+
+    def among(self, maps: int) -> Tensor:
+        """Return which of a layer's maps are of pictures held out, (maps,) of bool.
+
+        A picture may have several, all in a row; none is held out where the maps of a
+        layer do not go by pictures.
+        """
+        pictures = len(self._present)
+        if not pictures or maps % pictures:
+            return torch.zeros(maps, dtype=torch.bool)
+        return self._present.repeat_interleave(maps // pictures)

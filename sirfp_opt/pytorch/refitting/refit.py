@@ -269,8 +269,10 @@ def refit_pruned(
     return RefitReport(
         settings=settings.to_dict(),
         layers=tuple(rows.values()),
-        pictures=pictures if enough else max(gatherer.pictures, logits.pictures),
-        held_out=max(gatherer.judging, logits.judging),
+        pictures=pictures
+        if enough
+        else max(gatherer.held.pictures, logits.held.pictures),
+        held_out=max(gatherer.held.count, logits.held.count),
         norms=norms,
         inputs="cut" if in_order else "original",
         passes=(passes[0], passes[1]),

@@ -30,8 +30,8 @@ from sirfp_opt.pytorch.refitting.patches import (
     sources,
 )
 from sirfp_opt.pytorch.refitting.records import (
+    HeldOut,
     Rows,
-    held_out,
     most_rows,
     seen_and_lacking,
 )
@@ -153,7 +153,7 @@ class InOrder:
         self.forward, self.together = forward, together
         self.passes = [0, 0]
         self._pictures = sum(map(count_pictures, batches))
-        self._number, self._held = 0, torch.zeros(0, dtype=torch.bool)
+        self._number, self._held = 0, HeldOut(self.how.held_out)
         self._generator = torch.Generator().manual_seed(self.how.seed)
 
     def refit(
@@ -211,7 +211,8 @@ class InOrder:
     ) -> None:
         """Run a network over all batches, each time until all tasks had their turn."""
         self.passes[int(before)] += 1
-        pictures, by_layer = 0, {task.reader.layer: task for task in tasks}
+        self._held = HeldOut(self.how.held_out)
+        by_layer = {task.reader.layer: task for task in tasks}
 
         def hand(layer: str, tensor: Tensor, output: Tensor | None) -> None:
             take(by_layer[layer], tensor, output)
@@ -224,9 +225,7 @@ class InOrder:
             for number, batch in enumerate(self.batches):
                 self._number = number
                 here = to_model(batch, network)
-                count = count_pictures(here)
-                self._held = held_out(pictures, count, self.how.held_out)
-                pictures += count
+                self._held.begin(count_pictures(here))
                 left.clear()
                 left.update(by_layer)
                 with suppress(Enough):
@@ -263,10 +262,7 @@ class InOrder:
         for part in (maps, wanted.outputs, wanted.inputs):
             if part is not None:
                 finite &= torch.isfinite(part).flatten(1).all(dim=1).cpu()
-        count = len(self._held)
-        even = count and len(maps) % count == 0
-        hold = self._held if even else torch.zeros(1, dtype=torch.bool)
-        hold = hold.repeat_interleave(len(maps) // len(hold))
+        hold = self._held.among(len(maps))
         fitted = (~hold & finite).to(maps.device)
         judging = (hold & finite).to(maps.device)
         if wanted.inputs is not None and wanted.at is not None:
