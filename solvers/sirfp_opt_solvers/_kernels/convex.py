@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from sirfp_opt_solvers._kernels.cheapest import fill_cheapest
-from sirfp_opt_solvers._kernels.options import INNER, OUTER
+from sirfp_opt_solvers._kernels.options import OUTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
 
 @njit(**OUTER)
-def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) -> float:
-    """Write E B E + t 1 1'/m for B = cost - multipliers + Diag(diagonal); return t.
-
-    E projects on the vectors of zero sum; t is the mean of B's diagonal, so the
-    direction 1 is as stiff as the others on average.
-    """
+def _centred(  # type: ignore[no-untyped-def]
+    cost, multipliers, diagonal, out, rows
+):
+    """See `centred`."""
     m = cost.shape[0]
-    rows = np.zeros(m)
     total = 0.0
     trace = 0.0
     for i in range(m):
@@ -47,7 +44,16 @@ def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) ->
     for i in range(m):
         for j in range(m):
             out[i, j] += shift - rows[i] - rows[j]
-    return float(t)
+    return t
+
+
+def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) -> float:
+    """Write E B E + t 1 1'/m for B = cost - multipliers + Diag(diagonal); return t.
+
+    E projects on the vectors of zero sum; t is the mean of B's diagonal, so the
+    direction 1 is as stiff as the others on average.
+    """
+    return float(_centred(cost, multipliers, diagonal, out, np.empty(diagonal.size)))
 
 
 @njit(**OUTER)
@@ -132,155 +138,6 @@ def extrapolate(
             if value < 0.0 and not (any_free and free[i, j]):
                 value = 0.0
             out[i, j] = value
-
-
-@njit(**INNER)
-def _project(point, upper, total, out):  # type: ignore[no-untyped-def]
-    """Write the nearest point of 0 <= y <= upper, Σy = total."""
-    m = point.size
-    low, high = point[0] - upper[0], point[0]
-    for i in range(m):
-        low = min(low, point[i] - upper[i])
-        high = max(high, point[i])
-    for _ in range(80):
-        shift = 0.5 * (low + high)
-        mass = 0.0
-        for i in range(m):
-            mass += min(max(point[i] - shift, 0.0), upper[i])
-        if mass > total:
-            low = shift
-        else:
-            high = shift
-    mass = 0.0
-    for i in range(m):
-        out[i] = min(max(point[i] - high, 0.0), upper[i])
-        mass += out[i]
-    # What the bisection leaves over goes where there is room.
-    left = total - mass
-    for i in range(m):
-        if left <= 0.0:
-            break
-        amount = min(left, upper[i] - out[i])
-        out[i] += amount
-        left -= amount
-
-
-@njit(**INNER)
-def _slope(quadratic, linear, y, gradient):  # type: ignore[no-untyped-def]
-    """Write the gradient at y; return the value there and the gradient's product."""
-    m = y.size
-    for j in range(m):
-        gradient[j] = 0.0
-    for i in range(m):
-        share = y[i]
-        if share != 0.0:
-            for j in range(m):
-                gradient[j] += share * quadratic[i, j]
-    value = 0.0
-    along = 0.0
-    for i in range(m):
-        value += (0.5 * gradient[i] + linear[i]) * y[i]
-        gradient[i] += linear[i]
-        along += gradient[i] * y[i]
-    return value, along
-
-
-@njit(**OUTER)
-def _box_minimum(  # type: ignore[no-untyped-def]
-    quadratic,
-    linear,
-    upper,
-    total,
-    lipschitz,
-    iterations,
-    enough,
-    out,
-    work,
-    order,
-    edge,
-):
-    """Start from `work[0]`; see `box_minimum`."""
-    m = linear.size
-    ahead, here, new, trial, gradient = 0, 1, 2, 3, 4
-    best_bound = -np.inf
-    best_value = np.inf
-    _project(work[ahead], upper, total, work[here])
-    for i in range(m):
-        work[ahead, i] = work[here, i]
-    t = 1.0
-    for _ in range(iterations):
-        value, along = _slope(quadratic, linear, work[ahead], work[gradient])
-        lower = fill_cheapest(work[gradient], upper, m, total, order, edge)
-        lower += value - along
-        best_bound = max(best_bound, lower)
-        if value < best_value:
-            best_value = value
-            for i in range(m):
-                out[i] = work[ahead, i]
-        if best_bound >= enough:
-            break
-        if best_value - best_bound <= 0.01 * max(enough - best_bound, 0.0):
-            break
-        for i in range(m):
-            work[trial, i] = work[ahead, i] - work[gradient, i] / lipschitz
-        _project(work[trial], upper, total, work[new])
-        turn = 0.0
-        for i in range(m):
-            turn += (work[ahead, i] - work[new, i]) * (work[new, i] - work[here, i])
-        momentum = 0.0
-        if turn > 0.0:
-            t = 1.0
-        else:
-            t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
-            momentum = (t - 1.0) / t_next
-            t = t_next
-        for i in range(m):
-            moved = work[new, i]
-            work[trial, i] = moved + momentum * (moved - work[here, i])
-            work[here, i] = moved
-        if momentum > 0.0:
-            # Kept feasible, so that every gradient gives a bound.
-            _project(work[trial], upper, total, work[ahead])
-        else:
-            for i in range(m):
-                work[ahead, i] = work[here, i]
-    return best_bound, best_value
-
-
-def box_minimum(
-    quadratic: Floats,
-    linear: Floats,
-    upper: Floats,
-    total: float,
-    start: Floats,
-    lipschitz: float,
-    iterations: int,
-    enough: float,
-    out: Floats,
-) -> tuple[float, float]:
-    """Minimise ½y'By + b'y over 0 <= y <= upper, Σy = total by projected gradients.
-
-    Accelerated, with restarts (O'Donoghue and Candès 2015). Writes the best point to
-    `out` and returns the largest Frank-Wolfe bound seen and the value at `out`. Stops
-    once the bound exceeds `enough`, or is within 1 % of the value's distance to it.
-    """
-    m = linear.size
-    work = np.empty((5, m))
-    work[0] = start
-    bound, value = _box_minimum(
-        quadratic,
-        linear,
-        upper,
-        total,
-        lipschitz,
-        iterations,
-        enough,
-        out,
-        work,
-        np.empty(m, dtype=np.int64),
-        np.empty(2),
-    )
-    return float(bound), float(value)
 
 
 @njit(**OUTER)

@@ -46,6 +46,7 @@ def relax(  # type: ignore[no-untyped-def]
     need,
     constant,
     cut,
+    share,
     keys,
     room,
     order,
@@ -53,7 +54,8 @@ def relax(  # type: ignore[no-untyped-def]
 ):
     """Minimise over the free variables by pairwise steps, as far as is of use.
 
-    Stops when the bound reaches `cut`, or when it is clear that it will not.
+    Stops when the bound reaches `cut`, or when it is clear that it will not: less
+    than a `share` of what the value lacks is left between value and bound.
     """
     m = upper.size
     step = 0
@@ -76,7 +78,7 @@ def relax(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             if bound >= cut or high - low <= 1e-9 * abs(high) or step > 4000:
                 return bound
-            if value < cut and value - bound < 0.1 * (cut - value):
+            if value < cut and value - bound < share * (cut - value):
                 return bound
         step += 1
         curvature = quadratic[i, i] + quadratic[j, j] - 2.0 * quadratic[i, j]

@@ -27,10 +27,16 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-__all__ = ["search"]
+__all__ = ["box_minimum", "search"]
 
 # How a node stands: nothing left, second child left, both left (which first).
 _DONE, _ONE_LEFT, _ZERO_LEFT, _ZERO_FIRST, _ONE_FIRST = 0, 1, 2, 3, 4
+# Rows of `steps` and `reals`: named by what they hold at depth d, or for all.
+_SIZES, _N_ONES, _PICKS, _STATES, _ONES, _ORDER, _CODE = 0, 1, 2, 3, 4, 5, 6
+_NEEDS, _CONSTANTS, _KEYS, _ROOMS, _BOUNDS = 0, 1, 2, 3, 4
+# A node's pairwise steps end where the bound is so near, beside what is lacking.
+_SHARE, _BOX_SHARE = 0.1, 0.001
+_NO_CONFLICTS = np.zeros((0, 0), dtype=bool)
 
 
 @njit(**INNER)
@@ -155,6 +161,7 @@ def _search(  # type: ignore[no-untyped-def]
     conflicts,
     stiffness,
     cut,
+    share,
     budget,
     ys,
     gradients,
@@ -169,19 +176,16 @@ def _search(  # type: ignore[no-untyped-def]
 ):
     """Search from row 0 of the state on; see `search`."""
     m = upper.size
-    # Rows of `steps` and `reals`: named by what they hold at depth d, or for all.
-    sizes, n_ones, picks, states, ones, order, code = 0, 1, 2, 3, 4, 5, 6
-    needs, constants, keys, rooms = 0, 1, 2, 3
     any_conflict = conflicts.shape[0] > 0
-    steps[sizes, 0] = m
-    reals[needs, 0] = total
-    reals[constants, 0] = constant
+    steps[_SIZES, 0] = m
+    reals[_NEEDS, 0] = total
+    reals[_CONSTANTS, 0] = constant
     nodes = 0
     d = np.int64(0)
     while True:
         nodes += 1
-        n, need = steps[sizes, d], reals[needs, d]
-        steps[states, d] = _DONE
+        n, need = steps[_SIZES, d], reals[_NEEDS, d]
+        steps[_STATES, d] = _DONE
         room = 0.0
         for a in range(n):
             room += upper[frees[d, a]]
@@ -189,58 +193,60 @@ def _search(  # type: ignore[no-untyped-def]
             filled = n if need > 0.0 else np.int64(0)
             value = _price_all(
                 quadratic, multipliers, conflicts, frees, linears, d, filled, upper,
-                reals[constants, d],
+                reals[_CONSTANTS, d],
             )  # fmt: skip
             if value < cut:
                 cut = value
-                _keep(steps[ones], steps[n_ones, d], frees, d, filled, best)
+                _keep(steps[_ONES], steps[_N_ONES, d], frees, d, filled, best)
         elif 0.0 < need < room:
             rebalance(quadratic, frees, gradients, ys, d, n, upper, need)
             bound = relax(
                 quadratic, frees, gradients, linears, ys, d, n, upper, need,
-                reals[constants, d], cut, reals[keys], reals[rooms], steps[order], edge,
+                reals[_CONSTANTS, d], cut, share, reals[_KEYS], reals[_ROOMS],
+                steps[_ORDER], edge,
             )  # fmt: skip
+            reals[_BOUNDS, d] = bound
             if bound < cut:
                 pick = _mark(
                     frees, gradients, ys, codes, d, n, upper, stiffness, bound, cut,
                     edge,
                 )  # fmt: skip
-                steps[picks, d] = pick
+                steps[_PICKS, d] = pick
                 if pick < 0:
-                    steps[states, d] = _ZERO_LEFT
+                    steps[_STATES, d] = _ZERO_LEFT
                 elif 2.0 * ys[d, pick] >= upper[pick]:
-                    steps[states, d] = _ONE_FIRST
+                    steps[_STATES, d] = _ONE_FIRST
                 else:
-                    steps[states, d] = _ZERO_FIRST
-        while d >= 0 and steps[states, d] == _DONE:
+                    steps[_STATES, d] = _ZERO_FIRST
+        while d >= 0 and steps[_STATES, d] == _DONE:
             d -= 1
         if d < 0:
             return True, cut, nodes
         if nodes >= budget:
             return False, cut, nodes
-        state = steps[states, d]
+        state = steps[_STATES, d]
         chosen = 1 if state in (_ONE_FIRST, _ONE_LEFT) else 0
-        steps[states, d] = _DONE
+        steps[_STATES, d] = _DONE
         if state == _ZERO_FIRST:
-            steps[states, d] = _ONE_LEFT
+            steps[_STATES, d] = _ONE_LEFT
         elif state == _ONE_FIRST:
-            steps[states, d] = _ZERO_LEFT
-        n = steps[sizes, d]
+            steps[_STATES, d] = _ZERO_LEFT
+        n = steps[_SIZES, d]
         for a in range(n):
             i = frees[d, a]
-            steps[code, i] = codes[d, i]
-        if steps[picks, d] >= 0:
-            steps[code, steps[picks, d]] = chosen
-        totals[0], totals[1] = reals[needs, d], reals[constants, d]
-        if any_conflict and _bar(conflicts, frees, d, n, steps[code]):
+            steps[_CODE, i] = codes[d, i]
+        if steps[_PICKS, d] >= 0:
+            steps[_CODE, steps[_PICKS, d]] = chosen
+        totals[0], totals[1] = reals[_NEEDS, d], reals[_CONSTANTS, d]
+        if any_conflict and _bar(conflicts, frees, d, n, steps[_CODE]):
             totals[0] = -LARGE
         left, count = _descend(
             quadratic, multipliers, frees, gradients, linears, ys, d, n, upper,
-            steps[code], steps[ones], steps[n_ones, d], totals,
+            steps[_CODE], steps[_ONES], steps[_N_ONES, d], totals,
         )  # fmt: skip
         d += 1
-        steps[sizes, d], steps[n_ones, d] = left, count
-        reals[needs, d], reals[constants, d] = totals[0], totals[1]
+        steps[_SIZES, d], steps[_N_ONES, d] = left, count
+        reals[_NEEDS, d], reals[_CONSTANTS, d] = totals[0], totals[1]
 
 
 def search(
@@ -289,14 +295,8 @@ def search(
         Value of the best set found, or `cut` as given.
     nodes : int
     """
-    m = upper.size
-    depths = m + 2
-    ys, gradients, linears = np.zeros((3, depths, m))
-    codes, frees = np.zeros((2, depths, m), dtype=np.int64)
-    ys[0], linears[0] = start, linear
-    gradients[0] = quadratic @ start + linear
-    frees[0] = np.arange(m)
-    best[m] = -1
+    state = _state(start, quadratic @ start + linear, linear, upper.size + 2)
+    best[upper.size] = -1
     done, cut, nodes = _search(
         quadratic,
         multipliers,
@@ -306,16 +306,64 @@ def search(
         conflicts,
         stiffness,
         cut,
+        _SHARE,
         budget,
+        *state,
+        best,
+    )
+    return bool(done), float(cut), int(nodes)
+
+
+def box_minimum(
+    quadratic: Floats,
+    linear: Floats,
+    upper: Floats,
+    total: float,
+    start: Floats,
+    enough: float,
+) -> tuple[float, Floats]:
+    """Minimise ½y'By + b'y over 0 <= y <= upper, Σy = total: the tree's first node.
+
+    Returns the Frank-Wolfe bound at the point where pairwise steps end, and the point.
+    They end once the bound exceeds `enough`, or is within a thousandth of the value's
+    distance to it. Parameters as for `search`.
+    """
+    state = _state(start, quadratic @ start + linear, linear, 1)
+    _search(
+        quadratic,
+        quadratic,  # multipliers, conflicts, stiffness: of no use to a first node
+        0.0,
+        upper,
+        total,
+        _NO_CONFLICTS,
+        upper,
+        enough,
+        _BOX_SHARE,
+        1,
+        *state,
+        np.empty(upper.size + 1, dtype=np.int64),
+    )
+    point: Floats = state[0][0]
+    return float(state[6][_BOUNDS, 0]), point
+
+
+def _state(
+    start: Floats, gradient: Floats, linear: Floats, depths: int
+) -> tuple[Floats, Floats, Floats, Ints, Ints, Ints, Floats, Floats, Floats]:
+    """Return what `_search` works in, with room for so many depths."""
+    m = start.size
+    ys, gradients, linears = np.zeros((3, depths, m))
+    codes, frees = np.zeros((2, depths, m), dtype=np.int64)
+    ys[0], gradients[0], linears[0], frees[0] = start, gradient, linear, np.arange(m)
+    width = max(m, depths)
+    return (
         ys,
         gradients,
         linears,
         codes,
         frees,
-        np.zeros((7, depths), dtype=np.int64),
-        np.zeros((4, depths)),
+        np.zeros((7, width), dtype=np.int64),
+        np.zeros((5, width)),
         np.zeros(2),
         np.zeros(2),
-        best,
     )
-    return bool(done), float(cut), int(nodes)

@@ -185,7 +185,7 @@ class _Explorer:
             self.dual = improve(
                 box, self.dual, mu, rounds=self.effort.rounds, enough=self.cut
             )
-            if self._certified(60) or self._shrink():
+            if self._certified() or self._shrink():
                 return self.outcome()
             ratio = (self.cut - self.lower) / self.odds.scale
             if self.odds.promising(ratio):
@@ -226,10 +226,10 @@ class _Explorer:
         # In units of about the largest coefficient; less is lost in rounding.
         return max(share * gap, 1e-13) / self.box.m
 
-    def _certified(self, iterations: int) -> bool:
+    def _certified(self) -> bool:
         """Bound the node; return whether that closes it."""
         assert self.dual is not None
-        self.bound = certify(self.box, self.dual, self.cut, iterations)
+        self.bound = certify(self.box, self.dual, self.cut)
         self.lower = max(self.lower, self.bound.value)
         self.report(self.lower)
         return self.lower >= self.cut
@@ -252,7 +252,7 @@ class _Explorer:
         self.dual = improve(
             self.box, restrict(self.box, bound, dual, left, mu), mu, newton=1
         )
-        return self._certified(60)
+        return self._certified()
 
     def _dive(self, times: int = 1) -> bool:
         """Search the subtree with the dual as it is; return whether to the end."""
@@ -292,7 +292,7 @@ class _Explorer:
         for _ in range(3):
             mu = self._barrier(max(self.lower, self.dual.value), 0.3)
             self.dual = improve(self.box, self.dual, mu, newton=3, stop=self.stop)
-            if self._certified(100) or self._shrink():
+            if self._certified() or self._shrink():
                 return True
             if self.stop():
                 return False
@@ -313,7 +313,7 @@ class _Explorer:
                 enough=self.cut,
                 stop=self.stop,
             )
-            if self._certified(100) or self._shrink():
+            if self._certified() or self._shrink():
                 return True
             if self.box.m < 0.8 * dived or done == 4 * block:
                 dived = self.box.m
@@ -362,7 +362,7 @@ class _Explorer:
                 self.dual = improve(
                     self.box, self.dual, mu, newton=newton, stop=self.stop
                 )
-            if self._certified(100) or self._shrink():
+            if self._certified() or self._shrink():
                 return True
             if self.stop() or (newton and self.box.m > 0.8 * m):
                 return False

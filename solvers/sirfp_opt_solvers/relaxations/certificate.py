@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import lapack
 
-from sirfp_opt_solvers._kernels import convex
+from sirfp_opt_solvers._kernels import convex, qp_tree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,6 @@ def relax(
     point: Floats,
     *,
     enough: float = np.inf,
-    iterations: int = 200,
 ) -> Relaxation:
     """Bound min q over the box from below, in exact arithmetic.
 
@@ -96,8 +95,6 @@ def relax(
         Where to begin.
     enough : float
         The bound need not be better than this.
-    iterations : int
-        Projected-gradient steps, at most.
 
     Notes
     -----
@@ -110,17 +107,13 @@ def relax(
     quadratic = box.cost - multipliers
     quadratic[np.diag_indices(box.m)] += diagonal
     linear = box.linear - 0.5 * diagonal * box.upper
-    best = np.empty(box.m)
-    value, _ = convex.box_minimum(
+    value, best = qp_tree.box_minimum(
         quadratic,
         linear,
         box.upper,
         box.total,
         np.clip(point, 0.0, box.upper),
-        _largest_curvature(quadratic),
-        iterations,
         enough - box.constant,
-        best,
     )
     mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
     mass += np.abs(linear) @ box.upper + abs(box.constant)
@@ -129,9 +122,7 @@ def relax(
     return Relaxation(value, best, diagonal, quadratic, linear, rounding)
 
 
-def certify(
-    box: BoxProblem, dual: Dual, enough: float = np.inf, iterations: int = 200
-) -> Bound:
+def certify(box: BoxProblem, dual: Dual, enough: float = np.inf) -> Bound:
     """Turn a dual point into a bound, and say what it is once a variable is fixed.
 
     See `relax`.
@@ -142,7 +133,6 @@ def certify(
         dual.multipliers,
         dual.point,
         enough=enough,
-        iterations=iterations,
     )
     point = relaxed.point
     gradient = relaxed.quadratic @ point + relaxed.linear
@@ -176,20 +166,6 @@ def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Fl
             if not failed:
                 return diagonal + lift
         lift = max(2.0 * lift, margin, 1e-300)
-
-
-def _largest_curvature(quadratic: Floats) -> float:
-    """Estimate the largest eigenvalue on zero sums from below, with room."""
-    m = quadratic.shape[0]
-    vector = np.cos(np.arange(m) * 2.39996)  # any start with no special direction
-    largest = 0.0
-    for _ in range(12):
-        vector = vector - vector.mean()
-        vector /= max(float(np.linalg.norm(vector)), 1e-300)
-        vector = quadratic @ vector
-        vector -= vector.mean()
-        largest = float(np.linalg.norm(vector))
-    return 1.2 * largest + 1e-300
 
 
 def _cheapest(gradient: Floats, upper: Floats, total: float) -> tuple[float, Floats]:
