@@ -95,7 +95,7 @@ def greedy(options: argparse.Namespace) -> pd.DataFrame:
     features = rng.normal(size=(n, n // 4)) * rng.gamma(3.0, size=(n, 1))
     redundancy = np.abs(features @ features.T)
     np.fill_diagonal(redundancy, 0.0)
-    weights, sizes = -redundancy, np.ones(n, dtype=np.int64)
+    weights = -redundancy
 
     def resum() -> np.ndarray:
         left, order = np.arange(n), np.empty(n, dtype=np.int64)
@@ -107,7 +107,7 @@ def greedy(options: argparse.Namespace) -> pd.DataFrame:
 
     def incremental(compiled: bool) -> np.ndarray:
         sums = weights.sum(axis=1)
-        return delete_smallest(weights, sums, sizes, compiled=compiled)[0]
+        return delete_smallest(weights, sums, None, compiled=compiled)[0]
 
     ways: dict[str, tuple[Callable[[], np.ndarray], int]] = {
         "summing anew, O(n³)": (resum, 1),

@@ -289,8 +289,7 @@ def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
 def _check_support(name: str, solver: Solver, problem: SetProblem) -> None:
     """Refuse, before any work, constraints that the solver cannot honour."""
     info = solver.info
-    lacking = sorted(problem.features - info.supports)
-    if lacking:
+    if lacking := sorted(problem.features - info.supports):
         raise UnsupportedError(
             f"`method` must support {', '.join(lacking)}, got {name!r}, which supports "
             f"{', '.join(sorted(info.supports)) or 'none of the features'}. "

@@ -140,8 +140,9 @@ def canonicalize(
         If it can be seen here that no set of channels meets the constraints.
     """
     n, sign = graph.n, graph.sense.sign
-    if constraints.only_k and graph.adjacency is None:
-        return _plain(graph, sign, constraints.counts(n))
+    k = constraints.k
+    if graph.adjacency is None and constraints.only_k and k is not None and k <= n:
+        return _plain(graph, sign, (k,))
     missing = None if graph.adjacency is None else ~graph.adjacency
     kept, free, counts = divide(n, constraints, missing)
     edges, values, exponent = _in_reach(graph)
@@ -199,10 +200,13 @@ def _plain(graph: ChannelGraph, sign: int, counts: tuple[int, ...]) -> Canonical
     """Canonicalize where every channel is an item: most problems, so it is quick."""
     edges, values, exponent = _in_reach(graph)
     nobody, sizes, members = _everyone(graph.n)
-    weights = edges if sign > 0 else -edges
-    values = sign * values
-    frozen(weights)
-    frozen(values)
+    weights = edges
+    if sign < 0:
+        weights = -edges
+        frozen(weights)
+    if graph.has_vertex_weights:
+        values = sign * values
+        frozen(values)
     return CanonicalProblem(
         weights=weights,
         values=values,

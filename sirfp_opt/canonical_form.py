@@ -96,24 +96,37 @@ class CanonicalForm(ABC):
         """Number of items."""
         return int(self.sizes.shape[0])
 
-    @cached_property
+    @property
     def _single(self) -> IntArray | None:
         """The one channel of each item, None where some stand for several."""
         if isinstance(self.members, Singles):
             return self.members.channels if self.m else None
+        return self._single_groups
+
+    @cached_property
+    def _single_groups(self) -> IntArray | None:
         if self.m == 0 or self.unit_size != 1:
             return None
         return np.concatenate(self.members)
 
-    @cached_property
+    @property
     def unit_size(self) -> int | None:
         """The size all items share, or None where sizes differ (1 with no items)."""
-        if self.m == 0 or isinstance(self.members, Singles):
+        return 1 if isinstance(self.members, Singles) else self._group_size
+
+    @cached_property
+    def _group_size(self) -> int | None:
+        if self.m == 0:
             return 1
         first = int(self.sizes[0])
         return first if bool((self.sizes == first).all()) else None
 
-    @cached_property
+    @property
+    def unlike(self) -> IntArray | None:
+        """The sizes, None where all items share one."""
+        return None if self.unit_size is not None else self.sizes
+
+    @property
     def cardinalities(self) -> tuple[int, ...]:
         """Numbers of items that a solution can have, ascending.
 
@@ -122,6 +135,10 @@ class CanonicalForm(ABC):
         """
         if isinstance(self.members, Singles):
             return self.counts
+        return self._group_numbers
+
+    @cached_property
+    def _group_numbers(self) -> tuple[int, ...]:
         unit = self.unit_size
         if unit is not None:
             return tuple(c // unit for c in self.counts if c % unit == 0)

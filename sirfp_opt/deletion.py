@@ -54,14 +54,14 @@ def backward_order(
         if extra is not None:
             row_sums += as_vector(extra, n, name)
     np.negative(redundancy, out=redundancy)
-    order, gains = delete_smallest(redundancy, -row_sums, np.ones(n, dtype=np.int64))
+    order, gains = delete_smallest(redundancy, -row_sums, None)
     return order, 0.0 - gains  # not -gains: that would turn 0 into -0
 
 
 def delete_smallest(
     weights: FloatArray,
     marginals: FloatArray,
-    sizes: IntArray,
+    sizes: IntArray | None,
     most: int | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Delete the item of least marginal gain per channel until none is left.
@@ -72,8 +72,8 @@ def delete_smallest(
         What a pair gains; symmetric with a zero diagonal.
     marginals : ndarray of shape (m,)
         What an item gains beside all the others.
-    sizes : ndarray of int64, shape (m,)
-        Channels in each item.
+    sizes : ndarray of int64, shape (m,), optional
+        Channels in each item; None where all hold the same number.
     most : int, optional
         Stop after so many.
 
@@ -88,9 +88,8 @@ def delete_smallest(
     left = marginals.copy()
     order = np.empty(steps, dtype=np.int64)
     gains = np.empty(steps)
-    unit = bool((sizes == sizes[:1]).all())
     for step in range(steps):
-        item = left.argmin() if unit else (left / sizes).argmin()
+        item = left.argmin() if sizes is None else (left / sizes).argmin()
         order[step] = item
         gains[step] = left[item]
         left -= weights[item]

@@ -181,7 +181,9 @@ def as_problem(
             f"{type(constraints).__name__}. Pass LayerConstraints(...)."
         )
     problem: SetProblem
-    if isinstance(graph, PruningProblem):
+    if isinstance(graph, ChannelGraph):
+        problem = PruningProblem(graph, _with_k(constraints, k, graph.n))
+    elif isinstance(graph, PruningProblem):
         if k is not None or constraints is not None:
             raise InvalidProblemError(
                 "`k` and `constraints` must be left out beside a PruningProblem, which "

@@ -84,12 +84,13 @@ def _load(name: str) -> type[Solver]:
     """
     if name in _registered:
         return _registered[name]
-    return _load_point(name, _entry_points()[name])
+    return _load_point(name)
 
 
 @cache
-def _load_point(name: str, point: EntryPoint) -> type[Solver]:
+def _load_point(name: str) -> type[Solver]:
     """Return the class that an entry point stands for; failures are not remembered."""
+    point = _entry_points()[name]
     try:
         cls = point.load()
     except Exception as error:
@@ -194,7 +195,7 @@ def create_solver(
             f"Known: {', '.join(known)}."
         )
     if cls is None:
-        cls = _load_point(method, _entry_points()[method])
+        cls = _load_point(method)
     lacking = _lacking(cls.info)
     if lacking:
         extra = f"[{cls.info.extra}]" if cls.info.extra else ""

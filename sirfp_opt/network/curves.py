@@ -220,7 +220,7 @@ def _path(canonical: CanonicalProblem) -> tuple[IntArray, FloatArray]:
         most = np.abs(weights).sum() + np.abs(canonical.values).sum() + 1.0
         weights = np.where(conflicts, -most, weights)
     left = canonical.values + weights.sum(axis=1)
-    items = delete_smallest(weights, left, canonical.sizes)[0][::-1].copy()
+    items = delete_smallest(weights, left, canonical.unlike)[0][::-1].copy()
     gains = np.empty(m)
     for place, item in enumerate(items.tolist()):
         before = items[:place]

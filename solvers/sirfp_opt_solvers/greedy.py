@@ -110,7 +110,7 @@ class Greedy:
             preference = backward_preference(
                 weights,
                 values,
-                canonical.sizes,
+                canonical.unlike,
                 self.compiled,
                 undecided=canonical.cardinalities[0] if alone else 0,
             )

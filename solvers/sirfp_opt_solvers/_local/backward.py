@@ -35,7 +35,7 @@ _LARGE = 256
 def delete_smallest(
     weights: Floats,
     marginals: Floats,
-    sizes: Items,
+    sizes: Items | None,
     compiled: bool | None = None,
     most: int | None = None,
 ) -> tuple[Items, Floats]:
@@ -43,7 +43,7 @@ def delete_smallest(
     if compiled is None:
         large = marginals.size >= _LARGE and "numba" in sys.modules
         compiled = large or _is_at_hand()
-    if not (compiled and marginals.size and bool((sizes == sizes[:1]).all())):
+    if not (compiled and marginals.size and sizes is None):
         return deletion.delete_smallest(weights, marginals, sizes, most)
     from sirfp_opt_solvers._kernels.greedy import delete_smallest as kernel
 
@@ -67,7 +67,7 @@ def _is_at_hand() -> bool:
 def backward_preference(
     weights: Floats,
     values: Floats,
-    sizes: Items,
+    sizes: Items | None,
     compiled: bool | None = None,
     undecided: int = 0,
 ) -> Items:
@@ -97,7 +97,7 @@ def backward_set(canonical: CanonicalProblem, *, ordered: bool = True) -> Items:
     preference = backward_preference(
         canonical.weights,
         canonical.values,
-        canonical.sizes,
+        canonical.unlike,
         undecided=canonical.cardinalities[0] if alone and not ordered else 0,
     )
     prefix = best_prefix(canonical, preference)
@@ -122,7 +122,7 @@ def offer_backward(search: Search, iteration: int | None = None) -> None:
     """Offer the backward greedy set of each allowed count, conflicts minded."""
     canonical = search.canonical
     weights = with_penalties(canonical)
-    preference = backward_preference(weights, canonical.values, canonical.sizes)
+    preference = backward_preference(weights, canonical.values, canonical.unlike)
     offer_path(search, preference, iteration)
 
 
