@@ -11,10 +11,12 @@ from scipy.optimize import linprog
 
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
 from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
+from sirfp_opt_solvers._kernels.sweep import sweep
 from sirfp_opt_solvers._kernels.triangles import add, crowd, measure
 from sirfp_opt_solvers._proof import branching
 from sirfp_opt_solvers._proof.swaps import is_small, swap_search
 from sirfp_opt_solvers.exact import Exact
+from sirfp_opt_solvers.relaxations import dual
 from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.box import BoxProblem
 from sirfp_opt_solvers.relaxations.certificate import certify
@@ -138,6 +140,43 @@ def test_rounds_raise_the_bound_and_end_where_it_is_enough(seed: int) -> None:
         climbed = higher
     ended = improve(box, climbed, mu, rounds=8, enough=climbed.value - 1.0)
     assert np.array_equal(ended.multipliers, climbed.multipliers)
+
+
+@pytest.mark.parametrize("m", [1, 2, 7, 16, 63])
+def test_sweeping_gives_the_inverse_and_the_determinant(m: int) -> None:
+    """It takes the lower triangle alone, and tells where A is not positive definite."""
+    rng = np.random.default_rng(m)
+    factor = rng.normal(size=(m, 2 * m + 1))
+    matrix = factor @ factor.T
+    inverse, room = np.tril(matrix), np.empty((2, m))
+    logarithm = sweep(inverse, 0.25, *room)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix) - 0.25, rtol=1e-9)
+    assert logarithm == pytest.approx(np.linalg.slogdet(matrix)[1], rel=1e-12)
+    matrix[-1, -1] = -1.0
+    assert np.isnan(sweep(matrix, 0.0, *room))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_small_and_large_problems_have_the_same_dual(
+    missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether our own inverse is taken or LAPACK's: the same point, and P inverts B."""
+    rng = np.random.default_rng(5)
+    weights = rng.normal(size=(31, 31))
+    gaps = np.triu(rng.random((31, 31)) < 0.1 * missing, 1)
+    graph = ChannelGraph(weights + weights.T, adjacency=~(gaps | gaps.T))
+    problem = PruningProblem(graph, LayerConstraints(11))
+    box = BoxProblem.of(problem.canonical, 11)
+    ours = improve(box, start(box), 1e-2, newton=3, rounds=4)
+    monkeypatch.setattr(dual, "_SWEPT_UP_TO", 0)
+    lapack = improve(box, start(box), 1e-2, newton=3, rounds=4)
+    assert ours.phi == pytest.approx(lapack.phi, rel=1e-9)
+    np.testing.assert_allclose(ours.point, lapack.point, atol=1e-6)
+    np.testing.assert_allclose(ours.inverse, lapack.inverse, atol=1e-6)
+    convex = box.cost - ours.multipliers + np.diag(ours.diagonal)
+    on_zero_sums = np.eye(31) - 1.0 / 31
+    product = on_zero_sums @ convex @ ours.inverse
+    np.testing.assert_allclose(product, on_zero_sums, atol=1e-8)
 
 
 def test_a_few_lanczos_steps_come_near_the_extreme_eigenvalues() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from sirfp_opt_solvers._kernels.cheapest import fill_cheapest
-from sirfp_opt_solvers._kernels.options import OUTER
+from sirfp_opt_solvers._kernels.options import LOOSE, OUTER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,124 +20,96 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 
-@njit(**OUTER)
+@njit(**OUTER, **LOOSE)
 def _centred(  # type: ignore[no-untyped-def]
-    cost, multipliers, diagonal, out, rows
+    cost, multipliers, diagonal, base, out, image, rows
 ):
     """See `centred`."""
     m = cost.shape[0]
     total = 0.0
     trace = 0.0
     for i in range(m):
-        sum_i = 0.0
+        sum_i = diagonal[i]
+        image_i = diagonal[i] * base[i]
         for j in range(m):
             b = cost[i, j] - multipliers[i, j]
             out[i, j] = b
             sum_i += b
+            image_i += b * base[j]
         out[i, i] += diagonal[i]
-        sum_i += diagonal[i]
+        image[i] = image_i
         trace += out[i, i]
         rows[i] = sum_i / m
         total += sum_i
     t = abs(trace) / m
     shift = total / (m * m) + t / m
     for i in range(m):
+        row_i = shift - rows[i]
         for j in range(m):
-            out[i, j] += shift - rows[i] - rows[j]
+            out[i, j] += row_i - rows[j]
     return t
 
 
-def centred(cost: Floats, multipliers: Floats, diagonal: Floats, out: Floats) -> float:
-    """Write E B E + t 1 1'/m for B = cost - multipliers + Diag(diagonal); return t.
+def centred(
+    cost: Floats, multipliers: Floats, diagonal: Floats, base: Floats, out: Floats
+) -> tuple[float, Floats]:
+    """Write E B E + t 1 1'/m for B = cost - multipliers + Diag(diagonal).
 
     E projects on the vectors of zero sum; t is the mean of B's diagonal, so the
-    direction 1 is as stiff as the others on average.
+    direction 1 is as stiff as the others on average. Returns t and B base.
     """
-    return float(_centred(cost, multipliers, diagonal, out, np.empty(diagonal.size)))
+    image, rows = np.empty((2, diagonal.size))
+    t = _centred(cost, multipliers, diagonal, base, out, image, rows)
+    return float(t), image
 
 
-@njit(**OUTER)
-def mirror(inverse: Floats, t: float) -> None:
-    """Copy the upper triangle to the lower; remove the part t 1 1'/m stood for."""
-    m = inverse.shape[0]
-    extra = 1.0 / (t * m)
-    for i in range(m):
-        for j in range(i + 1):
-            value = inverse[j, i] - extra
-            inverse[i, j] = value
-            inverse[j, i] = value
-
-
-@njit(**OUTER)
-def newton_matrix(inverse: Floats, offset: Floats, mu: float, out: Floats) -> None:
-    """Write a_i P_ij a_j + mu P_ij² (a = `offset`), a hair above singular."""
-    m = inverse.shape[0]
-    trace = 0.0
-    for i in range(m):
-        for j in range(m):
-            p = inverse[i, j]
-            out[i, j] = p * (offset[i] * offset[j] + mu * p)
-        trace += out[i, i]
-    for i in range(m):
-        out[i, i] += 1e-14 * trace
-
-
-@njit(**OUTER)
+@njit(**OUTER, **LOOSE)
 def multiplier_step(
     multipliers: Floats,
+    behind: Floats,
     inverse: Floats,
     point: Floats,
     free: Bools,
     mu: float,
     step: float,
-    out: Floats,
+    momentum: float,
+    moved: Floats,
+    beyond: Floats,
+    own: Floats,
 ) -> float:
-    """Take a scaled gradient step on the multipliers of y_i y_j >= 0.
+    """Take a scaled gradient step on the multipliers of y_i y_j >= 0, and beyond.
 
     ``free[i, j]`` marks pairs whose product is 0, so their multiplier has no sign;
-    `free` of shape (0, 0) marks none. Returns the gain that a model of curvature 1/step
-    predicts.
+    `free` of shape (0, 0) marks none. Writes where the step ends to the lower triangle
+    of `moved`, and that plus momentum · (that − `behind`), kept nonnegative where not
+    free, to `beyond`. Returns the gain that a model of curvature 1/step predicts.
     """
     m = inverse.shape[0]
     any_free = free.shape[0] > 0
     gain = 0.0
     for i in range(m):
+        own[i] = inverse[i, i]
         y = point[i]
         p = inverse[i, i]
-        out[i, i] = 0.0
         for j in range(i):
             q = inverse[i, j]
             z = point[j]
+            r = own[j]
             product = y * z + 2.0 * mu * q
-            curvature = (
-                2.0 * mu * (p * inverse[j, j] + q * q)
-                + y * y * inverse[j, j]
-                + z * z * p
-                + 2.0 * y * z * q
-            )
+            curvature = 2.0 * mu * (p * r + q * q) + y * y * r + z * (z * p + 2 * y * q)
             old = multipliers[i, j]
-            new = old - step * product / curvature
-            if new < 0.0 and not (any_free and free[i, j]):
-                new = 0.0
-            gain += -product * (new - old) - (new - old) ** 2 * curvature / (2 * step)
-            out[i, j] = new
-            out[j, i] = new
-    return gain
-
-
-@njit(**OUTER)
-def extrapolate(
-    new: Floats, old: Floats, momentum: float, free: Bools, out: Floats
-) -> None:
-    """Write new + momentum · (new − old), kept nonnegative where not free."""
-    m = new.shape[0]
-    any_free = free.shape[0] > 0
+            least = 0.0
+            if any_free and free[i, j]:
+                least = -np.inf
+            new = max(old - step * product / curvature, least)
+            gain += (old - new) * (product + (old - new) * curvature * (-0.5 / step))
+            moved[i, j] = new
+            beyond[i, j] = max(new + momentum * (new - behind[i, j]), least)
+        beyond[i, i] = 0.0
     for i in range(m):
-        for j in range(m):
-            value = new[i, j] + momentum * (new[i, j] - old[i, j])
-            if value < 0.0 and not (any_free and free[i, j]):
-                value = 0.0
-            out[i, j] = value
+        for j in range(i):
+            beyond[j, i] = beyond[i, j]
+    return float(gain)
 
 
 @njit(**OUTER)

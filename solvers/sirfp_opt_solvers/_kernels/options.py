@@ -4,7 +4,7 @@ Kernels cached on disk do not notice a change in a part that another file holds:
 theirs with it.
 """
 
-__all__ = ["INNER", "OUTER"]
+__all__ = ["INNER", "LOOSE", "OUTER"]
 
 OUTER = {
     "cache": True,
@@ -23,4 +23,10 @@ INNER = {
 """Options of parts that only kernels call: no way in from Python is compiled.
 
 Called from Python such a part brings the process down; its `py_func` does not.
+"""
+
+LOOSE = {"fastmath": {"contract", "nsz", "reassoc"}}
+"""More of them where sums may be taken in any order, so several terms at a time.
+
+Numbers that are none and infinities stay what they are.
 """

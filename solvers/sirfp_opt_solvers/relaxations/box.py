@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +119,7 @@ class BoxProblem:
         """Whether at most one choice is left."""
         return self.m == 0 or self.total <= 0 or self.total >= float(self.upper.sum())
 
-    @property
+    @cached_property
     def centre(self) -> Floats:
         """The point of the box that takes the same share of every variable."""
         centre: Floats = self.upper * (self.total / self.upper.sum())

@@ -158,13 +158,14 @@ def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Fl
     factor = np.empty((box.m, box.m))
     lift = 0.0
     while True:
-        t = convex.centred(box.cost, multipliers, diagonal + lift, factor)
+        raised = diagonal + lift
+        t, _ = convex.centred(box.cost, multipliers, raised, raised, factor)
         margin = 8.0 * (box.m + 2) * _EPS * float(np.abs(np.diagonal(factor)).sum())
         factor[np.diag_indices(box.m)] -= margin
         if t > 0.0:
             _, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
             if not failed:
-                return diagonal + lift
+                return raised
         lift = max(2.0 * lift, margin, 1e-300)
 
 

@@ -24,6 +24,7 @@ the trees of branch and bound much smaller.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from sirfp_opt_solvers._kernels import convex
+from sirfp_opt_solvers._kernels.sweep import mirror, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dual", "convexified", "improve", "restrict", "start"]
 
+# Up to here our own inverse is quicker than LAPACK's.
+_SWEPT_UP_TO = 128
 # From this size on, extreme eigenvalues are estimated where that will do.
 _LANCZOS_FROM = 200
 # A step on the multipliers grows with each round, and shrinks where momentum fails.
@@ -93,35 +97,33 @@ def _evaluate(
     box: BoxProblem, diagonal: Floats, multipliers: Floats, mu: float, step: float
 ) -> Dual | None:
     """Return the dual point, None where B is not positive definite."""
-    factor = np.empty((box.m, box.m))
-    t = convex.centred(box.cost, multipliers, diagonal, factor)
+    base = box.centre
+    inverse = np.empty((box.m, box.m))
+    t, image = convex.centred(box.cost, multipliers, diagonal, base, inverse)
     if not t > 0.0:
         return None
-    # The transposed view is in Fortran order, so LAPACK works in place.
-    cholesky, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
-    if failed:
-        return None
-    logarithm = 2.0 * float(np.log(np.diagonal(cholesky)).sum())
-    inverse, failed = lapack.dpotri(cholesky, lower=1, overwrite_c=1)
-    if failed:
-        return None
-    inverse = inverse.T
-    convex.mirror(inverse, t)
-    base = box.centre
+    extra = 1.0 / (t * box.m)
+    if box.m <= _SWEPT_UP_TO:
+        logarithm = sweep(inverse, extra, np.empty(box.m), np.empty(box.m))
+    else:
+        # The transposed view is in Fortran order, so LAPACK works in place.
+        cholesky, failed = lapack.dpotrf(inverse.T, clean=0, overwrite_a=1)
+        if failed:
+            return None
+        logarithm = 2.0 * float(np.log(np.diagonal(cholesky)).sum())
+        if lapack.dpotri(cholesky, overwrite_c=1)[1]:
+            return None
+        mirror(inverse, 1.0, extra)
     shifted = box.linear - 0.5 * diagonal * box.upper
-
-    def product(y: Floats) -> Floats:
-        return box.cost @ y - multipliers @ y + diagonal * y
-
-    at_base = product(base)
-    gradient = at_base + shifted
-    move = -(inverse @ gradient)
-    value = 0.5 * float(base @ at_base) + float(shifted @ base)
-    value += 0.5 * float(gradient @ move) + box.constant
+    value = float(base @ (0.5 * image + shifted))
+    image += shifted
+    move = inverse @ image
+    value -= 0.5 * float(image @ move)
+    value += box.constant
     phi = value + mu * logarithm
-    if not np.isfinite(phi):
+    if not math.isfinite(phi):
         return None
-    return Dual(diagonal, multipliers, value, phi, base + move, inverse, step)
+    return Dual(diagonal, multipliers, value, phi, base - move, inverse, step)
 
 
 def _into_cone(
@@ -169,7 +171,7 @@ def convexified(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Float
 def _on_zero_sums(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Floats:
     """Return E B E, E the projection on the vectors of zero sum."""
     matrix = np.empty((box.m, box.m))
-    t = convex.centred(box.cost, multipliers, diagonal, matrix)
+    t, _ = convex.centred(box.cost, multipliers, diagonal, diagonal, matrix)
     matrix -= t / box.m  # now 0 along 1, as if that direction were not there
     return matrix
 
@@ -214,8 +216,13 @@ def _newton(
         if stop():
             return dual
         y, offset = dual.point, dual.point - 0.5 * box.upper
-        gradient = 0.5 * y * (y - box.upper) + mu * np.diagonal(dual.inverse)
-        convex.newton_matrix(dual.inverse, offset, mu, work)
+        own = np.diagonal(dual.inverse)
+        gradient = 0.5 * y * (y - box.upper) + mu * own
+        np.multiply(mu, dual.inverse, out=work)
+        work += offset[:, None] * offset
+        work *= dual.inverse
+        # A hair above singular.
+        work.flat[:: box.m + 1] += 1e-14 * float(own @ (offset * offset + mu * own))
         _, direction, failed = lapack.dposv(
             work.T, gradient, lower=1, overwrite_a=1, overwrite_b=0
         )
@@ -226,7 +233,7 @@ def _newton(
             return dual
         # A step of self-concordant theory's damped length, 1 / (1 + λ) with λ² the
         # decrement over mu, stays in the cone; half as much again mostly does.
-        length = min(1.0, 1.5 * float(np.sqrt(mu / decrement)))
+        length = min(1.0, 1.5 * math.sqrt(mu / decrement))
         while length > 1e-3:
             moved = _evaluate(
                 box,
@@ -287,16 +294,22 @@ def improve(
     for _ in range(rounds):
         if stop() or ahead.value >= enough:
             break
-        moved = np.empty_like(behind)
-        gain = convex.multiplier_step(
-            ahead.multipliers, ahead.inverse, ahead.point, box.free, mu, step, moved
-        )
-        t_next = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
+        t_next = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
         momentum = (t - 1.0) / t_next
-        beyond = moved
-        if momentum > 0.0:
-            beyond = np.empty_like(moved)
-            convex.extrapolate(moved, behind, momentum, box.free, beyond)
+        moved, beyond = np.empty_like(behind), np.empty_like(behind)
+        gain = convex.multiplier_step(
+            ahead.multipliers,
+            behind,
+            ahead.inverse,
+            ahead.point,
+            box.free,
+            mu,
+            step,
+            momentum,
+            moved,
+            beyond,
+            np.empty(box.m),
+        )
         there = at(ahead.diagonal, beyond, step, 1)
         noise = 1e-12 * abs(ahead.phi)
         if momentum > 0.0 and there.phi < ahead.phi - noise:  # led astray: start anew
