@@ -269,6 +269,12 @@ def magnitude(array: FloatArray) -> float:
     return high if high != high else max(high, -low)
 
 
+def row_magnitudes(matrix: FloatArray) -> FloatArray:
+    """Return the largest magnitude in each row."""
+    reach: FloatArray = np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
+    return reach
+
+
 def _total(array: FloatArray) -> float:
     """Return the sum of the magnitudes, without a second array of that size."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sirfp_opt._validate import BoolArray, FloatArray, IntArray, frozen
+from sirfp_opt._validate import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    frozen,
+    row_magnitudes,
+)
 from sirfp_opt.canonical_form import CanonicalForm, Singles
 from sirfp_opt.errors import InfeasibleError
 from sirfp_opt.grain import common_step
@@ -42,10 +48,28 @@ class CanonicalProblem(CanonicalForm):
         W, symmetric with a zero diagonal, already signed so that more is better.
     values : ndarray of shape (m,)
         c, the items' own gains, those from channels kept for certain included.
+    graph : ChannelGraph or None
+        Whose weights W are, but for the sign, where that is so.
     """
 
     weights: FloatArray
     values: FloatArray
+    graph: ChannelGraph | None = None
+
+    @property
+    def row_sums(self) -> FloatArray:
+        """Σ_j W_ij of each item; a graph keeps its own from one call to the next."""
+        if self.graph is None:
+            sums: FloatArray = self.weights.sum(axis=1)
+            return sums
+        return self.graph.row_sums if self.sign > 0 else -self.graph.row_sums
+
+    @property
+    def reach(self) -> FloatArray:
+        """max_j |W_ij| of each item, likewise."""
+        if self.graph is None:
+            return row_magnitudes(self.weights)
+        return self.graph.reach
 
     @cached_property
     def rounding_error(self) -> float:
@@ -60,8 +84,7 @@ class CanonicalProblem(CanonicalForm):
     @property
     def scores(self) -> FloatArray:
         """c_i + ½ · Σ_j W_ij: half of each pair, whoever is chosen."""
-        scores: FloatArray = self.weights.sum(axis=1)
-        scores /= 2
+        scores: FloatArray = self.row_sums / 2
         scores += self.values
         return scores
 
@@ -219,6 +242,7 @@ def _plain(graph: ChannelGraph, sign: int, counts: tuple[int, ...]) -> Canonical
         members=members,
         n=graph.n,
         exponent=exponent,
+        graph=graph if exponent == 0 else None,
     )
 
 

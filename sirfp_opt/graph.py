@@ -26,6 +26,7 @@ from sirfp_opt._validate import (
     checked_square,
     frozen,
     magnitude,
+    row_magnitudes,
 )
 from sirfp_opt.sense import Sense
 
@@ -162,6 +163,20 @@ class ChannelGraph:
         return sum(sums) / 2 + float(own)
 
     @cached_property
+    def reach(self) -> FloatArray:
+        """Largest magnitude of an edge at each channel, shape (n,)."""
+        reach = row_magnitudes(self.weights)
+        frozen(reach)
+        return reach
+
+    @cached_property
+    def row_sums(self) -> FloatArray:
+        """Σ_j w_ij for each channel i, shape (n,)."""
+        sums: FloatArray = self.weights.sum(axis=1)
+        frozen(sums)
+        return sums
+
+    @cached_property
     def largest(self) -> float:
         """Largest magnitude of an edge or a vertex weight."""
         own = np.abs(self.vertex_weights).max() if self.has_vertex_weights else 0.0
@@ -201,10 +216,6 @@ class ChannelGraph:
             Take abs(R) instead, as the paper does when it prunes.
         vertex_weights, adjacency, name, labels
             As for `ChannelGraph`.
-
-        Returns
-        -------
-        ChannelGraph
         """
         checked = checked_square(redundancy, "redundancy")
         if absolute:
@@ -236,10 +247,6 @@ class ChannelGraph:
             Symmetric; its diagonal is kept aside.
         vertex_weights, adjacency, name, labels
             As for `ChannelGraph`.
-
-        Returns
-        -------
-        ChannelGraph
         """
         return cls(
             weights=checked_square(diversity, "diversity"),
@@ -276,10 +283,6 @@ class ChannelGraph:
             E, symmetric; its diagonal is kept aside, too, as `self_redundancy`.
         adjacency, name, labels
             As for `ChannelGraph`.
-
-        Returns
-        -------
-        ChannelGraph
 
         Examples
         --------
@@ -329,10 +332,6 @@ class ChannelGraph:
         name : str
             Defaults to the graph's own name.
 
-        Returns
-        -------
-        ChannelGraph
-
         Raises
         ------
         InvalidProblemError
@@ -359,10 +358,6 @@ class ChannelGraph:
             Which way to optimise, "maximize" by default as in the MEWCP literature.
         name : str
             Shown in reports.
-
-        Returns
-        -------
-        ChannelGraph
 
         Raises
         ------

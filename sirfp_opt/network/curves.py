@@ -199,7 +199,7 @@ def _assemble(
 
 def _alone(canonical: CanonicalProblem, items: IntArray) -> FloatArray:
     """Return what each item gains beside all of the others, in the items' order."""
-    gains: FloatArray = (canonical.values + canonical.weights.sum(axis=1))[items]
+    gains: FloatArray = (canonical.values + canonical.row_sums)[items]
     return gains
 
 

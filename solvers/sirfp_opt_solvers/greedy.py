@@ -106,10 +106,12 @@ class Greedy:
             # In the canonical form's own unit, as the values are.
             values = values + canonical.sign * np.ldexp(extra, -canonical.exponent)
         if self.direction == "backward":
+            penalised = canonical.conflicts is not None
+            sums = weights.sum(axis=1) if penalised else canonical.row_sums
             alone = canonical.conflicts is None and swaps_suffice(canonical)
             preference = backward_preference(
                 weights,
-                values,
+                sums + values,
                 canonical.unlike,
                 self.compiled,
                 undecided=canonical.cardinalities[0] if alone else 0,

@@ -96,9 +96,9 @@ def test_deleting_no_further_than_needed_keeps_the_same_items(compiled: bool) ->
     """Whatever the number of items that are left undecided, they are the same."""
     weights = np.random.default_rng(5).integers(0, 4, (12, 12)).astype(float)
     weights = np.triu(weights, 1) + np.triu(weights, 1).T
-    values = np.arange(12.0) % 3
-    whole = backward_preference(weights, values, None, compiled)
+    marginals = weights.sum(axis=1) + np.arange(12.0) % 3
+    whole = backward_preference(weights, marginals, None, compiled)
     for kept in range(13):
-        part = backward_preference(weights, values, None, compiled, undecided=kept)
+        part = backward_preference(weights, marginals, None, compiled, undecided=kept)
         assert sorted(part[:kept]) == sorted(whole[:kept])
         assert part[kept:].tolist() == whole[kept:].tolist()

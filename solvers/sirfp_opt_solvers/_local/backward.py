@@ -66,23 +66,23 @@ def _is_at_hand() -> bool:
 
 def backward_preference(
     weights: Floats,
-    values: Floats,
+    marginals: Floats,
     sizes: Items | None,
     compiled: bool | None = None,
     undecided: int = 0,
 ) -> Items:
     """Return the items in the order of preference: the one deleted last is first.
 
+    `marginals` are what the items gain beside all the others.
+
     The first `undecided` of them are left as they are numbered, which saves deleting
     them one by one where it is known that all are kept.
     """
-    marginals = weights.sum(axis=1)
-    marginals += values
-    most = values.size - undecided
+    most = marginals.size - undecided
     gone = delete_smallest(weights, marginals, sizes, compiled, most)[0]
     if not undecided:
         return gone[::-1]
-    left = np.ones(values.size, dtype=bool)
+    left = np.ones(marginals.size, dtype=bool)
     left[gone] = False
     return np.concatenate((left.nonzero()[0], gone[::-1]))
 
@@ -96,7 +96,7 @@ def backward_set(canonical: CanonicalProblem, *, ordered: bool = True) -> Items:
     alone = canonical.unit_size is not None and len(canonical.cardinalities) == 1
     preference = backward_preference(
         canonical.weights,
-        canonical.values,
+        canonical.row_sums + canonical.values,
         canonical.unlike,
         undecided=canonical.cardinalities[0] if alone and not ordered else 0,
     )
@@ -122,7 +122,8 @@ def offer_backward(search: Search, iteration: int | None = None) -> None:
     """Offer the backward greedy set of each allowed count, conflicts minded."""
     canonical = search.canonical
     weights = with_penalties(canonical)
-    preference = backward_preference(weights, canonical.values, canonical.unlike)
+    marginals = weights.sum(axis=1) + canonical.values
+    preference = backward_preference(weights, marginals, canonical.unlike)
     offer_path(search, preference, iteration)
 
 

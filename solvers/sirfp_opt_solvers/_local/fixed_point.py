@@ -152,7 +152,7 @@ def _largest_gain(
     """Return the largest of |c_i| + min(K · max_j |W_ij|, Σ_j |W_ij|)."""
     weights, conflicts = canonical.weights, canonical.conflicts
     own = np.abs(canonical.values)
-    sums = most * np.maximum(weights.max(axis=1), -weights.min(axis=1))
+    sums = most * canonical.reach
     if conflicts is not None:
         sums[conflicts.any(axis=1)] = most * cost  # it is more than any weight
 

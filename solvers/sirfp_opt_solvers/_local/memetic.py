@@ -183,7 +183,7 @@ class Memetic:
 
     def _choose_tenure(self) -> None:
         """Take the tenure that has done best, or now and then a neighbour of it."""
-        best = int(np.argmax(self._scores))
+        best = self._scores.index(max(self._scores))
         if self._rng.random() < _EXPLORED:
             best += 1 if self._rng.random() < 0.5 else -1
         self._arm = min(max(best, 0), len(self._scores) - 1)
