@@ -6,24 +6,27 @@ One process, one thread each, the same instances; the peers take turns on an ins
 `--repeats` times over, so that a busy machine slows them all alike. Seconds are CPU
 seconds of the process, and of its children for external programs; read the ratios to
 our own time on the same instance. Every peer's set is checked and priced by the core.
-A peer that is not installed is a row that says so, one that fails says why.
+`--seconds` is CPU time too, by the wall clock only for highs, scs and our own methods.
+Proved means a gap of 1e-6, which is asked of every peer. A peer that is not installed
+is a row that says so, one that fails (the size limit of a licence) says why.
 
 ========  ======================================================================
 exact     ours, `solve(problem, "exact")`
 gurobi    gurobipy: the quadratic program as it is (a limited licence comes with it)
+cplex     the Python module cplex, the same (the community edition: 1000 variables)
+xpress    the Python module xpress, the same (a community licence comes with it)
 scip      pyscipopt: the same, its objective as a quadratic constraint
 highs     PuLP's HiGHS on our linearised model, as `solve(problem, "milp")`
-cplex     the Python module cplex, on our linearised model as an MPS file
-xpress    the Python module xpress, the same
 tabu      ours; a heuristic: compared by value
 dwave     dwave-samplers' simulated annealing on the penalised QUBO; a heuristic
 scs       cvxpy with SCS: the doubly non-negative relaxation; a bound, no set
 ========  ======================================================================
 
 An external program takes an MPS file and a time limit, and prints its objective behind
-the word "objective": ``--external 'cbc=cbc {mps} -seconds {seconds} -solve'``.
+the word "objective": ``--external 'cbc=cbc {mps} -seconds {seconds} -solve'``. With
+`--graphs`, an archive of measured layers, those with 48 and 64 channels come in.
 
-    pip install gurobipy pyscipopt dwave-samplers cvxpy scs
+    pip install gurobipy cplex xpress pyscipopt dwave-samplers cvxpy scs
     python -m benchmarks.peers --seconds 10 --out results
 """
 
@@ -36,16 +39,19 @@ import shlex
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks._instances import layers
 from sirfp_opt import ChannelGraph, LayerConstraints, PruningProblem, solve
 from sirfp_opt.sense import relative_gap
 
@@ -58,11 +64,13 @@ class Answer:
     bound: float | None
 
 
+PROVED = 1e-6
+"""The relative gap of a proof."""
 Peer = Callable[[PruningProblem, float], Answer]
 
 
-def instances() -> list[PruningProblem]:
-    """Return small problems of three kinds, all maximised or all as they are used."""
+def instances(archive: Path | None = None) -> list[PruningProblem]:
+    """Return small problems of three kinds, then measured layers of an archive."""
     rng = np.random.default_rng(0)
     made = []
     for n, k in ((24, 6), (24, 12), (32, 16)):
@@ -76,6 +84,13 @@ def instances() -> list[PruningProblem]:
     joined = np.triu(rng.random((40, 40)) < 0.5, 1).astype(float)
     graph = ChannelGraph.from_diversity(joined + joined.T, name="k-cluster 40/10")
     made.append(PruningProblem(graph, LayerConstraints(10)))
+    sizes = set() if archive is None else {48, 64}
+    for problem in layers(archive) if archive is not None else ():
+        graph, k = problem.graph, problem.constraints.k or 0
+        if graph.n in sizes and 2 * k <= graph.n:
+            named = replace(graph, name=f"trained {graph.n}/{k}")
+            made.append(PruningProblem(named, problem.constraints))
+            sizes -= {graph.n} if 2 * k == graph.n else set()
     return made
 
 
@@ -91,15 +106,77 @@ def gurobi(problem: PruningProblem, seconds: float) -> Answer:
     import gurobipy as gp
 
     with gp.Env(params={"OutputFlag": 0, "Threads": 1}) as env, gp.Model(env=env) as m:
-        m.Params.TimeLimit = seconds
+        m.Params.MIPGap = PROVED
         graph = problem.graph
         x = m.addMVar(graph.n, vtype="B")
         m.addConstr(x.sum() == problem.constraints.k)
         sense = gp.GRB.MAXIMIZE if graph.sense.sign > 0 else gp.GRB.MINIMIZE
         m.setObjective(x @ (graph.weights / 2) @ x + graph.vertex_weights @ x, sense)
-        m.optimize()
+        with stopped_after(seconds, m.terminate):
+            m.optimize()
         chosen = np.flatnonzero(x.X > 0.5).tolist() if m.SolCount else None
         return Answer(chosen, float(m.ObjBound))
+
+
+def cplex(problem: PruningProblem, seconds: float) -> Answer:
+    """Solve the quadratic program by CPLEX."""
+    import cplex as program
+
+    graph, items = problem.graph, list(range(problem.graph.n))
+    with program.Cplex() as m:
+        for stream in (
+            m.set_log_stream,
+            m.set_results_stream,
+            m.set_warning_stream,
+            m.set_error_stream,
+        ):
+            stream(None)
+        m.variables.add(obj=graph.vertex_weights.tolist(), types="B" * graph.n)
+        m.linear_constraints.add(
+            lin_expr=[[items, [1.0] * graph.n]],
+            senses="E",
+            rhs=[float(problem.constraints.k or 0)],
+        )
+        m.objective.set_quadratic([[items, row] for row in graph.weights.tolist()])
+        senses = m.objective.sense
+        most = graph.sense.sign > 0
+        m.objective.set_sense(senses.maximize if most else senses.minimize)
+        m.parameters.threads.set(1)
+        m.parameters.clocktype.set(1)  # CPU time
+        m.parameters.timelimit.set(seconds)
+        m.parameters.mip.tolerances.mipgap.set(PROVED)
+        m.solve()
+        values = m.solution.get_values()
+        chosen = [i for i in items if values[i] > 0.5]
+        return Answer(chosen, float(m.solution.MIP.get_best_objective()))
+
+
+def xpress(problem: PruningProblem, seconds: float) -> Answer:
+    """Solve the quadratic program by Xpress."""
+    import xpress as program
+
+    graph, items = problem.graph, list(range(problem.graph.n))
+    m = program.problem()
+    m.controls.outputlog = 0
+    m.controls.threads = 1
+    m.controls.miprelstop = PROVED
+    variables = m.addVariables(graph.n, vartype=program.binary)
+    x = [variables[i] for i in items]
+    m.addConstraint(program.Sum(x) == problem.constraints.k)
+    value = program.Sum(float(graph.vertex_weights[i]) * x[i] for i in items)
+    value += program.Sum(
+        float(graph.weights[i, j]) * x[i] * x[j]
+        for i in items
+        for j in range(i + 1, graph.n)
+        if graph.weights[i, j]
+    )
+    most = graph.sense.sign > 0
+    m.setObjective(value, sense=program.maximize if most else program.minimize)
+    with stopped_after(seconds, m.interrupt):
+        m.optimize()
+    values = m.getSolution()
+    chosen = [i for i in items if values[i] > 0.5]
+    return Answer(chosen, float(m.attributes.bestbound))
 
 
 def scip(problem: PruningProblem, seconds: float) -> Answer:
@@ -108,7 +185,9 @@ def scip(problem: PruningProblem, seconds: float) -> Answer:
 
     model, graph = Model(), problem.graph
     model.hideOutput()
+    model.setParam("timing/clocktype", 1)  # CPU time
     model.setParam("limits/time", seconds)
+    model.setParam("limits/gap", PROVED)
     x = [model.addVar(vtype="B") for _ in range(graph.n)]
     worth = model.addVar(lb=None)
     model.addCons(quicksum(x) == problem.constraints.k)
@@ -132,36 +211,23 @@ def scip(problem: PruningProblem, seconds: float) -> Answer:
     return Answer(chosen, float(model.getDualbound()))
 
 
-def cplex(problem: PruningProblem, seconds: float) -> Answer:
-    """Solve our MPS file by CPLEX."""
-    import cplex as program
+@contextmanager
+def stopped_after(seconds: float, stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` once this process has used so many CPU seconds in the block."""
+    end, over = time.process_time() + seconds, threading.Event()
 
-    with tempfile.TemporaryDirectory() as folder:
-        model = program.Cplex(str(_mps(problem, Path(folder))))
-    for stream in (model.set_log_stream, model.set_results_stream):
-        stream(None)
-    model.parameters.threads.set(1)
-    model.parameters.timelimit.set(seconds)
-    model.solve()
-    values = model.solution.get_values()
-    chosen = _chosen(problem, dict(zip(model.variables.get_names(), values)))  # noqa: B905
-    return Answer(chosen, float(model.solution.MIP.get_best_objective()))
+    def watch() -> None:
+        while not over.wait(0.02):
+            if time.process_time() > end:
+                stop()
 
-
-def xpress(problem: PruningProblem, seconds: float) -> Answer:
-    """Solve our MPS file by Xpress."""
-    import xpress as program
-
-    model = program.problem()
-    with tempfile.TemporaryDirectory() as folder:
-        model.read(str(_mps(problem, Path(folder))))
-    model.controls.outputlog = 0
-    model.controls.threads = 1
-    model.controls.timelimit = max(1, round(seconds))
-    model.optimize()
-    names = [variable.name for variable in model.getVariable()]
-    chosen = _chosen(problem, dict(zip(names, model.getSolution(), strict=True)))
-    return Answer(chosen, float(model.attributes.bestbound))
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def dwave(problem: PruningProblem, seconds: float) -> Answer:
@@ -224,21 +290,13 @@ def _mps(problem: PruningProblem, folder: Path) -> Path:
     return write_model(problem, folder / "model.mps")
 
 
-def _chosen(problem: PruningProblem, values: dict[str, float]) -> list[int]:
-    inside = [
-        int(name[2:]) for name, v in values.items() if name[:2] == "x_" and v > 0.5
-    ]
-    lifted: list[int] = problem.canonical.lift(sorted(inside)).tolist()
-    return lifted
-
-
 PEERS: dict[str, Peer] = {
     "exact": partial(ours, method="exact"),
     "gurobi": gurobi,
-    "scip": scip,
-    "highs": partial(ours, method="milp"),
     "cplex": cplex,
     "xpress": xpress,
+    "scip": scip,
+    "highs": partial(ours, method="milp"),
     "tabu": partial(ours, method="tabu"),
     "dwave": dwave,
     "scs": scs,
@@ -251,12 +309,15 @@ def _cpu() -> float:
 
 
 def measure(
-    peers: dict[str, Peer], seconds: float, repeats: int
+    problems: Sequence[PruningProblem],
+    peers: dict[str, Peer],
+    seconds: float,
+    repeats: int,
 ) -> dict[tuple[str, str], Any]:
     """Return, for each instance and peer, times and the last answer, or what failed."""
     measured: dict[tuple[str, str], Any] = {}
     absent: set[str] = set()
-    for problem in instances():
+    for problem in problems:
         times: dict[str, list[float]] = defaultdict(list)
         for _ in range(repeats):
             for name, peer in peers.items():
@@ -281,9 +342,13 @@ def measure(
     return measured
 
 
-def table(peers: dict[str, Peer], measured: dict[tuple[str, str], Any]) -> str:
+def table(
+    problems: Sequence[PruningProblem],
+    peers: dict[str, Peer],
+    measured: dict[tuple[str, str], Any],
+) -> str:
     """Return a Markdown table: a row for each peer, a column for each instance."""
-    names = [problem.graph.name for problem in instances()]
+    names = [problem.graph.name for problem in problems]
     lines = ["| peer | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for peer in peers:
         if ("", peer) in measured:
@@ -307,7 +372,7 @@ def _cell(measured: dict[tuple[str, str], Any], name: str, peer: str) -> str:
     off = relative_gap(best, value)
     if bound is not None:
         gap = relative_gap(value, bound)
-        return said + (", proved" if gap <= 1e-6 else f", gap {gap:.2%}")
+        return said + (", proved" if gap <= PROVED else f", gap {gap:.2%}")
     return said + (", best" if off <= 1e-9 else f", {off:.2%} off")
 
 
@@ -316,6 +381,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="part of an instance's name")
+    parser.add_argument("--peers", nargs="+", default=None, metavar="NAME")
+    parser.add_argument("--graphs", type=Path, default=None, metavar="NPZ")
     parser.add_argument("--external", action="append", default=[], metavar="NAME=LINE")
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()
@@ -323,9 +391,17 @@ def main() -> None:
     for line in arguments.external:
         name, _, command = line.partition("=")
         peers[name] = partial(external, command)
+    if arguments.peers:
+        peers = {n: p for n, p in peers.items() if n in {"exact", *arguments.peers}}
+    problems = [
+        problem
+        for problem in instances(arguments.graphs)
+        if arguments.only in problem.graph.name
+    ]
     for method in ("exact", "tabu", "milp"):  # compile, and load back ends, first
         solve(instances()[0], method=method)
-    text = table(peers, measure(peers, arguments.seconds, arguments.repeats))
+    measured = measure(problems, peers, arguments.seconds, arguments.repeats)
+    text = table(problems, peers, measured)
     print(text)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "peers.md").write_text(text + "\n", encoding="utf-8")

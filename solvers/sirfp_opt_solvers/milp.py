@@ -249,8 +249,10 @@ def write_model(
     -----
     The objective and its sense are the problem's own. PuLP writes coefficients with 12
     digits (LP) or 13 (MPS); CP-SAT's are integers, scaled as `CpSat` scales them. MPS
-    states the sense in a section OBJSENSE, which all current solvers read. Where
-    must_keep leaves a constant, LP and MPS have it as a column "constant" fixed at 1.
+    states the sense in a section OBJSENSE behind NAME, where CPLEX, Gurobi, HiGHS, SCIP
+    and Xpress read it. CBC skips the section: pass it ``-max`` for a problem that is
+    maximised. Where must_keep leaves a constant, LP and MPS have it as a column
+    "constant" fixed at 1.
     For CP-SAT take "standard" or "rlt": without a hint, its integers for "glover" can
     rise one by one.
 
@@ -284,4 +286,10 @@ def write_model(
         lp.writeLP(str(target))
     else:
         lp.writeMPS(str(target), with_objsense=True)
+        # PuLP states the sense first; CPLEX reads no file that begins otherwise than
+        # with NAME.
+        text = target.read_text(encoding="utf-8")
+        start = text.index("NAME")
+        end = text.index("\n", start) + 1
+        target.write_text(text[start:end] + text[:start] + text[end:], encoding="utf-8")
     return target

@@ -66,6 +66,8 @@ def test_highs_reads_the_same_problem(
     for formulation in ("rlt", "standard", "glover"):
         file = write_model(problem, tmp_path / f"model{suffix}", formulation)
         assert _optimum_of_file(file) == pytest.approx(true, rel=1e-9, abs=1e-9)
+        # CPLEX reads no other file: "Line 1: No NAME section".
+        assert suffix == ".lp" or file.read_text().startswith("NAME")
 
 
 @pytest.mark.parametrize("sense", ["maximize", "minimize"])
