@@ -39,8 +39,19 @@ __all__ = ["Anneal", "autofit"]
 # Moves between two looks at the clock; some milliseconds of work.
 _CHUNK = 1 << 16
 _MOVES_PER_ITEM = 200
+# From this share of a cooling on no move may lose anything: a descent.
+_DESCENT = 0.95
+# A cooling is followed by one twice as long if it found a better set, or after so many
+# in a row that did not.
+_VAIN = 5
 # Random swaps that a temperature is fitted to.
 _SAMPLES = 4000
+# Shares of the worsening swaps to be accepted at the start of a cooling: hotter only
+# costs time (at a tenth of 400,000 swaps most of what is made is undone), unless there
+# are few swaps; and at the end, before the descent.
+_HOT, _HOT_SWAPS, _HOTTEST, _COLD = 9e-3, 200, 0.1, 6e-4
+# Share of the hurdles between totals of sizes to be taken at the start of a cooling.
+_HURDLES = 0.1
 # How many times dearer conflicts and totals that are not allowed may become.
 _DEAREST = 16.0
 
@@ -48,7 +59,9 @@ _DEAREST = 16.0
 TEMPERATURE = number(
     0.0, above=True, optional=True, way="Leave it out to have it fitted."
 )
-SHARE = number(0.0, 1.0, above=True, below=True, way="Pass for instance 0.1.")
+SHARE = number(
+    0.0, 1.0, above=True, below=True, optional=True, way="Pass for instance 0.1."
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +73,14 @@ class Anneal:
         Δ = g_j - g_i - W_ij,    g_i = c_i + Σ_{l in X} W_il,
 
     takes one look-up, because the gains g are kept up to date (O(n), only for the
-    moves that are made). It is made if Δ >= 0, else with probability exp(Δ / T)
+    moves that are made), and mostly none: the least weight in the place of W_ij does to
+    turn a move down. It is made if Δ >= 0, else with probability exp(Δ / T)
     (Kirkpatrick, Gelatt, Vecchi 1983, doi 10.1126/science.220.4598.671). T falls
-    geometrically over a *cooling*; coolings follow one another, each twice as long
-    as the one before, and the last is stretched to the end of the time or iteration
-    limit. Without a limit other than `target` the run
-    ends after `coolings` of them.
+    geometrically over a *cooling*, the last twentieth of which is a descent, T = 0.
+    Coolings follow one another. The next is twice as long after one that found a better
+    set, and after three that did not; the last is stretched to the end of the time or
+    iteration limit. Without a limit other than `target` the run ends after `coolings`
+    of them.
 
     One iteration is one proposed move.
 
@@ -73,9 +88,9 @@ class Anneal:
     ----------
     initial_temperature, final_temperature : float, optional
         In units of the objective. Fitted by `autofit` where left out.
-    hot, cold : float
+    hot, cold : float, optional
         Shares of worsening swaps to be accepted at the start and at the end of a
-        cooling, for `autofit`.
+        cooling, for `autofit`, which has defaults of its own.
     moves : int, optional
         Moves of the first cooling; by default 200 for each item, 5000 at least.
     coolings : int
@@ -109,8 +124,8 @@ class Anneal:
 
     initial_temperature: float | None = ruled(TEMPERATURE, None)
     final_temperature: float | None = ruled(TEMPERATURE, None)
-    hot: float = ruled(SHARE, 0.1)
-    cold: float = ruled(SHARE, 3e-5)
+    hot: float | None = ruled(SHARE, None)
+    cold: float | None = ruled(SHARE, None)
     moves: int | None = ruled(whole(1, optional=True), None)
     coolings: int = ruled(whole(1), 5)
     n_jobs: int = 1
@@ -124,10 +139,11 @@ class Anneal:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.cold > self.hot:
+        hot = self.hot or _HOTTEST
+        if self.cold is not None and self.cold > hot:
             raise InvalidProblemError(
-                f"`cold` must be at most hot={self.hot!r}, got {self.cold!r}. "
-                "The defaults are 3e-5 and 0.1."
+                f"`cold` must be at most hot={hot!r}, got {self.cold!r}. "
+                "Leave both out to have them fitted."
             )
         check_jobs(self.n_jobs)
 
@@ -152,8 +168,8 @@ class Anneal:
 def autofit(
     canonical: CanonicalProblem,
     *,
-    hot: float = 0.1,
-    cold: float = 3e-5,
+    hot: float | None = None,
+    cold: float | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return an initial and a final temperature fitted to a problem's weights.
@@ -166,8 +182,9 @@ def autofit(
     ----------
     canonical : CanonicalProblem
         ``problem.canonical``.
-    hot, cold : float
-        Shares of worsening swaps accepted at the start and at the end.
+    hot, cold : float, optional
+        Shares of worsening swaps accepted at the start and at the end. By default
+        0.009, or as much more as makes 200 of all swaps, up to 0.1; and 0.0006.
     seed : int
         Of the draw.
 
@@ -195,13 +212,16 @@ def autofit(
 def _fit(
     canonical: CanonicalProblem,
     items: NDArray[np.int64],
-    hot: float,
-    cold: float,
+    hot: float | None,
+    cold: float | None,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
     weights = canonical.weights
     inside = np.zeros(canonical.m, dtype=bool)
     inside[items] = True
+    swaps = items.size * (canonical.m - items.size)
+    hot = hot or max(min(_HOTTEST, max(_HOT, _HOT_SWAPS / max(swaps, 1))), cold or 0.0)
+    cold = cold or min(_COLD, hot)
     gains = canonical.values + weights @ inside
     if inside.any() and not inside.all():
         i = rng.choice(np.flatnonzero(inside), _SAMPLES)
@@ -217,7 +237,7 @@ def _fit(
     if not swaps_suffice(canonical):
         # The walk must also get past totals that are not allowed.
         hurdles = np.abs(gains) + price_of_a_channel(canonical, gains) * canonical.sizes
-        start = max(start, _temperature(hurdles[hurdles > 0], hot))
+        start = max(start, _temperature(hurdles[hurdles > 0], max(hot, _HURDLES)))
     return start, end
 
 
@@ -256,7 +276,7 @@ class _Cooling:
         self._span = span
         self._jobs = options.n_jobs
         self._rng = xorshift_state(rng)
-        self._flips = 0.0 if swaps_suffice(canonical) else 0.5
+        self._flips = not swaps_suffice(canonical)
         items = search.warm_items
         if items is None:
             count = int(rng.choice(canonical.counts))
@@ -275,6 +295,7 @@ class _Cooling:
         self._length = float(options.moves or max(_MOVES_PER_ITEM * canonical.m, 5000))
         self._cooled = 0.0
         self._left = self._length
+        self._vain, self._found = 0, False
         self._seconds = 0.0
         self.iterations = self.found_at = 0
         self.done = False
@@ -304,11 +325,14 @@ class _Cooling:
         """Make some moves of the current cooling."""
         fixed, state, began = self._fixed, self._state, self._search.seconds
         left = self._moves_left()
-        moves = max(1, min(budget, math.ceil(left)))
-        share = min(1.0, moves / left)
-        until = self._cooled + share * (1.0 - self._cooled)
+        # Up to the descent, then to its end.
+        descends = self._cooled >= _DESCENT
+        goes_on = 1.0 if descends else _DESCENT
+        part = left * (goes_on - self._cooled) / (1.0 - self._cooled)
+        moves = max(1, min(budget, math.ceil(part)))
+        until = min(goes_on, self._cooled + moves / left * (1.0 - self._cooled))
         start, end = self._span
-        fall = end / start
+        fall = (end / start) ** (1.0 / _DESCENT)
         made = self._kernel.anneal(
             fixed.weights,
             fixed.sizes,
@@ -320,9 +344,10 @@ class _Cooling:
             state,
             self._rng,
             moves,
-            start * fall**self._cooled * fixed.scale,
+            0.0 if descends else start * fall**self._cooled * fixed.scale,
             fall ** ((until - self._cooled) * self._kernel.LEVEL / moves),
             self._flips,
+            fixed.least,
             self._goal,
         )
         self._seconds += self._search.seconds - began
@@ -334,6 +359,7 @@ class _Cooling:
             items = self._best[:inside].astype(np.int64)
             self.found_at = self.iterations + int(state[self._kernel.BEST_MOVE])
             self._goal = max(self._goal, best + 1)
+            self._found = True
         self.iterations += made
         self._cooled, self._left = until, left - made
         if self._left < 1 or until >= 1.0:
@@ -358,7 +384,10 @@ class _Cooling:
     def _next_cooling(self) -> None:
         self._coolings -= 1
         self.done = self._coolings <= 0
-        self._length *= 2
+        self._vain += 1
+        if self._found or self._vain == _VAIN:
+            self._length *= 2
+            self._vain, self._found = 0, False
         self._left, self._cooled = self._length, 0.0
         kernel, state = self._kernel, self._state
         if state[kernel.CONFLICTS] == 0 and self._prices[state[kernel.TOTAL]] == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
 from sirfp_opt_solvers.anneal import autofit
@@ -58,9 +59,34 @@ def test_longer_cooling_finds_more() -> None:
     assert means[1] > means[0]
 
 
+def test_a_cooling_ends_with_a_descent() -> None:
+    """However hot the walk, no swap improves the set that a cooling ends with."""
+    graph = redundancy(60)
+
+    def improvement(selected: NDArray[np.int64]) -> float:
+        outside = np.setdiff1d(np.arange(60), selected)
+        sums = graph.weights[:, selected].sum(axis=1)
+        changes = sums[outside][None, :] - sums[selected][:, None]
+        return -float((changes - graph.weights[np.ix_(selected, outside)]).min())
+
+    assert improvement(solve(graph, 15, "greedy").selected) > 0.5
+    for seed in range(3):
+        found = solve(
+            graph,
+            15,
+            "anneal",
+            seed=seed,
+            coolings=1,
+            moves=400_000,
+            initial_temperature=1e9,
+            final_temperature=1e9,
+        )
+        assert improvement(found.selected) <= 1e-6 * found.objective
+
+
 def test_given_temperatures_are_used() -> None:
-    """A walk that stays hot ends elsewhere than one that cools."""
-    graph = redundancy(80)
+    """A walk that stays hot ends elsewhere than one that cools, for all its descent."""
+    graph = redundancy(200)
     limits = Limits(iterations=100_000)
     cooled = solve(graph, 20, "anneal", limits=limits)
     hot = solve(

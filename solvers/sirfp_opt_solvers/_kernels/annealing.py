@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from sirfp_opt_solvers._kernels.options import INNER, OUTER
-from sirfp_opt_solvers._kernels.rng import below, uniform
+from sirfp_opt_solvers._kernels.rng import stepped
 
 __all__ = [
     "BEST",
@@ -27,8 +25,15 @@ __all__ = [
 INSIDE, TOTAL, VALUE, CONFLICTS, BEST, BEST_INSIDE, BEST_MOVE = range(7)
 N_STATE = 7
 NOTHING = np.iinfo(np.int64).min
-# exp(-40) is below the resolution of `uniform`: such a move is never accepted.
-_HOPELESS = 40.0
+# log(u) of 4096 equal parts of [0, 1), of which each move draws one: what a move may
+# lose, in temperatures.
+_BITS = np.uint64(12)
+_LOGARITHMS = np.log((np.arange(4096) + 0.5) / 4096).astype(np.float32)
+# Two random items and a threshold come from one draw of 64 bits.
+_ITEM = np.uint64(26)
+_ITEM_BITS = np.uint64((1 << 26) - 1)
+_THRESHOLD_BITS = np.uint64((1 << 12) - 1)
+_SCRAMBLER = np.uint64(2685821657736338717)
 # Moves between two changes of temperature.
 LEVEL = 64
 
@@ -88,6 +93,7 @@ def anneal(  # type: ignore[no-untyped-def]
     temperature,
     cooling,
     flips,
+    lowest,
     goal,
 ):
     """Propose `moves` moves; return how many were made before `goal` was reached.
@@ -111,11 +117,19 @@ def anneal(  # type: ignore[no-untyped-def]
     moves : int
     temperature, cooling : float
         In fixed-point units; the temperature is multiplied by `cooling` after every
-        64 moves.
-    flips : float
-        Share of moves that add or drop one item; the others swap two.
+        64 moves. At 0 no move may lose anything.
+    flips : bool
+        Half of the moves add or drop one item; the others swap two.
+    lowest : int
+        No weight is less.
     goal : int
         Stop at a feasible set of at least this value.
+
+    Notes
+    -----
+    A move is made if it loses no more than -T log(u), u uniform: the same as with
+    probability exp(Δ / T), without an exponential. u is drawn first, so most moves
+    fail by the two gains alone and never fetch a weight from memory.
     """
     m = order.size
     inside = state[INSIDE]
@@ -123,31 +137,38 @@ def anneal(  # type: ignore[no-untyped-def]
     value = state[VALUE]
     conflicts = state[CONFLICTS]
     stride = gains.size
+    drawn = rng[0]
     for move in range(moves):
         if move % LEVEL == LEVEL - 1:
             temperature *= cooling
-        swap = flips <= 0.0 or uniform(rng) >= flips
+        drawn = stepped(drawn)
+        bits = drawn * _SCRAMBLER
+        may_lose = temperature * _LOGARITHMS[bits & _THRESHOLD_BITS]
+        first, second = bits >> (_ITEM + _BITS), (bits >> _BITS) & _ITEM_BITS
+        swap = not flips or drawn >> np.uint64(63) == 0
         if swap and (inside == 0 or inside == m):
             continue
-        p = below(rng, inside if swap else m)
-        q = inside + below(rng, m - inside) if swap else p
+        p = np.int64((first * np.uint64(inside if swap else m)) >> _ITEM)
+        q = p
+        if swap:
+            q = inside + np.int64((second * np.uint64(m - inside)) >> _ITEM)
         drops = swap or p < inside
         adds = swap or p >= inside
         out, into = order[p], order[q]
-        delta, after = np.int64(0), total
+        cost, after = np.int64(0), total
         if drops:
-            delta -= gains[out]
+            cost -= gains[out]
             after -= sizes[out]
         if adds:
-            delta += gains[into]
+            cost += gains[into]
             after += sizes[into]
+        hurdle = prices[total] - prices[after]
+        cost += hurdle
         if swap:
-            delta -= weights[out, into]
-        cost = delta + prices[total] - prices[after]
-        if cost < 0 and (
-            cost < -_HOPELESS * temperature
-            or uniform(rng) >= math.exp(cost / temperature)
-        ):
+            if cost - lowest < may_lose:
+                continue
+            cost -= weights[out, into]
+        if cost < may_lose:
             continue
 
         if drops:
@@ -170,16 +191,17 @@ def anneal(  # type: ignore[no-untyped-def]
             for j in range(stride):
                 gains[j] += sign * weights[out, j]
         total = after
-        value += delta
+        value += cost - hurdle
         if value > state[BEST] and conflicts == 0 and prices[total] == 0:
             state[BEST] = value
             state[BEST_INSIDE] = inside
             state[BEST_MOVE] = move + 1
-            for p in range(inside):
-                best[p] = order[p]
+            for place in range(inside):
+                best[place] = order[place]
             if value >= goal:
                 moves = move + 1
                 break
+    rng[0] = drawn
     state[INSIDE] = inside
     state[TOTAL] = total
     state[VALUE] = value

@@ -7,7 +7,16 @@ from numba import njit
 
 from sirfp_opt_solvers._kernels.options import INNER
 
-__all__ = ["below", "next_bits", "uniform"]
+__all__ = ["below", "next_bits", "stepped", "uniform"]
+
+
+@njit(**INNER)
+def stepped(x):  # type: ignore[no-untyped-def]
+    """Return the uint64 state that follows x in xorshift64; not zero if x is not."""
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    return x
 
 
 @njit(**INNER)
@@ -16,10 +25,7 @@ def next_bits(state):  # type: ignore[no-untyped-def]
 
     `state` is a uint64 array of length 1, not zero.
     """
-    x = state[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
+    x = stepped(state[0])
     state[0] = x
     return x * np.uint64(2685821657736338717)
 

@@ -84,6 +84,11 @@ class FixedPoint:
             lowest[start : start + step][: rows.size] = block.min(axis=1)
         return lowest
 
+    @cached_property
+    def least(self) -> int:
+        """min(0, W_ij over all pairs): padding counts, too."""
+        return int(self.weights.min(initial=0))
+
     def error(self, k: int) -> float:
         """Return how far, at most, the price of a set of k items can be off."""
         return (k * (k - 1) / 2 + k) / (2 * self.scale)
