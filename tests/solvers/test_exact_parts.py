@@ -11,7 +11,6 @@ from scipy.optimize import linprog
 
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
 from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
-from sirfp_opt_solvers._kernels.sweep import sweep
 from sirfp_opt_solvers._kernels.triangles import add, crowd, measure
 from sirfp_opt_solvers._proof import branching
 from sirfp_opt_solvers._proof.swaps import is_small, swap_search
@@ -19,7 +18,7 @@ from sirfp_opt_solvers.exact import Exact
 from sirfp_opt_solvers.relaxations import dual
 from sirfp_opt_solvers.relaxations.alternating import alternate
 from sirfp_opt_solvers.relaxations.box import BoxProblem
-from sirfp_opt_solvers.relaxations.certificate import certify
+from sirfp_opt_solvers.relaxations.certificate import _cheapest_with_one, certify
 from sirfp_opt_solvers.relaxations.dual import _ends, _exact_ends, improve, start
 from sirfp_opt_solvers.relaxations.triangles import Triangles
 
@@ -48,6 +47,29 @@ def test_the_cheapest_filling_is_the_linear_optimum(seed: int) -> None:
         free = keys[ascending][np.cumsum(room[ascending]) > total]
         assert edge[0] == used[-1]
         assert edge[1] == (free[0] if free.size else LARGE)
+
+
+@pytest.mark.parametrize("largest", [1, 3])
+@pytest.mark.parametrize("total", [2, 7])
+def test_the_cheapest_filling_with_each_variable_is_linear_programming(
+    largest: int, total: int
+) -> None:
+    """Sizes alike or not: each variable at its bound, its own prices added."""
+    rng = np.random.default_rng(total)
+    m = 8
+    upper = rng.integers(1, largest + 1, m).astype(float)
+    gradient, prices = rng.normal(size=m), rng.random((m, m))
+    np.fill_diagonal(prices, 0.0)
+    found = _cheapest_with_one(gradient, prices, upper, float(total))
+    for i in range(m):
+        if upper[i] > total:
+            assert found[i] == np.inf
+            continue
+        box = [(0.0, u) for u in upper]
+        box[i] = (upper[i], upper[i])
+        costs = gradient + upper[i] * prices[i]
+        best = linprog(costs, A_eq=np.ones((1, m)), b_eq=[total], bounds=box)
+        assert found[i] == pytest.approx(best.fun)
 
 
 def test_triangles_never_cut_off_a_set() -> None:
@@ -140,20 +162,6 @@ def test_rounds_raise_the_bound_and_end_where_it_is_enough(seed: int) -> None:
         climbed = higher
     ended = improve(box, climbed, mu, rounds=8, enough=climbed.value - 1.0)
     assert np.array_equal(ended.multipliers, climbed.multipliers)
-
-
-@pytest.mark.parametrize("m", [1, 2, 7, 16, 63])
-def test_sweeping_gives_the_inverse_and_the_determinant(m: int) -> None:
-    """It takes the lower triangle alone, and tells where A is not positive definite."""
-    rng = np.random.default_rng(m)
-    factor = rng.normal(size=(m, 2 * m + 1))
-    matrix = factor @ factor.T
-    inverse, room = np.tril(matrix), np.empty((2, m))
-    logarithm = sweep(inverse, 0.25, *room)
-    np.testing.assert_allclose(inverse, np.linalg.inv(matrix) - 0.25, rtol=1e-9)
-    assert logarithm == pytest.approx(np.linalg.slogdet(matrix)[1], rel=1e-12)
-    matrix[-1, -1] = -1.0
-    assert np.isnan(sweep(matrix, 0.0, *room))
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -1,4 +1,4 @@
-"""The cheapest way to fill a box, which every bound here needs.
+"""The cheapest way to fill a box, which the bounds of a compiled tree need.
 
 By partitioning, as quickselect does: O(m) on average, and it compiles in a moment,
 where NumPy's sort costs two seconds of compilation.

@@ -35,7 +35,7 @@ _DONE, _ONE_LEFT, _ZERO_LEFT, _ZERO_FIRST, _ONE_FIRST = 0, 1, 2, 3, 4
 _SIZES, _N_ONES, _PICKS, _STATES, _ONES, _ORDER, _CODE = 0, 1, 2, 3, 4, 5, 6
 _NEEDS, _CONSTANTS, _KEYS, _ROOMS, _BOUNDS = 0, 1, 2, 3, 4
 # A node's pairwise steps end where the bound is so near, beside what is lacking.
-_SHARE, _BOX_SHARE = 0.1, 0.001
+_SHARE, _BOX_SHARE = 0.5, 0.01
 _NO_CONFLICTS = np.zeros((0, 0), dtype=bool)
 
 
@@ -325,7 +325,7 @@ def box_minimum(
     """Minimise ½y'By + b'y over 0 <= y <= upper, Σy = total: the tree's first node.
 
     Returns the Frank-Wolfe bound at the point where pairwise steps end, and the point.
-    They end once the bound exceeds `enough`, or is within a thousandth of the value's
+    They end once the bound exceeds `enough`, or is within a hundredth of the value's
     distance to it. Parameters as for `search`.
     """
     state = _state(start, quadratic @ start + linear, linear, 1)

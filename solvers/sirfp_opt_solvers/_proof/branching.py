@@ -55,7 +55,7 @@ class Effort:
     barrier: float = 1.0
     rounds: int = 16
     root_rounds: int = 400
-    budget: int = 100
+    budget: int = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +260,7 @@ class _Explorer:
         assert self.dual is not None
         box, dual, bound = self.box, self.dual, self.bound
         quadratic = box.cost - dual.multipliers
-        quadratic[np.diag_indices(box.m)] += bound.diagonal
+        quadratic.flat[:: box.m + 1] += bound.diagonal
         best = np.empty(box.m + 1, dtype=np.int64)
         done, *_ = qp_tree.search(
             quadratic,

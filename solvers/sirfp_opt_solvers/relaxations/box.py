@@ -128,7 +128,7 @@ class BoxProblem:
     def evaluate(self, chosen: Ints) -> float:
         """Return the objective with the variables `chosen` at their upper bound."""
         y = self.upper[chosen]
-        pairs = 0.5 * y @ self.cost[np.ix_(chosen, chosen)] @ y
+        pairs = 0.5 * y @ self.cost[chosen[:, None], chosen] @ y
         return float(self.constant + pairs + self.linear[chosen] @ y)
 
     def fix(self, zeros: Ints, ones: Ints) -> tuple[BoxProblem, Ints]:
@@ -149,12 +149,12 @@ class BoxProblem:
         left = np.flatnonzero(keep)
         y = self.upper[ones]
         box = BoxProblem(
-            cost=np.ascontiguousarray(self.cost[np.ix_(left, left)]),
-            linear=self.linear[left] + self.cost[np.ix_(left, ones)] @ y,
+            cost=self.cost[left[:, None], left],
+            linear=self.linear[left] + self.cost[left[:, None], ones] @ y,
             upper=self.upper[left],
             total=total,
             constant=self.evaluate(ones),
-            free=self.free[np.ix_(left, left)] if self.free.size else self.free,
+            free=self.free[left[:, None], left] if self.free.size else self.free,
             items=self.items[left],
             ones=np.concatenate((self.ones, self.items[ones])),
             exponent=self.exponent,

@@ -105,7 +105,7 @@ def relax(
     """
     diagonal = _surely_convex(box, diagonal, multipliers)
     quadratic = box.cost - multipliers
-    quadratic[np.diag_indices(box.m)] += diagonal
+    quadratic.flat[:: box.m + 1] += diagonal
     linear = box.linear - 0.5 * diagonal * box.upper
     value, best = qp_tree.box_minimum(
         quadratic,
@@ -139,10 +139,7 @@ def certify(box: BoxProblem, dual: Dual, enough: float = np.inf) -> Bound:
     here = 0.5 * float(point @ (gradient + relaxed.linear)) - float(gradient @ point)
     here += box.constant - relaxed.rounding
     cheapest, out = _cheapest(gradient, box.upper, box.total)
-    with_one = np.empty(box.m)
-    convex.least_linear_with_one(
-        gradient, dual.multipliers, box.upper, box.total, with_one
-    )
+    with_one = _cheapest_with_one(gradient, dual.multipliers, box.upper, box.total)
     stiffness = dual.stiffness
     return Bound(
         value=relaxed.value,
@@ -161,7 +158,7 @@ def _surely_convex(box: BoxProblem, diagonal: Floats, multipliers: Floats) -> Fl
         raised = diagonal + lift
         t, _ = convex.centred(box.cost, multipliers, raised, raised, factor)
         margin = 8.0 * (box.m + 2) * _EPS * float(np.abs(np.diagonal(factor)).sum())
-        factor[np.diag_indices(box.m)] -= margin
+        factor.flat[:: box.m + 1] -= margin
         if t > 0.0:
             _, failed = lapack.dpotrf(factor.T, lower=1, clean=0, overwrite_a=1)
             if not failed:
@@ -180,3 +177,32 @@ def _cheapest(gradient: Floats, upper: Floats, total: float) -> tuple[float, Flo
     room = order[last + 1] if spent else order[last]
     gains: Floats = np.maximum(gradient[room] - gradient, 0.0) * upper
     return float(gradient[order] @ taken), gains
+
+
+def _cheapest_with_one(
+    gradient: Floats, multipliers: Floats, upper: Floats, total: float
+) -> Floats:
+    """Return, for each i, min (g + u_i N_i)'z over the box with z_i = u_i.
+
+    With y_i at one, the pairs that N had taken off its row count again.
+    """
+    keys = gradient + upper[:, None] * multipliers
+    own = np.diagonal(keys) * upper
+    np.fill_diagonal(keys, np.inf)  # comes last, when all else is full
+    left = np.maximum(total - upper, 0.0)
+    if (upper == upper[0]).all():
+        # Some smallest keys, and a part of the next: no order among them is needed.
+        whole, part = divmod(float(left[0]), float(upper[0]))
+        keys.partition(int(whole), axis=1)
+        value = upper[0] * keys[:, : int(whole)].sum(axis=1)
+        if part:
+            value += part * keys[:, int(whole)]
+    else:
+        order = np.argsort(keys, axis=1)
+        room = upper[order]
+        before = np.cumsum(room, axis=1) - room
+        taken = np.clip(left[:, None] - before, 0.0, room)
+        keys = np.take_along_axis(keys, order, axis=1)
+        value = np.multiply(keys, taken, out=taken, where=taken > 0.0).sum(axis=1)
+    least: Floats = np.where(upper <= total, own + value, np.inf)
+    return least

@@ -32,7 +32,6 @@ import numpy as np
 from scipy.linalg import lapack
 
 from sirfp_opt_solvers._kernels import convex
-from sirfp_opt_solvers._kernels.sweep import mirror, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Dual", "convexified", "improve", "restrict", "start"]
 
 # Up to here our own inverse is quicker than LAPACK's.
-_SWEPT_UP_TO = 128
+_SWEPT_UP_TO = 200
 # From this size on, extreme eigenvalues are estimated where that will do.
 _LANCZOS_FROM = 200
 # A step on the multipliers grows with each round, and shrinks where momentum fails.
@@ -98,14 +97,24 @@ def _evaluate(
 ) -> Dual | None:
     """Return the dual point, None where B is not positive definite."""
     base = box.centre
-    inverse = np.empty((box.m, box.m))
-    t, image = convex.centred(box.cost, multipliers, diagonal, base, inverse)
-    if not t > 0.0:
-        return None
-    extra = 1.0 / (t * box.m)
-    if box.m <= _SWEPT_UP_TO:
-        logarithm = sweep(inverse, extra, np.empty(box.m), np.empty(box.m))
+    m = diagonal.size
+    inverse, point = np.empty((m, m)), np.empty(m)
+    if m <= _SWEPT_UP_TO:
+        value, logarithm = convex.weighed(
+            box.cost,
+            multipliers,
+            diagonal,
+            box.linear,
+            box.upper,
+            base,
+            inverse,
+            point,
+            np.empty((3, m)),
+        )
     else:
+        t, image = convex.centred(box.cost, multipliers, diagonal, base, inverse)
+        if not t > 0.0:
+            return None
         # The transposed view is in Fortran order, so LAPACK works in place.
         cholesky, failed = lapack.dpotrf(inverse.T, clean=0, overwrite_a=1)
         if failed:
@@ -113,17 +122,18 @@ def _evaluate(
         logarithm = 2.0 * float(np.log(np.diagonal(cholesky)).sum())
         if lapack.dpotri(cholesky, overwrite_c=1)[1]:
             return None
-        mirror(inverse, 1.0, extra)
-    shifted = box.linear - 0.5 * diagonal * box.upper
-    value = float(base @ (0.5 * image + shifted))
-    image += shifted
-    move = inverse @ image
-    value -= 0.5 * float(image @ move)
+        convex.mirror(inverse, 1.0 / (t * box.m))
+        shifted = box.linear - 0.5 * diagonal * box.upper
+        value = float(base @ (0.5 * image + shifted))
+        image += shifted
+        move = inverse @ image
+        value -= 0.5 * float(image @ move)
+        point = base - move
     value += box.constant
     phi = value + mu * logarithm
     if not math.isfinite(phi):
         return None
-    return Dual(diagonal, multipliers, value, phi, base - move, inverse, step)
+    return Dual(diagonal, multipliers, value, phi, point, inverse, step)
 
 
 def _into_cone(
@@ -211,18 +221,11 @@ def _newton(
     box: BoxProblem, dual: Dual, mu: float, steps: int, stop: Callable[[], bool]
 ) -> Dual:
     """Improve the diagonal by damped Newton steps on phi."""
-    work = np.empty((box.m, box.m))
+    work, gradient = np.empty((box.m, box.m)), np.empty(box.m)
     for _ in range(steps):
         if stop():
             return dual
-        y, offset = dual.point, dual.point - 0.5 * box.upper
-        own = np.diagonal(dual.inverse)
-        gradient = 0.5 * y * (y - box.upper) + mu * own
-        np.multiply(mu, dual.inverse, out=work)
-        work += offset[:, None] * offset
-        work *= dual.inverse
-        # A hair above singular.
-        work.flat[:: box.m + 1] += 1e-14 * float(own @ (offset * offset + mu * own))
+        convex.newton_matrix(dual.inverse, dual.point, box.upper, mu, work, gradient)
         _, direction, failed = lapack.dposv(
             work.T, gradient, lower=1, overwrite_a=1, overwrite_b=0
         )
@@ -326,5 +329,5 @@ def improve(
 
 def restrict(box: BoxProblem, bound: Bound, dual: Dual, left: Ints, mu: float) -> Dual:
     """Return a dual point for `box`, whose variables were `left` in a larger one."""
-    multipliers = np.ascontiguousarray(dual.multipliers[np.ix_(left, left)])
+    multipliers = dual.multipliers[left[:, None], left]
     return _into_cone(box, bound.diagonal[left], multipliers, mu, dual.step)
