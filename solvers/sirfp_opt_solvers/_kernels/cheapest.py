@@ -6,13 +6,18 @@ where NumPy's sort costs two seconds of compilation.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from sirfp_opt_solvers._kernels.options import INNER
 
-__all__ = ["LARGE", "fill_cheapest"]
+__all__ = ["LARGE", "NOBODY", "NONE_YET", "fill_cheapest"]
 
 LARGE = 1e300
+NONE_YET, NOBODY = np.int64(0), np.int64(-1)
+"""Where a count and a choice begin: the type of a literal is a kind of its own, and all
+that depends on it would be worked out twice.
+"""
 
 
 @njit(**INNER)
@@ -39,7 +44,7 @@ def fill_cheapest(keys, room, n, total, order, edge):  # type: ignore[no-untyped
     edge[1] = LARGE
     for a in range(n):
         order[a] = a
-    low = 0
+    low = NONE_YET
     high = n
     while low < high and left > 0.0:
         # Everything before `low` is used up, everything from `high` on is too dear.

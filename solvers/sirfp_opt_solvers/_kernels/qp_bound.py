@@ -6,10 +6,9 @@ free, a point, the gradient there, and the linear part.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import LARGE, fill_cheapest
+from sirfp_opt_solvers._kernels.cheapest import LARGE, NOBODY, NONE_YET, fill_cheapest
 from sirfp_opt_solvers._kernels.options import INNER
 
 __all__ = ["rebalance", "relax"]
@@ -58,10 +57,10 @@ def relax(  # type: ignore[no-untyped-def]
     than a `share` of what the value lacks is left between value and bound.
     """
     m = upper.size
-    step = 0
+    step = NONE_YET
     while True:
         low, high = LARGE, -LARGE
-        i, j = np.int64(-1), np.int64(-1)
+        i = j = NOBODY
         for a in range(n):
             t = frees[d, a]
             g = gradients[d, t]
@@ -71,12 +70,13 @@ def relax(  # type: ignore[no-untyped-def]
             if g > high and ys[d, t] > 0.0:
                 high = g
                 j = t
-        if step % 8 == 0 or high - low <= 1e-9 * abs(high):
+        level = high - low <= 1e-9 * abs(high)
+        if step % 8 == 0 or level:
             bound, value = _frank_wolfe(
                 frees, gradients, linears, ys, d, n, upper, need, constant,
                 keys, room, order, edge,
             )  # fmt: skip
-            if bound >= cut or high - low <= 1e-9 * abs(high) or step > 4000:
+            if bound >= cut or level or step > 4000:
                 return bound
             if value < cut and value - bound < share * (cut - value):
                 return bound
@@ -107,7 +107,7 @@ def rebalance(quadratic, frees, gradients, ys, d, n, upper, need):  # type: igno
     missing = need - total
     while abs(missing) > 1e-11:
         best = LARGE
-        i = np.int64(-1)
+        i = NOBODY
         for a in range(n):
             t = frees[d, a]
             g = gradients[d, t]

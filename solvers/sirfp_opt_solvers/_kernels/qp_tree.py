@@ -11,12 +11,12 @@ adds to what the first call has to compile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
-from sirfp_opt_solvers._kernels.cheapest import LARGE
+from sirfp_opt_solvers._kernels.cheapest import LARGE, NOBODY, NONE_YET
 from sirfp_opt_solvers._kernels.options import INNER, OUTER
 from sirfp_opt_solvers._kernels.qp_bound import rebalance, relax
 
@@ -29,21 +29,27 @@ if TYPE_CHECKING:
 
 __all__ = ["box_minimum", "search"]
 
-# How a node stands: nothing left, second child left, both left (which first).
-_DONE, _ONE_LEFT, _ZERO_LEFT, _ZERO_FIRST, _ONE_FIRST = 0, 1, 2, 3, 4
-# Rows of `steps` and `reals`: named by what they hold at depth d, or for all.
-_SIZES, _N_ONES, _PICKS, _STATES, _ONES, _ORDER, _CODE = 0, 1, 2, 3, 4, 5, 6
-_NEEDS, _CONSTANTS, _KEYS, _ROOMS, _BOUNDS = 0, 1, 2, 3, 4
+# How a node stands: nothing left, second child left, both left (which first). Odd where
+# the next child is that of a one; 5 less itself once the first of two is done.
+_DONE, _ONE_LEFT, _ZERO_LEFT, _ONE_FIRST, _ZERO_FIRST = 0, 1, 2, 3, 4
+# Rows of `steps` and `reals`: what they hold at depth d.
+_SIZES, _N_ONES, _PICKS, _STATES = 0, 1, 2, 3
+_NEEDS, _CONSTANTS, _BOUNDS = 0, 1, 2
 # A node's pairwise steps end where the bound is so near, beside what is lacking.
 _SHARE, _BOX_SHARE = 0.5, 0.01
 _NO_CONFLICTS = np.zeros((0, 0), dtype=bool)
 
 
 @njit(**INNER)
-def _price_all(  # type: ignore[no-untyped-def]
-    quadratic, multipliers, conflicts, frees, linears, d, n, upper, constant
-):
-    """Return the value with n variables at their bounds, infinity if two clash."""
+def _finish(  # type: ignore[no-untyped-def]
+    quadratic, multipliers, conflicts, frees, linears, d, n, upper, constant, cut,
+    ones, count, best,
+):  # fmt: skip
+    """Price the set of n free variables beside those fixed to one.
+
+    Returns its value, infinity if two clash, and writes it to `best` if it is below
+    the cut.
+    """
     any_conflict = conflicts.shape[0] > 0
     value = constant
     for a in range(n):
@@ -54,17 +60,13 @@ def _price_all(  # type: ignore[no-untyped-def]
             if any_conflict and conflicts[i, j]:
                 return np.inf
             value += upper[i] * upper[j] * (quadratic[i, j] + multipliers[i, j])
+    if value < cut:
+        for a in range(count):
+            best[a] = ones[a]
+        for a in range(n):
+            best[count + a] = frees[d, a]
+        best[best.size - 1] = count + n
     return value
-
-
-@njit(**INNER)
-def _keep(ones, count, frees, d, n, best):  # type: ignore[no-untyped-def]
-    """Write the set of what is fixed to one and n free variables to `best`."""
-    for a in range(count):
-        best[a] = ones[a]
-    for a in range(n):
-        best[count + a] = frees[d, a]
-    best[best.size - 1] = count + n
 
 
 @njit(**INNER)
@@ -74,12 +76,12 @@ def _mark(  # type: ignore[no-untyped-def]
     """Fix what one of both values rules out; return where both hurt most, or -1."""
     gap = 1e-6 * (cut - bound)
     most = -1.0
-    pick = np.int64(-1)
+    pick = NOBODY
     for a in range(n):
         i = frees[d, a]
         g, y, u = gradients[d, i], ys[d, i], upper[i]
-        to_one = max(g - edge[0], 0.0) * u + stiffness[i] * (u - y) ** 2
-        to_zero = max(edge[1] - g, 0.0) * u + stiffness[i] * y**2
+        to_one = max(g - edge[0], 0.0) * u + stiffness[i] * (u - y) * (u - y)
+        to_zero = max(edge[1] - g, 0.0) * u + stiffness[i] * y * y
         if bound + to_one >= cut:
             codes[d, i] = 0
         elif bound + to_zero >= cut:
@@ -125,7 +127,7 @@ def _descend(  # type: ignore[no-untyped-def]
         ys[e, t] = ys[d, t]
         gradients[e, t] = gradients[d, t]
         linears[e, t] = linears[d, t]
-    left = 0
+    left = NONE_YET
     for a in range(n):
         i = frees[d, a]
         y = ys[e, i]
@@ -170,6 +172,11 @@ def _search(  # type: ignore[no-untyped-def]
     frees,
     steps,
     reals,
+    ones,
+    order,
+    code,
+    keys,
+    rooms,
     edge,
     totals,
     best,
@@ -180,8 +187,7 @@ def _search(  # type: ignore[no-untyped-def]
     steps[_SIZES, 0] = m
     reals[_NEEDS, 0] = total
     reals[_CONSTANTS, 0] = constant
-    nodes = 0
-    d = np.int64(0)
+    nodes = d = NONE_YET
     while True:
         nodes += 1
         n, need = steps[_SIZES, d], reals[_NEEDS, d]
@@ -190,20 +196,18 @@ def _search(  # type: ignore[no-untyped-def]
         for a in range(n):
             room += upper[frees[d, a]]
         if need == 0.0 or (need == room and need > 0.0):
-            filled = n if need > 0.0 else np.int64(0)
-            value = _price_all(
+            filled = n if need > 0.0 else NONE_YET
+            value = _finish(
                 quadratic, multipliers, conflicts, frees, linears, d, filled, upper,
-                reals[_CONSTANTS, d],
+                reals[_CONSTANTS, d], cut, ones, steps[_N_ONES, d], best,
             )  # fmt: skip
             if value < cut:
                 cut = value
-                _keep(steps[_ONES], steps[_N_ONES, d], frees, d, filled, best)
         elif 0.0 < need < room:
             rebalance(quadratic, frees, gradients, ys, d, n, upper, need)
             bound = relax(
                 quadratic, frees, gradients, linears, ys, d, n, upper, need,
-                reals[_CONSTANTS, d], cut, share, reals[_KEYS], reals[_ROOMS],
-                steps[_ORDER], edge,
+                reals[_CONSTANTS, d], cut, share, keys, rooms, order, edge,
             )  # fmt: skip
             reals[_BOUNDS, d] = bound
             if bound < cut:
@@ -225,24 +229,20 @@ def _search(  # type: ignore[no-untyped-def]
         if nodes >= budget:
             return False, cut, nodes
         state = steps[_STATES, d]
-        chosen = 1 if state in (_ONE_FIRST, _ONE_LEFT) else 0
-        steps[_STATES, d] = _DONE
-        if state == _ZERO_FIRST:
-            steps[_STATES, d] = _ONE_LEFT
-        elif state == _ONE_FIRST:
-            steps[_STATES, d] = _ZERO_LEFT
+        chosen = state & 1
+        steps[_STATES, d] = 5 - state if state > _ZERO_LEFT else _DONE
         n = steps[_SIZES, d]
         for a in range(n):
             i = frees[d, a]
-            steps[_CODE, i] = codes[d, i]
+            code[i] = codes[d, i]
         if steps[_PICKS, d] >= 0:
-            steps[_CODE, steps[_PICKS, d]] = chosen
+            code[steps[_PICKS, d]] = chosen
         totals[0], totals[1] = reals[_NEEDS, d], reals[_CONSTANTS, d]
-        if any_conflict and _bar(conflicts, frees, d, n, steps[_CODE]):
+        if any_conflict and _bar(conflicts, frees, d, n, code):
             totals[0] = -LARGE
         left, count = _descend(
             quadratic, multipliers, frees, gradients, linears, ys, d, n, upper,
-            steps[_CODE], steps[_ONES], steps[_N_ONES, d], totals,
+            code, ones, steps[_N_ONES, d], totals,
         )  # fmt: skip
         d += 1
         steps[_SIZES, d], steps[_N_ONES, d] = left, count
@@ -349,21 +349,17 @@ def box_minimum(
 
 def _state(
     start: Floats, gradient: Floats, linear: Floats, depths: int
-) -> tuple[Floats, Floats, Floats, Ints, Ints, Ints, Floats, Floats, Floats]:
+) -> tuple[NDArray[Any], ...]:
     """Return what `_search` works in, with room for so many depths."""
     m = start.size
     ys, gradients, linears = np.zeros((3, depths, m))
     codes, frees = np.zeros((2, depths, m), dtype=np.int64)
     ys[0], gradients[0], linears[0], frees[0] = start, gradient, linear, np.arange(m)
-    width = max(m, depths)
+    steps, reals = np.zeros((4, depths), dtype=np.int64), np.zeros((3, depths))
+    ones, order, code = np.zeros((3, m), dtype=np.int64)
+    keys, rooms = np.zeros((2, m))
+    edge, totals = np.zeros((2, 2))
     return (
-        ys,
-        gradients,
-        linears,
-        codes,
-        frees,
-        np.zeros((7, width), dtype=np.int64),
-        np.zeros((5, width)),
-        np.zeros(2),
-        np.zeros(2),
+        *(ys, gradients, linears, codes, frees, steps, reals),
+        *(ones, order, code, keys, rooms, edge, totals),
     )
