@@ -36,7 +36,7 @@ _DONE, _ONE_LEFT, _ZERO_LEFT, _ONE_FIRST, _ZERO_FIRST = 0, 1, 2, 3, 4
 _SIZES, _N_ONES, _PICKS, _STATES = 0, 1, 2, 3
 _NEEDS, _CONSTANTS, _BOUNDS = 0, 1, 2
 # A node's pairwise steps end where the bound is so near, beside what is lacking.
-_SHARE, _BOX_SHARE = 0.5, 0.01
+_SHARE = 0.5
 _NO_CONFLICTS = np.zeros((0, 0), dtype=bool)
 
 
@@ -321,12 +321,13 @@ def box_minimum(
     total: float,
     start: Floats,
     enough: float,
+    share: float,
 ) -> tuple[float, Floats]:
     """Minimise ½y'By + b'y over 0 <= y <= upper, Σy = total: the tree's first node.
 
     Returns the Frank-Wolfe bound at the point where pairwise steps end, and the point.
-    They end once the bound exceeds `enough`, or is within a hundredth of the value's
-    distance to it. Parameters as for `search`.
+    They end once the bound exceeds `enough`, or is within a `share` of the value's
+    distance to it. Other parameters as for `search`.
     """
     state = _state(start, quadratic @ start + linear, linear, 1)
     _search(
@@ -338,7 +339,7 @@ def box_minimum(
         _NO_CONFLICTS,
         upper,
         enough,
-        _BOX_SHARE,
+        share,
         1,
         *state,
         np.empty(upper.size + 1, dtype=np.int64),

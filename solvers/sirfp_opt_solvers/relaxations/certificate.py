@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "Relaxation", "certify", "relax"]
 
+# A node of a tree need not be bounded more exactly.
+_NODE_SHARE = 0.01
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -83,6 +85,7 @@ def relax(
     point: Floats,
     *,
     enough: float = np.inf,
+    share: float = 0.001,
 ) -> Relaxation:
     """Bound min q over the box from below, in exact arithmetic.
 
@@ -95,6 +98,8 @@ def relax(
         Where to begin.
     enough : float
         The bound need not be better than this.
+    share : float
+        Nor nearer to the minimum than this share of what the minimum lacks.
 
     Notes
     -----
@@ -114,6 +119,7 @@ def relax(
         box.total,
         np.clip(point, 0.0, box.upper),
         enough - box.constant,
+        share,
     )
     mass = 0.5 * box.upper @ np.abs(quadratic) @ box.upper
     mass += np.abs(linear) @ box.upper + abs(box.constant)
@@ -133,6 +139,7 @@ def certify(box: BoxProblem, dual: Dual, enough: float = np.inf) -> Bound:
         dual.multipliers,
         dual.point,
         enough=enough,
+        share=_NODE_SHARE,
     )
     point = relaxed.point
     gradient = relaxed.quadratic @ point + relaxed.linear
