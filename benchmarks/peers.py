@@ -145,6 +145,7 @@ def cplex(problem: PruningProblem, seconds: float) -> Answer:
         m.parameters.clocktype.set(1)  # CPU time
         m.parameters.timelimit.set(seconds)
         m.parameters.mip.tolerances.mipgap.set(PROVED)
+        m.parameters.mip.tolerances.absmipgap.set(0.0)
         m.solve()
         values = m.solution.get_values()
         chosen = [i for i in items if values[i] > 0.5]
@@ -160,6 +161,7 @@ def xpress(problem: PruningProblem, seconds: float) -> Answer:
     m.controls.outputlog = 0
     m.controls.threads = 1
     m.controls.miprelstop = PROVED
+    m.controls.mipabsstop = 0.0
     variables = m.addVariables(graph.n, vartype=program.binary)
     x = [variables[i] for i in items]
     m.addConstraint(program.Sum(x) == problem.constraints.k)
@@ -368,12 +370,14 @@ def _cell(measured: dict[tuple[str, str], Any], name: str, peer: str) -> str:
     said = f"{seconds:.3g} s ({ratio:.3g})"
     best = own[1]
     if value is None:
-        return f"{said}, bound {relative_gap(best, bound):.2%}"
+        return f"{said}, bound {100 * relative_gap(best, bound):.2g} %"
     off = relative_gap(best, value)
     if bound is not None:
         gap = relative_gap(value, bound)
-        return said + (", proved" if gap <= PROVED else f", gap {gap:.2%}")
-    return said + (", best" if off <= 1e-9 else f", {off:.2%} off")
+        return said + (
+            ", proved" if gap <= 1.01 * PROVED else f", gap {100 * gap:.2g} %"
+        )
+    return said + (", best" if off <= 1e-9 else f", {100 * off:.2g} % off")
 
 
 def main() -> None:
@@ -398,8 +402,10 @@ def main() -> None:
         for problem in instances(arguments.graphs)
         if arguments.only in problem.graph.name
     ]
-    for method in ("exact", "tabu", "milp"):  # compile, and load back ends, first
+    for method in ("tabu", "milp"):  # compile, and load back ends, first
         solve(instances()[0], method=method)
+    for problem in problems:
+        solve(problem, method="exact", time_limit=5.0)
     measured = measure(problems, peers, arguments.seconds, arguments.repeats)
     text = table(problems, peers, measured)
     print(text)

@@ -1,12 +1,18 @@
-"""Annealing: temperatures that follow from the data."""
+"""Annealing: temperatures that follow from the data, and a walk that obeys them."""
 
 from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sirfp_opt import ChannelGraph, LayerConstraints, Limits, PruningProblem, solve
+from sirfp_opt_solvers._kernels import annealing
+from sirfp_opt_solvers._local.fixed_point import FixedPoint
 from sirfp_opt_solvers.anneal import autofit
 
 from .heuristic_cases import redundancy
@@ -38,6 +44,46 @@ def test_a_share_of_worsening_swaps_is_accepted_as_asked() -> None:
     # All 300 swaps here, 4000 draws from them there.
     assert np.exp(-losses / initial).mean() == pytest.approx(0.2, rel=0.1)
     assert np.exp(-losses / final).mean() == pytest.approx(0.01, rel=0.5)
+
+
+def test_at_one_temperature_sets_come_as_often_as_boltzmann_says() -> None:
+    """The kernel's walk visits a set of value f in a share ~ exp(f / T) of the time."""
+    rng = np.random.default_rng(5)
+    weights = rng.normal(size=(5, 5))
+    graph = ChannelGraph.from_diversity(weights + weights.T)
+    problem = PruningProblem(graph, LayerConstraints(2))
+    fixed = FixedPoint.of(problem.canonical)
+    prices = np.zeros(6, dtype=np.int64)
+    gains, order = np.zeros_like(fixed.values), np.arange(5, dtype=np.int32)
+    best, state = order.copy(), np.zeros(annealing.N_STATE, dtype=np.int64)
+    state[0] = 2
+    problem_arrays = (fixed.weights, fixed.sizes, fixed.penalty, prices)
+    annealing.set_up(
+        fixed.weights, fixed.values, *problem_arrays[1:], gains, order, best, state
+    )
+    walk, seed = (gains, order, best, state), np.array([1], dtype=np.uint64)
+    temperature, goal = 1.5 * fixed.scale, 1 << 60
+    seen: Counter[frozenset[int]] = Counter()
+    for _ in range(20_000):
+        annealing.anneal(
+            *problem_arrays,
+            *walk,
+            seed,
+            5,
+            temperature,
+            1.0,
+            False,
+            fixed.least,
+            goal,
+        )
+        seen[frozenset(order[:2].tolist())] += 1
+    shares = {
+        frozenset(pair): math.exp(problem.evaluate(pair) / 1.5)
+        for pair in combinations(range(5), 2)
+    }
+    total = sum(shares.values())
+    for pair, share in shares.items():
+        assert seen[pair] / 20_000 == pytest.approx(share / total, abs=0.02)
 
 
 def test_longer_cooling_finds_more() -> None:
