@@ -23,11 +23,13 @@ def test_a_row_for_each_peer_installed_or_not() -> None:
         "absent": _absent,
         "unlicensed": _unlicensed,
     }
-    for problem in instances():  # what is compiled here is not compiled by the clock
+    problems = instances()
+    for problem in problems:  # what is compiled here is not compiled by the clock
         solve(problem, method="exact")
-    rows = table(peers, measure(peers, 30.0, 1)).splitlines()
+    measured = measure(problems, peers, 30.0, 1)
+    rows = table(problems, peers, measured).splitlines()
     assert len(rows) == 2 + len(peers)
-    assert all(row.count("|") == len(instances()) + 2 for row in rows)
-    assert rows[2].count("proved") == len(instances())
+    assert all(row.count("|") == len(problems) + 2 for row in rows)
+    assert rows[2].count("proved") == len(problems)
     assert "not installed (elsewhere)" in rows[3]
-    assert rows[4].count("failed: no licence") == len(instances())
+    assert rows[4].count("failed: no licence") == len(problems)
