@@ -135,10 +135,11 @@ def solve(
             "Pass a function of one Progress."
         )
     _check_support(name, solver, problem)
-    levels = LEVELS[problem.objective]
     search = Search(
         problem,
-        limits=limits if effort in (None, levels[0]) else _halved(limits),
+        limits=limits
+        if effort is None or effort == LEVELS[problem.objective][0]
+        else _halved(limits),
         seed=seed,
         warm_start=warm_start,
         callback=callback,
@@ -237,9 +238,10 @@ def _run(solver: Solver, search: Search) -> None:
 def _settled(search: Search) -> bool:
     """Answer at once where there is nothing to choose, so solvers need not care."""
     canonical = search.form
-    if canonical.cardinalities == (0,):
+    numbers = canonical.cardinalities
+    if numbers == (0,):
         search.offer_items([])
-    elif canonical.cardinalities == (canonical.m,) and canonical.conflicts is None:
+    elif numbers == (canonical.m,) and canonical.conflicts is None:
         search.offer_items(range(canonical.m))
     else:
         # Without a set in hand a method is let begin, however late it is: the first
@@ -289,7 +291,9 @@ def _merge_limits(limits: Limits | None, time_limit: float | None) -> Limits:
 def _check_support(name: str, solver: Solver, problem: SetProblem) -> None:
     """Refuse, before any work, constraints that the solver cannot honour."""
     info = solver.info
-    if lacking := sorted(problem.features - info.supports):
+    features = problem.features
+    if not features <= info.supports:
+        lacking = sorted(features - info.supports)
         raise UnsupportedError(
             f"`method` must support {', '.join(lacking)}, got {name!r}, which supports "
             f"{', '.join(sorted(info.supports)) or 'none of the features'}. "

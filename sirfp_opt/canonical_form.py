@@ -94,7 +94,7 @@ class CanonicalForm(ABC):
     @property
     def m(self) -> int:
         """Number of items."""
-        return int(self.sizes.shape[0])
+        return len(self.sizes)
 
     @property
     def _single(self) -> IntArray | None:
@@ -205,9 +205,10 @@ class CanonicalForm(ABC):
 
     def lift(self, items: Iterable[int] | IntArray) -> IntArray:
         """Return the channels, ascending, that a set of items stands for."""
-        if self._single is not None:
+        single = self._single
+        if single is not None:
             listed = items if isinstance(items, np.ndarray) else list(items)
-            channels = self._single[np.asarray(listed, dtype=np.int64)]
+            channels = single[np.asarray(listed, dtype=np.int64)]
             if self.kept.size:
                 channels = np.concatenate((self.kept, channels))
             channels.sort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sirfp_opt._validate import as_indices, as_int, brief
@@ -128,7 +129,7 @@ class LayerConstraints:
         """Whether the constraints say how many channels are kept."""
         return not (self.k is None and self.k_min is None and self.k_max is None)
 
-    @property
+    @cached_property
     def only_k(self) -> bool:
         """Whether a fixed number of channels is all that is asked."""
         plain = not (self.must_keep or self.must_drop or self.tied)

@@ -144,7 +144,7 @@ class ChannelGraph:
     @property
     def n(self) -> int:
         """Number of channels."""
-        return int(self.weights.shape[0])
+        return len(self.weights)
 
     def value_of(self, channels: IntArray) -> float:
         """Return Σ_{i<j in S} w_ij + Σ_{i in S} v_i of distinct channels.

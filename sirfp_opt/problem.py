@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -235,8 +235,8 @@ def _with_k(
 ) -> LayerConstraints:
     """Return the constraints with the number of channels that k states."""
     if rules is None:
-        if isinstance(k, int):
-            return LayerConstraints(k)
+        if type(k) is int:
+            return _exactly(k)
         rules = LayerConstraints()
     if k is None:
         return rules
@@ -249,6 +249,12 @@ def _with_k(
             f"{rules!r}. State the number once."
         )
     return stated
+
+
+@lru_cache(maxsize=256)
+def _exactly(k: int) -> LayerConstraints:
+    """Return the constraints that ask for k channels and no more: values, so shared."""
+    return LayerConstraints(k)
 
 
 def _from_file(

@@ -286,9 +286,9 @@ class Search:
         return self._accept(channels, iteration)
 
     def _accept(self, channels: IntArray, iteration: int | None) -> bool:
-        objective = self.problem.price_of(channels)
+        objective, before = self.problem.price_of(channels), self.objective
         sign = self.problem.sense.sign
-        if self.objective is not None and sign * objective <= sign * self.objective:
+        if before is not None and sign * objective <= sign * before:
             return False
         channels.setflags(write=False)
         self._incumbent = objective, channels

@@ -165,8 +165,9 @@ class SetProblem(ABC):
         self, selected: Iterable[int] | Solution, name: str = "selected"
     ) -> IntArray:
         """Return distinct channels of this layer, ascending."""
-        # A Solution stands for its set, also where it is that of another problem.
-        selected = getattr(selected, "selected", selected)
+        if type(selected) is not np.ndarray:
+            # A Solution stands for its set, also where it is that of another problem.
+            selected = getattr(selected, "selected", selected)
         if type(selected) is np.ndarray and selected.dtype.kind in "iu":
             if selected.ndim != 1:
                 raise InvalidProblemError(

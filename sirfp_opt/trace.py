@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from sirfp_opt._validate import as_path
 from sirfp_opt.errors import InvalidProblemError
@@ -22,8 +22,7 @@ __all__ = ["Trace", "TraceEvent"]
 _COLUMNS = ("seconds", "iteration", "incumbent", "bound")
 
 
-@dataclass(frozen=True)
-class TraceEvent:
+class TraceEvent(NamedTuple):
     """One moment of a run: something became better, or the run ended.
 
     Attributes
