@@ -223,10 +223,8 @@ def _plain(graph: ChannelGraph, sign: int, counts: tuple[int, ...]) -> Canonical
     """Canonicalize where every channel is an item: most problems, so it is quick."""
     edges, values, exponent = _in_reach(graph)
     nobody, sizes, members = _everyone(graph.n)
-    weights = edges
-    if sign < 0:
-        weights = -edges
-        frozen(weights)
+    weights = edges if sign > 0 else -edges
+    frozen(weights)
     if graph.has_vertex_weights:
         values = sign * values
         frozen(values)
