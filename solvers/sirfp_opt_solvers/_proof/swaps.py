@@ -19,7 +19,8 @@ __all__ = ["is_small", "swap_search"]
 
 # Up to here it finds what tabu search finds, and costs less.
 _SMALL = 64
-_ROUNDS = 30
+# Sets that are searched abreast, and how often.
+_ABREAST, _ROUNDS = 10, 3
 
 
 def is_small(canonical: CanonicalProblem) -> bool:
@@ -36,9 +37,9 @@ def is_small(canonical: CanonicalProblem) -> bool:
 def swap_search(canonical: CanonicalProblem, start: Ints, seed: int) -> Ints:
     """Return a set no worse than `start`: best swaps, then shaken and swapped again.
 
-    Iterated local search (Lourenço, Martin, Stützle 2003): some members are exchanged
-    at random for outsiders, from one of them to all, swaps repair that, and the better
-    set stays.
+    Iterated local search (Lourenço, Martin, Stützle 2003), several sets abreast: some
+    members are exchanged at random for outsiders, from one of them to all, swaps
+    repair that, and the best of the sets goes on.
 
     Parameters
     ----------
@@ -49,35 +50,55 @@ def swap_search(canonical: CanonicalProblem, start: Ints, seed: int) -> Ints:
     seed : int
     """
     rng = np.random.default_rng(seed)
-    inside = np.zeros(canonical.m, dtype=bool)
-    inside[start] = True
+    inside = np.zeros((1, canonical.m), dtype=bool)
+    inside[0, start] = True
     best, worth = _descend(canonical, inside)
-    count = int(best.sum())
-    most = min(count, canonical.m - count)
     for _ in range(_ROUNDS):
-        shaken = best.copy()
-        size = int(rng.integers(1, most + 1))
-        shaken[rng.choice(np.flatnonzero(best), size, replace=False)] = False
-        shaken[rng.choice(np.flatnonzero(~best), size, replace=False)] = True
-        found, value = _descend(canonical, shaken)
+        found, value = _descend(canonical, _shaken(best, rng))
         if value >= worth:
             best, worth = found, value
     return np.flatnonzero(best)
 
 
+def _shaken(best: Bools, rng: np.random.Generator) -> Bools:
+    """Return as many sets as are searched abreast, each some exchanges away."""
+    count = int(best.sum())
+    most = min(count, best.size - count)
+    sizes = rng.integers(1, most + 1, size=(_ABREAST, 1))
+    # Members first, in random order, then the others, in random order.
+    keys = rng.random((_ABREAST, best.size)) + np.where(best, 0.0, 1.0)
+    order = keys.argsort(axis=1)
+    shaken = np.tile(best, (_ABREAST, 1))
+    exchanged = np.arange(most) < sizes
+    rows = np.broadcast_to(np.arange(_ABREAST)[:, None], exchanged.shape)[exchanged]
+    shaken[rows, order[:, :most][exchanged]] = False
+    shaken[rows, order[:, count : count + most][exchanged]] = True
+    return shaken
+
+
 def _descend(canonical: CanonicalProblem, inside: Bools) -> tuple[Bools, float]:
-    """Make the best swap until none helps; return the set and its value."""
-    weights = canonical.weights
-    inside = inside.copy()
-    gains = canonical.values + weights @ inside
+    """Make the best swap in each set until none helps; return the best, its value."""
+    weights, sets = canonical.weights, np.arange(len(inside))
+    gains = canonical.values + inside @ weights
+    # The whole table of swaps is priced, with those barred that are none: so few items
+    # have it done before their places would have been looked up.
+    no_entry, no_exit = np.where(inside, -np.inf, 0.0), np.where(inside, 0.0, np.inf)
     while True:
-        members, others = np.flatnonzero(inside), np.flatnonzero(~inside)
-        change = gains[others] - gains[members, None] - weights[np.ix_(members, others)]
-        at = int(change.argmax())
-        out, into = members[at // others.size], others[at % others.size]
+        change = (gains[sets] + no_entry[sets])[:, None, :] - weights
+        change -= (gains[sets] + no_exit[sets])[:, :, None]
+        flat = change.reshape(len(sets), -1)
+        at = flat.argmax(axis=1)
+        out, into = np.divmod(at, inside.shape[1])
         # Below rounding a swap could be undone, and made again, for ever.
-        if change.flat[at] <= 1e-12 * (abs(gains[out]) + abs(gains[into])):
-            value = 0.5 * (gains[members] + canonical.values[members]).sum()
-            return inside, float(value)
-        inside[out], inside[into] = False, True
-        gains += weights[into] - weights[out]
+        least = 1e-12 * (np.abs(gains[sets, out]) + np.abs(gains[sets, into]))
+        better = flat[np.arange(len(sets)), at] > least
+        if not better.any():
+            break
+        sets, out, into = sets[better], out[better], into[better]
+        inside[sets, out], inside[sets, into] = False, True
+        no_entry[sets, out], no_entry[sets, into] = 0.0, -np.inf
+        no_exit[sets, out], no_exit[sets, into] = np.inf, 0.0
+        gains[sets] += weights[into] - weights[out]
+    values = 0.5 * ((gains + canonical.values) * inside).sum(axis=1)
+    top = int(values.argmax())
+    return inside[top], float(values[top])
