@@ -86,7 +86,7 @@ class Exact:
     barrier: float = ruled(number(0.0, above=True, way="The default is 1.0."), 1.0)
     rounds: int = ruled(whole(0), 16)
     root_rounds: int = ruled(whole(1), 400)
-    budget: int = ruled(whole(1), 200)
+    budget: int = ruled(whole(1), 400)
     max_nodes: int | None = ruled(whole(1, optional=True), None)
     n_jobs: int = 1
     info: ClassVar[SolverInfo] = SolverInfo(

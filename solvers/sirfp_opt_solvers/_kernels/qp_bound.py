@@ -71,7 +71,7 @@ def relax(  # type: ignore[no-untyped-def]
                 high = g
                 j = t
         level = high - low <= 1e-9 * abs(high)
-        if step % 8 == 0 or level:
+        if step % 12 == 0 or level:
             bound, value = _frank_wolfe(
                 frees, gradients, linears, ys, d, n, upper, need, constant,
                 keys, room, order, edge,

@@ -55,7 +55,7 @@ class Effort:
     barrier: float = 1.0
     rounds: int = 16
     root_rounds: int = 400
-    budget: int = 200
+    budget: int = 400
 
 
 @dataclass(frozen=True, eq=False)
