@@ -15,24 +15,6 @@ __all__ = ["rebalance", "relax"]
 
 
 @njit(**INNER)
-def _frank_wolfe(  # type: ignore[no-untyped-def]
-    frees, gradients, linears, ys, d, n, upper, need, constant, keys, room, order, edge
-):
-    """Return bound and value at y; write to `edge` the prices that fixing goes by."""
-    value = 0.0
-    here = 0.0
-    for a in range(n):
-        i = frees[d, a]
-        g = gradients[d, i]
-        value += ys[d, i] * (g + linears[d, i])
-        here += ys[d, i] * g
-        keys[a] = g
-        room[a] = upper[i]
-    value = 0.5 * value + constant
-    return value + fill_cheapest(keys, room, n, need, order, edge) - here, value
-
-
-@njit(**INNER)
 def relax(  # type: ignore[no-untyped-def]
     quadratic,
     frees,
@@ -72,10 +54,18 @@ def relax(  # type: ignore[no-untyped-def]
                 j = t
         level = high - low <= 1e-9 * abs(high)
         if step % 12 == 0 or level:
-            bound, value = _frank_wolfe(
-                frees, gradients, linears, ys, d, n, upper, need, constant,
-                keys, room, order, edge,
-            )  # fmt: skip
+            # The Frank-Wolfe bound; `edge` receives the prices that fixing goes by.
+            value = 0.0
+            here = 0.0
+            for a in range(n):
+                t = frees[d, a]
+                g, y = gradients[d, t], ys[d, t]
+                value += y * (g + linears[d, t])
+                here += y * g
+                keys[a] = g
+                room[a] = upper[t]
+            value = 0.5 * value + constant
+            bound = value + fill_cheapest(keys, room, n, need, order, edge) - here
             if bound >= cut or level or step > 4000:
                 return bound
             if value < cut and value - bound < share * (cut - value):
@@ -106,23 +96,21 @@ def rebalance(quadratic, frees, gradients, ys, d, n, upper, need):  # type: igno
         total += ys[d, frees[d, a]]
     missing = need - total
     while abs(missing) > 1e-11:
+        sign = 1.0 if missing > 0.0 else -1.0
         best = LARGE
+        most = 0.0
         i = NOBODY
         for a in range(n):
             t = frees[d, a]
-            g = gradients[d, t]
-            if missing > 0.0:
-                if ys[d, t] < upper[t] and g < best:
-                    best = g
-                    i = t
-            elif ys[d, t] > 0.0 and -g < best:
-                best = -g
+            room = upper[t] - ys[d, t] if missing > 0.0 else ys[d, t]
+            price = sign * gradients[d, t]
+            if room > 0.0 and price < best:
+                best = price
+                most = room
                 i = t
         if i < 0:
             return
-        move = max(missing, -ys[d, i])
-        if missing > 0.0:
-            move = min(missing, upper[i] - ys[d, i])
+        move = sign * min(abs(missing), most)
         ys[d, i] += move
         if upper[i] - ys[d, i] < 1e-13:
             ys[d, i] = upper[i]

@@ -98,7 +98,7 @@ def _mark(  # type: ignore[no-untyped-def]
 @njit(**INNER)
 def _bar(conflicts, frees, d, n, code):  # type: ignore[no-untyped-def]
     """Fix to zero what is in conflict with a one; return whether two ones are."""
-    clash = False
+    clashes = NONE_YET
     for a in range(n):
         i = frees[d, a]
         if code[i] == 1:
@@ -106,10 +106,10 @@ def _bar(conflicts, frees, d, n, code):  # type: ignore[no-untyped-def]
                 j = frees[d, c]
                 if conflicts[i, j]:
                     if code[j] == 1:
-                        clash = True
+                        clashes += 1
                     else:
                         code[j] = 0
-    return clash
+    return clashes > 0
 
 
 @njit(**INNER)
