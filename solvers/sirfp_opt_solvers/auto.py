@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Auto"]
 
 # Nodes that end within about a second at 128 items; of fewer, each takes less.
-_NODES, _ITEMS = 60, 128
+_NODES, _ITEMS = 70, 128
 # Where readers are refitted, so many items are proved within a second or so.
 _REFIT_PROVE_UP_TO = 32
 
