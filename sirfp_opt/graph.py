@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sirfp_opt._copies import ReadOnly
 from sirfp_opt._foreign import (
     Foreign,
     make_networkx,
@@ -44,7 +45,7 @@ _ROWS = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class ChannelGraph:
+class ChannelGraph(ReadOnly):
     """A weighted graph whose vertices are the n channels of one layer.
 
     Build one with `from_redundancy`, `from_diversity`, `from_reconstruction`,
@@ -196,8 +197,7 @@ class ChannelGraph:
         parts = [f"n={self.n}", f"sense={self.sense.value!r}"]
         if self.adjacency is not None:
             parts.append(f"missing_edges={int((~self.adjacency).sum()) // 2}")
-        if self.name:
-            parts.append(f"name={self.name!r}")
+        parts += [f"name={self.name!r}"] if self.name else []
         return f"ChannelGraph({', '.join(parts)})"
 
     @classmethod

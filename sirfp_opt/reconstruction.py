@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sirfp_opt._copies import ReadOnly
 from sirfp_opt._rules import number
 from sirfp_opt._validate import (
     SYMMETRY_TOLERANCE,
@@ -44,7 +45,7 @@ _RIDGE = number(0.0, way="The default is 1e-3 of the mean variance.")
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class ReconstructionProblem(SetProblem):
+class ReconstructionProblem(ReadOnly, SetProblem):
     """Keep the channels from which the readers' outputs are best rebuilt.
 
     Reader r, a layer that reads the n channels x, computes y = Σ_t W_t x(p + t). Where

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
+import pickle
+from collections.abc import Callable
+from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 
-from sirfp_opt import ChannelGraph, InvalidProblemError, Sense
+from sirfp_opt import (
+    ChannelGraph,
+    InvalidProblemError,
+    ReconstructionProblem,
+    Sense,
+    solve,
+)
 
 
 @pytest.fixture
@@ -45,6 +55,29 @@ def test_arrays_are_copied_and_read_only(redundancy: np.ndarray) -> None:
     for array in (graph.weights, graph.vertex_weights, graph.self_redundancy):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))],
+)
+def test_copies_are_read_only_and_say_the_same(copied: Callable[[Any], Any]) -> None:
+    """What was worked out from the weights could not follow a change of a copy."""
+    weights = np.random.default_rng(0).random((6, 6))
+    graph = ChannelGraph.from_redundancy(
+        weights + weights.T, vertex_weights=np.arange(6.0), adjacency=weights.T < 2
+    )
+    problem = ReconstructionProblem(np.eye(6) + 0.1, np.eye(6))
+    for value in (graph, problem):
+        solve(value, 3, "greedy")  # keeps sums of its rows for the next time
+        again = copied(value)
+        one, two = (solve(each, 3, "greedy") for each in (value, again))
+        assert one.selected.tolist() == two.selected.tolist()
+        assert one.objective == two.objective
+        for field in dataclasses.fields(value):
+            had, has = getattr(value, field.name), getattr(again, field.name)
+            np.testing.assert_array_equal(had, has)
+            assert not (isinstance(has, np.ndarray) and has.flags.writeable)
 
 
 def test_replace_keeps_the_self_redundancy(redundancy: np.ndarray) -> None:
