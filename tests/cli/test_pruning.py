@@ -226,7 +226,7 @@ def test_a_run_is_replayed_from_its_report_and_from_a_toml_file(
     names = ["--model", f"{name}:network", "--data", f"{name}:scenes"]
     first = run(
         *("prune", *names, "--macs", 0.6, "--metric", "spatial", "-m", "tabu"),
-        *("-o", "population=4", "--time-limit", 5, "--batches", 2, "--out", "out/a"),
+        *("-o", "population=4", "--time-limit", 1, "--batches", 2, "--out", "out/a"),
         *("--multiple-of", 2, "--json"),
     )
     assert (first.code, first.err) == (0, "")
@@ -246,7 +246,7 @@ def test_a_run_is_replayed_from_its_report_and_from_a_toml_file(
         [request]
         macs = 0.6
         method = "tabu"
-        time_limit = 5
+        time_limit = 1
         multiple_of = 3
         [request.options]
         population = 4
