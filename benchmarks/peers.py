@@ -373,7 +373,7 @@ def _cell(measured: dict[tuple[str, str], Any], name: str, peer: str) -> str:
         return f"{said}, bound {100 * relative_gap(best, bound):.2g} %"
     off = relative_gap(best, value)
     if bound is not None:
-        gap = relative_gap(value, bound)
+        gap = relative_gap(value, bound)  # a peer may take it of the bound
         return said + (
             ", proved" if gap <= 1.01 * PROVED else f", gap {100 * gap:.2g} %"
         )

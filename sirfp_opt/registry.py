@@ -164,7 +164,7 @@ def create_solver(
     InvalidProblemError
         If `method` is neither, or an option is of another type than declared.
     """
-    if options is not None and not isinstance(options, (dict, Mapping)):
+    if options is not None and not isinstance(options, Mapping):
         raise InvalidProblemError(
             f"`options` must be a mapping, got {brief(options)}. "
             "Pass for instance {'samples': 10}."

@@ -78,7 +78,7 @@ class Anneal:
     (Kirkpatrick, Gelatt, Vecchi 1983, doi 10.1126/science.220.4598.671). T falls
     geometrically over a *cooling*, the last twentieth of which is a descent, T = 0.
     Coolings follow one another. The next is twice as long after one that found a better
-    set, and after three that did not; the last is stretched to the end of the time or
+    set, and after five that did not; the last is stretched to the end of the time or
     iteration limit. Without a limit other than `target` the run ends after `coolings`
     of them.
 

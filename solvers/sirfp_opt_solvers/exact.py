@@ -39,7 +39,8 @@ class Exact:
 
     Bounds are *dual* values with their rounding subtracted, and the matrix is shown to
     be positive semidefinite by a Cholesky factorisation with a margin, so a bound
-    holds for the weights as given. The first incumbent is tabu search's.
+    holds for the weights as given. The first incumbent is tabu search's, or, up to 64
+    items with no missing edge and one number of them, that of best swaps.
 
     One iteration is one node with a dual of its own. With several threads, which
     nodes are visited, and which of several optima is found, depends on their timing.

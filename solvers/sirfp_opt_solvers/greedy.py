@@ -108,7 +108,7 @@ class Greedy:
         if self.direction == "backward":
             penalised = canonical.conflicts is not None
             sums = weights.sum(axis=1) if penalised else canonical.row_sums
-            alone = canonical.conflicts is None and swaps_suffice(canonical)
+            alone = not penalised and swaps_suffice(canonical)
             preference = backward_preference(
                 weights,
                 sums + values,

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from sirfp_opt_solvers._kernels.options import INNER, OUTER
-from sirfp_opt_solvers._kernels.rng import stepped
+from sirfp_opt_solvers._kernels.rng import SCRAMBLER, stepped
 
 __all__ = [
     "BEST",
@@ -33,7 +33,6 @@ _LOGARITHMS = np.log((np.arange(4096) + 0.5) / 4096).astype(np.float32)
 _ITEM = np.uint64(26)
 _ITEM_BITS = np.uint64((1 << 26) - 1)
 _THRESHOLD_BITS = np.uint64((1 << 12) - 1)
-_SCRAMBLER = np.uint64(2685821657736338717)
 # Moves between two changes of temperature.
 LEVEL = 64
 
@@ -142,7 +141,7 @@ def anneal(  # type: ignore[no-untyped-def]
         if move % LEVEL == LEVEL - 1:
             temperature *= cooling
         drawn = stepped(drawn)
-        bits = drawn * _SCRAMBLER
+        bits = drawn * SCRAMBLER
         may_lose = temperature * _LOGARITHMS[bits & _THRESHOLD_BITS]
         first, second = bits >> (_ITEM + _BITS), (bits >> _BITS) & _ITEM_BITS
         swap = not flips or drawn >> np.uint64(63) == 0

@@ -344,8 +344,9 @@ def box_minimum(
         *state,
         np.empty(upper.size + 1, dtype=np.int64),
     )
-    point: Floats = state[0][0]
-    return float(state[6][_BOUNDS, 0]), point
+    ys, _, _, _, _, _, reals, *_ = state
+    point: Floats = ys[0]
+    return float(reals[_BOUNDS, 0]), point
 
 
 def _state(

@@ -7,7 +7,10 @@ from numba import njit
 
 from sirfp_opt_solvers._kernels.options import INNER
 
-__all__ = ["below", "next_bits", "stepped", "uniform"]
+__all__ = ["SCRAMBLER", "below", "next_bits", "stepped"]
+
+SCRAMBLER = np.uint64(2685821657736338717)
+"""What a state is multiplied by, for bits that look random."""
 
 
 @njit(**INNER)
@@ -27,7 +30,7 @@ def next_bits(state):  # type: ignore[no-untyped-def]
     """
     x = stepped(state[0])
     state[0] = x
-    return x * np.uint64(2685821657736338717)
+    return x * SCRAMBLER
 
 
 @njit(**INNER)
@@ -35,9 +38,3 @@ def below(state, n):  # type: ignore[no-untyped-def]
     """Return an int64 in 0..n-1, for n < 2^32, by multiplication, not division."""
     high = next_bits(state) >> np.uint64(32)
     return np.int64((high * np.uint64(n)) >> np.uint64(32))
-
-
-@njit(**INNER)
-def uniform(state):  # type: ignore[no-untyped-def]
-    """Return a float64 in [0, 1)."""
-    return np.float64(next_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
